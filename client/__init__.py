@@ -1,0 +1,72 @@
+"""What Python services import to enqueue LLM calls and wait for their answers.
+
+    from client import Queue
+
+    async with Queue.from_url(url) as queue:
+        job = await queue.chat("Why is the sky blue?", model="openai/gpt-4o-mini")
+        answer = await job.result(timeout_s=60)
+
+This package uses relative imports only and nothing of promptmill outside itself, so that another
+service can vendor or install it under a name of its own.
+"""
+
+from arq.jobs import JobStatus
+
+from . import errors, keys
+from .codec import decode, encode
+from .errors import (
+    InvalidRedisURL,
+    InvalidRequest,
+    JobAborted,
+    JobError,
+    JobNotFound,
+    MillError,
+    ProviderError,
+    QueueUnavailable,
+    ResultTimeout,
+)
+from .job import Job, JobInfo
+from .queue import Queue
+from .schemas import (
+    Attempt,
+    ChatRequest,
+    Completion,
+    Embeddings,
+    EmbedRequest,
+    Message,
+    Timings,
+    Usage,
+)
+from .sync import SyncJob, SyncQueue
+from .url import redis_settings
+
+__all__ = [
+    "Attempt",
+    "ChatRequest",
+    "Completion",
+    "EmbedRequest",
+    "Embeddings",
+    "InvalidRedisURL",
+    "InvalidRequest",
+    "Job",
+    "JobAborted",
+    "JobError",
+    "JobInfo",
+    "JobNotFound",
+    "JobStatus",
+    "Message",
+    "MillError",
+    "ProviderError",
+    "Queue",
+    "QueueUnavailable",
+    "ResultTimeout",
+    "SyncJob",
+    "SyncQueue",
+    "Timings",
+    "Usage",
+    "decode",
+    "encode",
+    "errors",
+    "keys",
+    "redis_settings",
+]

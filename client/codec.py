@@ -1,0 +1,107 @@
+"""Python objects ↔ the bytes in Redis: JSON, both ways. Pickle is never read.
+
+Give both functions to a plain arq pool and it speaks with our workers:
+
+    create_pool(settings, job_serializer=encode, job_deserializer=decode)
+
+Models, dataclasses, datetimes, UUIDs and the like are written as pydantic writes them. What comes
+back is plain JSON data, with three exceptions that arrive as what they were: Completion, Embeddings
+and the errors of `errors.py`. A job that was aborted arrives as asyncio.CancelledError, because that
+is what `arq.jobs.Job.abort` looks for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json, to_json
+
+from .errors import (
+    WIRE_TAG,
+    JobAborted,
+    JobError,
+    JobExpired,
+    JobFailed,
+    JobTimedOut,
+    TriesExhausted,
+    UnknownFunction,
+    Unserializable,
+    from_wire,
+)
+from .schemas import Completion, Embeddings
+
+_MODELS: dict[str, type[BaseModel]] = {
+    "promptmill.completion": Completion,
+    "promptmill.embeddings": Embeddings,
+}
+_RESULT = "r"  # the field of arq's result record that holds what the job returned or raised
+
+
+def encode(data: dict[str, Any]) -> bytes:
+    """An arq job or result record as JSON. Raises Unserializable, naming the type it cannot write."""
+    return to_json(data, fallback=_encode_unknown)
+
+
+def decode(data: bytes) -> dict[str, Any]:
+    """The record that `encode` wrote. Raises ValueError on anything but JSON, pickle included."""
+    record: dict[str, Any] = from_json(data)
+    if _RESULT in record:
+        record[_RESULT] = _revive(record[_RESULT])
+    return record
+
+
+def describe(error: BaseException) -> JobError:
+    """Any exception as the JobError that stands for it: the one place foreign errors are translated."""
+    if isinstance(error, JobError):
+        return error
+    if isinstance(error, asyncio.CancelledError):
+        return JobAborted("The job was aborted.")
+    if isinstance(error, TimeoutError):
+        return JobTimedOut(f"The job ran longer than its timeout. {error}".rstrip())
+    name, message = type(error).__name__, str(error)
+    if name == "JobExecutionFailed":  # arq's one class for several endings; its words tell which
+        return _describe_arq(message)
+    return JobFailed(f"{name}: {message}" if message else name, error_type=name)
+
+
+def _describe_arq(message: str) -> JobError:
+    if message == "job expired":
+        return JobExpired("The job was not started before its deadline.")
+    if message.endswith("retries exceeded"):
+        return TriesExhausted(f"The job failed on every try: {message}.")
+    if message.endswith("not found"):
+        return UnknownFunction(f"No worker knows it: {message}. Name its module in JOB_MODULES.")
+    return JobFailed(message)
+
+
+def _encode_unknown(value: Any) -> Any:
+    if isinstance(value, BaseException):
+        return describe(value).to_wire()
+    raise Unserializable(
+        f"A {type(value).__module__}.{type(value).__qualname__} cannot be written as JSON: "
+        "pass and return JSON data or pydantic models."
+    )
+
+
+def _revive(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_revive(item) for item in value] if _may_hold_tagged(value) else value
+    if not isinstance(value, dict):
+        return value
+    tag = value.get("object")
+    if tag == WIRE_TAG:
+        error = from_wire(value)
+        return asyncio.CancelledError(error.message) if isinstance(error, JobAborted) else error
+    if isinstance(tag, str) and tag in _MODELS:
+        try:
+            return _MODELS[tag].model_validate(value)
+        except ValidationError:  # a field from another version: the data is worth more than the type
+            return value
+    return {key: _revive(item) for key, item in value.items()}
+
+
+def _may_hold_tagged(items: list[Any]) -> bool:
+    """Lists of numbers (vectors) are not walked: 10,000 of them cost nothing."""
+    return bool(items) and isinstance(items[0], dict | list)

@@ -1,0 +1,131 @@
+"""arq's RedisSettings → a client of bounded connections, and what Redis's refusals mean.
+
+A client process holds at most three connections, whatever its load: two for commands, one that listens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from arq import ArqRedis
+from arq.connections import RedisSettings
+from redis import exceptions as redis_errors
+from redis.asyncio import (
+    BlockingConnectionPool,
+    Connection,
+    ConnectionPool,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import (
+    Sentinel,
+    SentinelConnectionPool,
+    SentinelManagedConnection,
+    SentinelManagedSSLConnection,
+)
+from redis.backoff import ExponentialBackoff
+
+from .codec import decode, encode
+from .errors import QueueUnavailable
+
+COMMAND_CONNECTIONS = 2
+SOCKET_TIMEOUT_S = 20  # no command of ours takes longer on a healthy server
+RETRIES = 3  # after 0.1, 0.2 and 0.4 s: every command we send may be sent twice
+
+
+def connect(
+    settings: RedisSettings, *, max_connections: int = COMMAND_CONNECTIONS, retries: int = RETRIES
+) -> ArqRedis:
+    """A client that speaks our codec over at most `max_connections`, which are opened when needed.
+
+    A coroutine that finds them all in use waits for one; it is never refused. A command that meets a
+    broken connection is sent again, up to `retries` times.
+    """
+    common: dict[str, Any] = {
+        "db": settings.database,
+        "username": settings.username,
+        "password": settings.password,
+        "socket_timeout": SOCKET_TIMEOUT_S,
+        "socket_connect_timeout": settings.conn_timeout,
+        "health_check_interval": 30,
+        "retry": Retry(ExponentialBackoff(cap=1, base=0.05), retries),
+        "retry_on_error": [redis_errors.ConnectionError, redis_errors.TimeoutError] if retries else [],
+    }
+    return from_pool(_pool(settings, common, max_connections))
+
+
+def from_pool(pool: ConnectionPool) -> ArqRedis:
+    """A client over a pool of one's own; closing it closes the pool."""
+    redis = ArqRedis(pool, job_serializer=encode, job_deserializer=decode)
+    redis.auto_close_connection_pool = True
+    return redis
+
+
+@contextmanager
+def reachable() -> Iterator[None]:
+    """Turns every failure to reach Redis inside it into QueueUnavailable, with what to do about it."""
+    try:
+        yield
+    except (redis_errors.RedisError, OSError) as error:
+        raise QueueUnavailable(_sentence(error)) from error
+
+
+def _sentence(error: BaseException) -> str:
+    words = f"{error} {error.__cause__ or ''}"
+    if isinstance(error, redis_errors.AuthenticationError | redis_errors.NoPermissionError) or (
+        "NOAUTH" in words or "WRONGPASS" in words or "NOPERM" in words
+    ):
+        return "Redis refused the user or the password: check the credentials in REDIS_URL."
+    if "CERTIFICATE_VERIFY_FAILED" in words or "certificate verify failed" in words:
+        return (
+            "Redis shows a certificate that cannot be verified: set REDIS_SSL_CERT_REQS=none if it is "
+            "self-signed, as on Heroku."
+        )
+    if "SSL" in words or "WRONG_VERSION_NUMBER" in words:
+        return "Redis does not speak TLS there, or wants it: use redis:// for plain, rediss:// for TLS."
+    if isinstance(error, redis_errors.ReadOnlyError):
+        return "Redis is a read-only replica: point REDIS_URL at the primary."
+    if isinstance(error, redis_errors.BusyLoadingError):
+        return "Redis is still loading its data: try again in a moment."
+    if "OOM" in words:
+        return "Redis is out of memory: raise maxmemory or let results expire sooner (RESULT_TTL_S)."
+    if isinstance(error, redis_errors.ResponseError):
+        return f"Redis refused a command: {error}."
+    return "Redis cannot be reached: check REDIS_URL and that the server is up."
+
+
+class _SentinelPool(BlockingConnectionPool, SentinelConnectionPool):
+    """Redis-py's sentinel pool, with its blocking pool's patience at the limit."""
+
+
+def _pool(settings: RedisSettings, common: dict[str, Any], limit: int) -> BlockingConnectionPool:
+    where = _where(settings) | common
+    pool_class = _SentinelPool if settings.sentinel else BlockingConnectionPool
+    return pool_class(max_connections=limit, timeout=None, **where)
+
+
+def _where(settings: RedisSettings) -> dict[str, Any]:
+    tls = _tls(settings) if settings.ssl else {}
+    if settings.sentinel:
+        return {
+            "connection_class": SentinelManagedSSLConnection if tls else SentinelManagedConnection,
+            "service_name": settings.sentinel_master,
+            "sentinel_manager": _sentinel(settings),
+            **tls,
+        }
+    if settings.unix_socket_path:
+        return {"connection_class": UnixDomainSocketConnection, "path": settings.unix_socket_path}
+    kind = SSLConnection if tls else Connection
+    return {"connection_class": kind, "host": settings.host, "port": settings.port, **tls}
+
+
+def _sentinel(settings: RedisSettings) -> Sentinel:
+    return Sentinel(settings.host, socket_timeout=settings.conn_timeout)  # type: ignore[no-untyped-call]
+
+
+def _tls(settings: RedisSettings) -> dict[str, Any]:
+    names = ("cert_reqs", "ca_certs", "certfile", "keyfile", "check_hostname")
+    return {f"ssl_{name}": getattr(settings, f"ssl_{name}") for name in names}

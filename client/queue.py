@@ -1,0 +1,221 @@
+"""What Python services import: enqueue LLM calls, wait for answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from time import time_ns
+from types import TracebackType
+from typing import Any, Literal, Self
+from uuid import uuid4
+
+from arq import ArqRedis
+from arq.constants import health_check_key_suffix
+
+from . import keys
+from .codec import encode
+from .connection import connect, reachable
+from .errors import InvalidRequest, JobAborted
+from .job import Job
+from .listener import Listener
+from .requests import ChatInput, chat_request, check_size, embed_request
+from .schemas import ChatRequest, Completion, Embeddings, EmbedRequest
+from .scripts import Scripts, Ticket
+from .url import redis_settings
+
+BATCH = 200  # jobs a round trip: large enough to forget the trip, small enough to let others in
+LIFE_S = 86_400.0  # how long a job may wait to be started, and tried again, by default
+
+ChatJob = Job[Completion]
+EmbedJob = Job[Embeddings]
+
+
+class Queue:
+    """An open queue. One per process and event loop is enough, whatever the load.
+
+    `async with Queue.from_url(url) as queue:`, or `await queue.close()` when done. Connections are
+    made when first needed: two for commands, one that listens.
+    """
+
+    def __init__(self, redis: ArqRedis, signals: ArqRedis, *, name: str = keys.QUEUE) -> None:
+        self.redis = redis
+        self.name = name
+        self._signals = signals
+        self._scripts = Scripts(redis)
+        self.listener = Listener(signals, self._scripts)
+
+    @classmethod
+    def from_url(cls, url: str, *, ssl_cert_reqs: str | None = None, name: str = keys.QUEUE) -> Self:
+        """The queue on the server at `url` (its forms: client/url.py). Raises InvalidRedisURL."""
+        settings = redis_settings(url, ssl_cert_reqs=ssl_cert_reqs)
+        return cls(connect(settings), connect(settings, max_connections=1, retries=0), name=name)
+
+    async def chat(
+        self,
+        /,
+        prompt: ChatInput,
+        *,
+        model: str | None = None,
+        system: str | None = None,
+        job_id: str | None = None,
+        defer_s: float = 0,
+        deadline_s: float = LIFE_S,
+        **options: Any,
+    ) -> ChatJob:
+        """Enqueues one completion; `options` are fields of ChatRequest (max_tokens, temperature …).
+
+        With a `job_id` of the caller's it is idempotent: where that id is queued, running or has its
+        result, nothing is written and the handle is the first job's. The job starts after `defer_s`
+        and is not started, nor tried again, after `deadline_s`. Raises InvalidRequest,
+        QueueUnavailable.
+        """
+        request = chat_request(prompt, model=model, system=system, **options)
+        ids = None if job_id is None else [job_id]
+        return (await self.chat_many([request], job_ids=ids, defer_s=defer_s, deadline_s=deadline_s))[0]
+
+    async def chat_many(
+        self,
+        requests: Iterable[ChatInput],
+        *,
+        job_ids: Sequence[str] | None = None,
+        defer_s: float = 0,
+        deadline_s: float = LIFE_S,
+    ) -> list[ChatJob]:
+        """Enqueues many completions, BATCH a round trip; all are checked before the first is sent.
+
+        `job_ids` are theirs in the same order, each idempotent as in `chat`. Should Redis fail in the
+        middle, the first batches are in the queue: send all again under the same ids.
+        """
+        checked = map(chat_request, requests)
+        return await self._send("chat", checked, job_ids, defer_s, deadline_s)
+
+    async def embed(
+        self,
+        /,
+        texts: str | Iterable[str] | EmbedRequest,
+        *,
+        model: str | None = None,
+        job_id: str | None = None,
+        defer_s: float = 0,
+        deadline_s: float = LIFE_S,
+        **options: Any,
+    ) -> EmbedJob:
+        """Enqueues the embedding of `texts` as one job; its vectors keep their order. As `chat`."""
+        request = embed_request(texts, model=model, **options)
+        ids = None if job_id is None else [job_id]
+        return (await self.embed_many([request], job_ids=ids, defer_s=defer_s, deadline_s=deadline_s))[0]
+
+    async def embed_many(
+        self,
+        requests: Iterable[EmbedRequest],
+        *,
+        job_ids: Sequence[str] | None = None,
+        defer_s: float = 0,
+        deadline_s: float = LIFE_S,
+    ) -> list[EmbedJob]:
+        """Enqueues many embedding jobs. As `chat_many`."""
+        return await self._send("embed", iter(requests), job_ids, defer_s, deadline_s)
+
+    async def enqueue(
+        self,
+        /,
+        function: str,
+        *args: Any,
+        _job_id: str | None = None,
+        _defer_s: float = 0,
+        _deadline_s: float = LIFE_S,
+        **kwargs: Any,
+    ) -> Job[Any]:
+        """Enqueues any registered job; arguments are JSON data or pydantic models.
+
+        The underscored options are those of `chat`. Raises Unserializable, QueueUnavailable.
+        """
+        payload = _payload(function, args, kwargs)
+        ids = None if _job_id is None else [_job_id]
+        jobs: list[Job[Any]] = await self._put([payload], ids, _defer_s, _deadline_s)
+        return jobs[0]
+
+    def job(self, job_id: str) -> Job[Any]:
+        """The handle of a job whose id is known, from this process or another. Asks nothing."""
+        return Job(job_id, self)
+
+    async def forget(self, job_ids: Iterable[str]) -> None:
+        """Deletes the results of finished jobs, so that their ids can be used again."""
+        ids = iter(job_ids)
+        with reachable():
+            while batch := list(islice(ids, BATCH)):
+                await self.redis.delete(*map(keys.result, batch))
+
+    async def workers_alive(self) -> bool:
+        """Whether a worker has reported its health of late."""
+        with reachable():
+            return bool(await self.redis.exists(self.name + health_check_key_suffix))
+
+    async def ping(self) -> None:
+        """Raises QueueUnavailable, with the reason, where the server cannot be used."""
+        with reachable():
+            await self.redis.ping()
+
+    async def close(self) -> None:
+        """Closes the connections. Whoever still waits for a result gets QueueUnavailable."""
+        await self.listener.close()
+        await self._signals.aclose()
+        await self.redis.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def request_abort(self, job_id: str) -> Literal["ended", "asked", "absent"]:
+        """What `Job.abort` sends; it waits for no worker."""
+        error = JobAborted("The job was aborted before it started.")
+        now_ms = _now_ms()
+        record = {"t": 0, "f": "", "a": [], "k": {}, "et": now_ms, "s": False, "r": error}
+        record |= {"st": now_ms, "ft": now_ms, "q": self.name, "id": job_id}
+        with reachable():
+            return await self._scripts.abort(self.name, job_id, encode(record))
+
+    async def _send(
+        self,
+        function: str,
+        requests: Iterable[ChatRequest | EmbedRequest],
+        job_ids: Sequence[str] | None,
+        defer_s: float,
+        deadline_s: float,
+    ) -> list[Job[Any]]:
+        payloads = [_payload(function, [r.model_dump(exclude_defaults=True)], {}) for r in requests]
+        return await self._put(payloads, job_ids, defer_s, deadline_s)
+
+    async def _put(
+        self, payloads: list[bytes], job_ids: Sequence[str] | None, defer_s: float, deadline_s: float
+    ) -> list[Job[Any]]:
+        ids = [uuid4().hex for _ in payloads] if job_ids is None else list(job_ids)
+        if len(ids) != len(payloads):
+            raise InvalidRequest(f"There are {len(payloads)} requests but {len(ids)} job ids.")
+        if not all(ids):
+            raise InvalidRequest("A job id must not be empty.")
+        if defer_s < 0 or deadline_s <= 0:
+            raise InvalidRequest("defer_s must not be negative, and deadline_s must be above 0 seconds.")
+        defer_ms, life_ms = round(defer_s * 1000), round((defer_s + deadline_s) * 1000)
+        tickets = (Ticket(id_, p, defer_ms, life_ms) for id_, p in zip(ids, payloads, strict=True))
+        with reachable():
+            while batch := list(islice(tickets, BATCH)):
+                await self._scripts.enqueue(self.name, batch)
+        return [Job(id_, self) for id_ in ids]
+
+
+def _payload(function: str, args: Sequence[Any], kwargs: dict[str, Any]) -> bytes:
+    payload = encode({"t": None, "f": function, "a": args, "k": kwargs, "et": _now_ms()})
+    check_size(payload)
+    return payload
+
+
+def _now_ms() -> int:
+    return time_ns() // 1_000_000

@@ -1,0 +1,116 @@
+"""What is on the wire: the requests that services send and the results they get back.
+
+Every number has its unit in its name. What a provider did not tell is None, never 0.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+# provider/model; the provider is one of those the worker's settings name. A model may hold slashes.
+ModelName = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^\S+$")]
+
+MAX_PROMPT_BYTES = 8 * 1024 * 1024  # larger than any context window; one value must not fill Redis
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Message(BaseModel):
+    """One turn of a conversation, in OpenAI's neutral form; fields a provider adds are kept."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[dict[str, Any]] | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Message:
+        if self.content in (None, "", []) and not (self.model_extra or {}).get("tool_calls"):
+            raise ValueError(f"the {self.role} message is empty")
+        return self
+
+
+class ChatRequest(_Wire):
+    """One completion to be made. `model` None means the worker's DEFAULT_MODEL."""
+
+    messages: Annotated[list[Message], Field(min_length=1)]
+    model: ModelName | None = None
+    max_tokens: Annotated[int, Field(gt=0)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    stop: list[str] | str | None = None
+    seed: int | None = None
+    timeout_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
+    metadata: dict[str, Any] = {}  # the caller's own; comes back with the result, never sent on
+    extra: dict[str, Any] = {}  # provider-specific fields, sent as they are
+
+
+class EmbedRequest(_Wire):
+    """Texts to be turned into vectors. `model` None means the worker's DEFAULT_EMBED_MODEL."""
+
+    texts: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
+    model: ModelName | None = None
+    dimensions: Annotated[int, Field(gt=0)] | None = None
+    timeout_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
+    metadata: dict[str, Any] = {}
+    extra: dict[str, Any] = {}
+
+
+class Usage(_Wire):
+    """Tokens as the provider counted them."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_input_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class Attempt(_Wire):
+    """One physical call to a provider. `error` is the class name of what went wrong."""
+
+    number: int
+    model: str
+    started_at: datetime
+    duration_s: float
+    error: str | None = None
+    status: int | None = None
+
+
+class Timings(_Wire):
+    """When the job was enqueued, and how long it then waited and ran."""
+
+    enqueued_at: datetime
+    queued_s: float  # from being enqueued to the start of the last try
+    running_s: float  # the last try alone
+
+
+class _Answer(_Wire):
+    job_id: str
+    model: str  # provider/model, as the provider named the model that answered
+    usage: Usage
+    cost_usd: float | None
+    timings: Timings
+    attempts: list[Attempt]
+    metadata: dict[str, Any] = {}
+
+
+class Completion(_Answer):
+    """The answer to a ChatRequest."""
+
+    object: Literal["promptmill.completion"] = "promptmill.completion"
+    text: str
+    finish_reason: str | None  # stop, length, tool_calls, content_filter, or the provider's own word
+    tool_calls: list[dict[str, Any]] = []
+    response_id: str | None = None
+
+
+class Embeddings(_Answer):
+    """The vectors of an EmbedRequest's texts, in their order."""
+
+    object: Literal["promptmill.embeddings"] = "promptmill.embeddings"
+    vectors: list[list[float]]

@@ -1,0 +1,144 @@
+"""The environment → one frozen Settings. Imports nothing of ours.
+
+A wrong value is refused with one sentence that names the variable (SettingsError); no value of a
+secret is ever part of a message, a repr or a log line.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import SettingsError as SourceError
+
+OPENAI_URL = "https://api.openai.com/v1"
+ANTHROPIC_URL = "https://api.anthropic.com/v1"
+
+
+class SettingsError(Exception):
+    """One sentence a line, each naming the environment variable to put right."""
+
+
+def _split(value: Any) -> Any:
+    """`a, b` → ("a", "b"): the form lists take in an environment."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _is_http(url: str) -> str:
+    if not url.startswith(("http://", "https://")):
+        raise ValueError("must start with http:// or https://")
+    return url.rstrip("/")
+
+
+def _is_routed(model: str) -> str:
+    provider, _, name = model.partition("/")
+    if not provider or not name:
+        raise ValueError("must be provider/model, such as openai/gpt-4o-mini")
+    return model
+
+
+Seconds = Annotated[float, Field(gt=0, le=30 * 86_400)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+BaseURL = Annotated[str, AfterValidator(_is_http)]
+RoutedModel = Annotated[str, AfterValidator(_is_routed)]
+
+
+class ProviderSettings(BaseModel):
+    """Where a provider is and how to speak to it. A local server needs no key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base_url: BaseURL
+    api_key: SecretStr | None = None
+    kind: Literal["openai", "anthropic"] = "openai"
+    needs_key: bool = False
+
+
+class Settings(BaseSettings):
+    """Every setting, its default and its unit. README.md holds the same as a table."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="ignore",
+        env_file=".env",
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
+        hide_input_in_errors=True,
+    )
+
+    # the server; unset means the embedded one
+    redis_url: SecretStr | None = None
+    redis_ssl_cert_reqs: Literal["none", "optional", "required"] | None = None
+    data_dir: str = Field(".promptmill", validation_alias=AliasChoices("data_dir", "PROMPTMILL_DATA_DIR"))
+
+    # providers
+    openai_api_key: SecretStr | None = None
+    openai_base_url: BaseURL = OPENAI_URL
+    anthropic_api_key: SecretStr | None = None
+    anthropic_base_url: BaseURL = ANTHROPIC_URL
+    providers: dict[str, ProviderSettings] = {}
+    default_model: RoutedModel = "openai/gpt-4o-mini"
+    default_embed_model: RoutedModel = "openai/text-embedding-3-small"
+
+    # the worker
+    max_jobs: Annotated[int, Field(ge=1, le=20_000)] = 500
+    max_tries: Annotated[int, Field(ge=1, le=100)] = 5
+    job_timeout_s: Seconds = 900
+    request_timeout_s: Seconds = 300
+    connect_timeout_s: Seconds = 10
+    result_ttl_s: Seconds = 86_400
+    drain_s: Annotated[float, Field(ge=0, le=3_600)] = 20
+    job_modules: Names = ()
+
+    @field_validator("providers", mode="after")
+    @classmethod
+    def _lower(cls, providers: dict[str, ProviderSettings]) -> dict[str, ProviderSettings]:
+        return {name.lower(): provider for name, provider in providers.items()}
+
+    def all_providers(self) -> dict[str, ProviderSettings]:
+        """Every provider by name: the two built in, and those of PROVIDERS__NAME__BASE_URL."""
+        built_in = {
+            "openai": ProviderSettings(
+                base_url=self.openai_base_url,
+                api_key=self.openai_api_key,
+                needs_key=self.openai_base_url == OPENAI_URL,
+            ),
+            "anthropic": ProviderSettings(
+                base_url=self.anthropic_base_url,
+                api_key=self.anthropic_api_key,
+                kind="anthropic",
+                needs_key=self.anthropic_base_url == ANTHROPIC_URL,
+            ),
+        }
+        return built_in | self.providers
+
+
+def load() -> Settings:
+    """The settings of this process, from its environment and `.env`. Raises SettingsError."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SettingsError("\n".join(map(_sentence, error.errors()))) from None
+    except SourceError as error:  # a nested variable that is not what its field takes
+        raise SettingsError(f"{error}; see the settings table in README.md.") from None
+
+
+def _sentence(error: Any) -> str:
+    variable = "__".join(str(part) for part in error["loc"]).upper()
+    if variable == "DATA_DIR":
+        variable = "PROMPTMILL_DATA_DIR"
+    reason = error["msg"].removeprefix("Value error, ").rstrip(".")
+    return f"{variable} cannot be used: {reason[0].lower()}{reason[1:]}."
