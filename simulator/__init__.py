@@ -1,0 +1,10 @@
+"""A provider that tells the truth: OpenAI's and Anthropic's APIs with latency, caps and faults.
+
+It imports nothing else of the project. `python -m simulator --help` lists what it can do;
+`GET /stats` says what really happened and `PATCH /config` changes its behaviour while it runs.
+"""
+
+from .app import create_app, serve
+from .config import InvalidConfig, SimulatorConfig
+
+__all__ = ["InvalidConfig", "SimulatorConfig", "create_app", "serve"]
