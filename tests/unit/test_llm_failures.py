@@ -1,0 +1,56 @@
+"""httpx's exceptions → ours: none slips through."""
+
+import inspect
+
+import httpx
+import pytest
+
+from client import errors
+from worker.llm import Route, failures
+from worker.llm.providers.openai import OpenAI
+
+ROUTE = Route(OpenAI("local", "http://localhost/v1", "sk-secret1", "KEY"), "llama")
+FOREIGN = [
+    kind
+    for _, kind in inspect.getmembers(httpx, inspect.isclass)
+    if issubclass(kind, Exception) and kind.__module__.startswith("httpx")
+]
+
+
+def bare(kind, message=""):
+    error = kind.__new__(kind)
+    Exception.__init__(error, message)
+    return error
+
+
+@pytest.mark.parametrize("kind", FOREIGN, ids=lambda kind: kind.__name__)
+def test_every_exception_of_httpx_is_caught_and_translated(kind):
+    assert issubclass(kind, failures.FOREIGN)
+    error = failures.translate(bare(kind, "the key sk-secret1 broke"), ROUTE, 5)
+    assert isinstance(error, errors.JobError)
+    assert str(error).startswith("local/llama ")
+    assert "sk-secret1" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (TimeoutError, errors.ProviderTimeout),
+        (httpx.ConnectTimeout, errors.ProviderTimeout),
+        (httpx.ReadTimeout, errors.ProviderTimeout),
+        (httpx.PoolTimeout, errors.ProviderTimeout),
+        (httpx.ConnectError, errors.ProviderUnreachable),
+        (httpx.ReadError, errors.ProviderUnreachable),
+        (httpx.RemoteProtocolError, errors.ProviderUnreachable),
+        (httpx.ProxyError, errors.ProviderUnreachable),
+        (httpx.DecodingError, errors.MalformedResponse),
+        (httpx.UnsupportedProtocol, errors.ProviderNotConfigured),
+        (httpx.InvalidURL, errors.ProviderNotConfigured),
+    ],
+)
+def test_what_happened_decides_the_error(kind, expected):
+    assert type(failures.translate(bare(kind), ROUTE, 5)) is expected
+
+
+def test_the_deadline_is_named():
+    assert str(failures.translate(TimeoutError(), ROUTE, 2.5)) == "local/llama did not answer within 2.5 s."

@@ -1,0 +1,218 @@
+"""The jobs: a ledger of attempts, retries, and results."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import fakeredis
+import pytest
+from arq import Retry
+from pydantic_core import from_json
+from redis.exceptions import ConnectionError as RedisDown
+
+from client import errors, keys
+from client.codec import decode, encode
+from client.schemas import Completion, Embeddings, Usage
+from settings import Settings
+from worker.jobs import chat, embed
+from worker.llm import LLM, ChatAnswer, EmbedAnswer
+
+HI = {"messages": [{"role": "user", "content": "Hi"}], "metadata": {"mine": 1}}
+ANSWER = ChatAnswer(
+    "Hello", "stop", "gpt-4o-mini-2024-07-18", Usage(input_tokens=9, output_tokens=2), [], "r1"
+)
+
+
+class ScriptedLLM(LLM):
+    """Answers, or raises, what it was told, in turn."""
+
+    def __init__(self, *outcomes, **fields):
+        configured = {
+            "openai_api_key": "sk-1",
+            "default_model": "openai/gpt-4o-mini",
+            "max_tries": 3,
+            **fields,
+        }
+        super().__init__(Settings(_env_file=None, **configured), http=None)
+        self.outcomes, self.call_ids = list(outcomes), []
+
+    async def _next(self, request, *, call_id):
+        self.call_ids.append(call_id)
+        outcome = self.outcomes.pop(0)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    chat = embed = _next
+
+
+@pytest.fixture
+async def redis():
+    async with fakeredis.FakeAsyncRedis() as redis:
+        yield redis
+
+
+@pytest.fixture
+def run(redis):
+    """Runs the job as arq would: counts the try, and moves the score when the job is put back."""
+    enqueued_ms = 1_767_225_600_123
+    state = {"score": enqueued_ms}
+
+    async def run(llm, job=chat, request=HI):
+        ctx = {
+            "job_id": "j1",
+            "job_try": await redis.incr(keys.retry("j1")),
+            "enqueue_time": datetime.fromtimestamp(enqueued_ms / 1000, UTC),
+            "score": state["score"],
+            "redis": redis,
+            "llm": llm,
+        }
+        try:
+            return await job(ctx, request)
+        except Retry as retry:
+            state["score"] += retry.defer_score + 5
+            raise
+
+    return run
+
+
+async def ledger(redis):
+    return [from_json(row) for row in await redis.lrange(keys.attempts("j1"), 0, -1)]
+
+
+def errors_of(result):
+    return [(attempt.number, attempt.error) for attempt in result.attempts]
+
+
+async def test_a_prompt_is_completed(run, redis):
+    result = await run(ScriptedLLM(ANSWER))
+    assert isinstance(result, Completion)
+    assert (result.job_id, result.text, result.finish_reason) == ("j1", "Hello", "stop")
+    assert result.model == "openai/gpt-4o-mini-2024-07-18"
+    assert result.metadata == {"mine": 1}
+    assert result.response_id == "r1"
+    assert errors_of(result) == [(1, None)]
+    assert result.attempts[0].model == "openai/gpt-4o-mini"
+    assert (
+        result.timings.enqueued_at + timedelta(seconds=result.timings.queued_s)
+        == result.attempts[0].started_at
+    )
+    assert decode(encode({"r": result}))["r"] == result
+    assert not await redis.exists(keys.attempts("j1"))
+
+
+async def test_texts_become_vectors(run):
+    answer = EmbedAnswer([[1.0, 2.0]], "text-embedding-3-small", Usage(input_tokens=1, output_tokens=0))
+    result = await run(ScriptedLLM(answer), embed, {"texts": ["a"]})
+    assert isinstance(result, Embeddings)
+    assert result.vectors == [[1.0, 2.0]]
+    assert result.model == "openai/text-embedding-3-small"
+
+
+@pytest.mark.parametrize(
+    ("job", "request_"), [(chat, {"messages": []}), (chat, "secret"), (embed, {"textz": "secret"})]
+)
+async def test_a_request_that_cannot_be_used_is_refused_without_quoting_it(run, job, request_):
+    with pytest.raises(errors.BadRequest, match=r"^The (Chat|Embed)Request cannot be used: .*\.$") as raised:
+        await run(ScriptedLLM(), job, request_)
+    assert "secret" not in str(raised.value)
+
+
+async def test_a_provider_that_is_not_configured_fails_before_any_call(run):
+    llm = ScriptedLLM()
+    with pytest.raises(errors.ProviderNotConfigured):
+        await run(llm, request={**HI, "model": "nowhere/x"})
+    assert llm.call_ids == []
+
+
+async def test_a_transient_failure_is_written_down_and_tried_again(run, redis):
+    llm = ScriptedLLM(errors.ServerError("boom", status=500), ANSWER)
+    with pytest.raises(Retry) as raised:
+        await run(llm)
+    assert 0 <= raised.value.defer_score <= 1000
+    (attempt,) = await ledger(redis)
+    assert (attempt["number"], attempt["error"], attempt["status"]) == (1, "ServerError", 500)
+    assert 0 < await redis.ttl(keys.attempts("j1")) <= keys.ATTEMPTS_TTL_S
+    assert await redis.get(keys.retry("j1")) == b"1"
+
+    result = await run(llm)
+    assert errors_of(result) == [(1, "ServerError"), (2, None)]
+    assert llm.call_ids == ["j1:1", "j1:2"]
+    assert not await redis.exists(keys.attempts("j1"))
+
+
+async def test_when_no_try_is_left_the_last_error_is_raised_with_the_number_of_attempts(run, redis):
+    llm = ScriptedLLM(errors.ServerError("1"), errors.ProviderTimeout("2"), errors.ServerError("3"))
+    for _ in range(2):
+        with pytest.raises(Retry):
+            await run(llm)
+    with pytest.raises(errors.ServerError, match="3") as raised:
+        await run(llm)
+    assert raised.value.details["attempts"] == 3
+    assert raised.value.__cause__ is None
+    assert not await redis.exists(keys.attempts("j1"))
+
+
+async def test_being_rate_limited_uses_no_try_and_keeps_its_place_in_the_ledger(run, redis):
+    limited = [errors.RateLimited("slow", retry_after_s=2, status=429) for _ in range(9)]
+    llm = ScriptedLLM(*limited, ANSWER)
+    for _ in limited:
+        with pytest.raises(Retry) as raised:
+            await run(llm)
+        assert raised.value.defer_score >= 2000
+        assert await redis.get(keys.retry("j1")) == b"0"
+        assert await redis.ttl(keys.retry("j1")) > 0
+    result = await run(llm)
+    assert errors_of(result) == [*((n, "RateLimited") for n in range(1, 10)), (10, None)]
+    assert llm.call_ids[-1] == "j1:10"
+
+
+async def test_tries_are_counted_by_the_ledger_and_not_by_restarts_of_the_worker(run, redis):
+    await redis.set(keys.retry("j1"), 50)
+    with pytest.raises(Retry):
+        await run(ScriptedLLM(errors.ServerError("x")))
+
+
+async def test_a_permanent_failure_is_raised_at_once(run, redis):
+    with pytest.raises(errors.ContextTooLong) as raised:
+        await run(ScriptedLLM(errors.ContextTooLong("too long")))
+    assert raised.value.details["attempts"] == 1
+    assert not await redis.exists(keys.attempts("j1"))
+
+
+async def test_the_list_of_an_aborted_job_of_the_same_id_is_not_continued(run, redis):
+    await redis.rpush(keys.attempts("j1"), b"stale")
+    with pytest.raises(Retry):
+        await run(ScriptedLLM(errors.ServerError("x")))
+    assert [row["number"] for row in await ledger(redis)] == [1]
+
+
+async def test_a_first_run_that_succeeds_sends_no_command(run, monkeypatch):
+    sent = []
+    monkeypatch.setattr(fakeredis.FakeAsyncRedis, "lrange", lambda *a: sent.append(a))
+    monkeypatch.setattr(fakeredis.FakeAsyncRedis, "delete", lambda *a: sent.append(a))
+    await run(ScriptedLLM(ANSWER))
+    assert sent == []
+
+
+async def test_a_cancelled_job_leaves_the_ledger_as_it_is(run, redis):
+    llm = ScriptedLLM(errors.ServerError("x"), asyncio.CancelledError())
+    with pytest.raises(Retry):
+        await run(llm)
+    with pytest.raises(asyncio.CancelledError):
+        await run(llm)
+    assert len(await ledger(redis)) == 1
+
+
+async def test_a_redis_that_is_away_costs_neither_the_retry_nor_the_answer(run, redis, monkeypatch, caplog):
+    async def down(*args):
+        raise RedisDown("away")
+
+    llm = ScriptedLLM(errors.ServerError("x"), ANSWER, errors.ServerError("y"))
+    with pytest.raises(Retry):
+        await run(llm)
+    monkeypatch.setattr(redis, "delete", down)
+    assert (await run(llm)).text == "Hello"
+    monkeypatch.setattr(redis, "pipeline", lambda **_: (_ for _ in ()).throw(RedisDown("away")))
+    with pytest.raises(Retry):
+        await run(llm)
+    assert "away" in caplog.text

@@ -1,0 +1,181 @@
+"""OpenAI's dialect: what is sent, and what is read."""
+
+import json
+
+import httpx
+import pytest
+
+from client.errors import MalformedResponse, RateLimited
+from client.schemas import ChatRequest, EmbedRequest, Usage
+from worker.llm.providers.openai import OpenAI
+
+HEADERS = httpx.Headers({"x-request-id": "req_1"})
+ANSWER = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "gpt-4o-mini-2024-07-18",
+    "choices": [
+        {
+            "index": 0,
+            "message": {"role": "assistant", "content": "Hello", "refusal": None},
+            "finish_reason": "stop",
+        }
+    ],
+    "usage": {
+        "prompt_tokens": 9,
+        "completion_tokens": 2,
+        "total_tokens": 11,
+        "prompt_tokens_details": {"cached_tokens": 4},
+        "completion_tokens_details": {"reasoning_tokens": 1},
+    },
+}
+
+
+def provider(base_url="https://api.openai.com/v1", key="sk-test-key"):
+    return OpenAI("openai", base_url, key, "OPENAI_API_KEY")
+
+
+def rendered(fields, **of):
+    request = ChatRequest.model_validate({"messages": [{"role": "user", "content": "Hi"}], **fields})
+    return json.loads(provider(**of).render_chat(request, "m").body)
+
+
+def parsed(**changes):
+    return provider().parse_chat(json.dumps({**ANSWER, **changes}).encode(), HEADERS, "gpt-4o-mini")
+
+
+def choice(finish_reason="stop", **message):
+    return [{"index": 0, "message": {"role": "assistant", **message}, "finish_reason": finish_reason}]
+
+
+def test_a_request_is_rendered_with_what_was_asked_and_no_more():
+    assert rendered({}) == {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
+    assert rendered({"temperature": 0, "top_p": 0.5, "stop": ["x"], "seed": 0, "max_tokens": 5}) == {
+        "model": "m",
+        "messages": [{"role": "user", "content": "Hi"}],
+        "temperature": 0,
+        "top_p": 0.5,
+        "stop": ["x"],
+        "seed": 0,
+        "max_completion_tokens": 5,
+    }
+
+
+@pytest.mark.parametrize(
+    ("base_url", "field"),
+    [
+        ("https://api.openai.com/v1", "max_completion_tokens"),
+        ("https://eu.api.openai.com/v1", "max_completion_tokens"),
+        ("https://mine.openai.azure.com/openai/v1", "max_completion_tokens"),
+        ("http://localhost:8000/v1", "max_tokens"),
+        ("https://openrouter.ai/api/v1", "max_tokens"),
+    ],
+)
+def test_the_host_decides_the_name_of_max_tokens(base_url, field):
+    assert rendered({"max_tokens": 7}, base_url=base_url)[field] == 7
+
+
+def test_extra_goes_last_and_metadata_nowhere():
+    body = rendered({"temperature": 1, "extra": {"temperature": 0, "n": 1}, "metadata": {"mine": 1}})
+    assert body["temperature"] == 0
+    assert body["n"] == 1
+    assert "metadata" not in body
+
+
+def test_fields_a_message_has_beyond_ours_are_kept():
+    turns = [
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "x": None}]},
+        {"role": "tool", "content": "42", "tool_call_id": "1"},
+    ]
+    assert rendered({"messages": turns})["messages"] == turns
+
+
+def test_a_server_without_a_key_gets_no_authorization():
+    request = ChatRequest.model_validate({"messages": [{"role": "user", "content": "Hi"}]})
+    assert provider().render_chat(request, "m").headers["authorization"] == "Bearer sk-test-key"
+    assert "authorization" not in provider(key=None).render_chat(request, "m").headers
+
+
+def test_the_key_is_not_in_the_repr_of_a_call():
+    request = ChatRequest.model_validate({"messages": [{"role": "user", "content": "Hi"}]})
+    assert "sk-test" not in repr(provider().render_chat(request, "m")) + repr(provider())
+
+
+def test_an_answer_is_read():
+    answer = parsed()
+    assert (answer.text, answer.finish_reason, answer.response_id) == ("Hello", "stop", "chatcmpl-1")
+    assert answer.model == "gpt-4o-mini-2024-07-18"
+    assert answer.usage == Usage(input_tokens=9, output_tokens=2, cached_input_tokens=4, reasoning_tokens=1)
+
+
+@pytest.mark.parametrize(
+    "usage", [None, {}, {"prompt_tokens": None}, {"prompt_tokens": "9"}, {"prompt_tokens": -1}, 7]
+)
+def test_usage_that_is_not_told_is_none_and_never_zero(usage):
+    assert parsed(usage=usage).usage == Usage()
+
+
+def test_tool_calls_without_content_have_an_empty_text():
+    calls = [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    answer = parsed(choices=choice("tool_calls", content=None, tool_calls=calls))
+    assert (answer.text, answer.finish_reason, answer.tool_calls) == ("", "tool_calls", calls)
+
+
+def test_text_in_parts_is_joined_and_a_refusal_is_the_text():
+    parts = [
+        {"type": "thinking", "thinking": "hm"},
+        {"type": "text", "text": "a"},
+        {"type": "text", "text": "b"},
+    ]
+    assert parsed(choices=choice(content=parts)).text == "ab"
+    refused = parsed(choices=choice(content=None, refusal="No."))
+    assert (refused.text, refused.finish_reason) == ("No.", "content_filter")
+    assert parsed(choices=choice("eos", content="x")).finish_reason == "eos"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"{}",
+        b"<html>",
+        b'{"choices": []}',
+        b'{"choices": [{}]}',
+        b'{"choices": {"a": 1}}',
+        b"\xff",
+    ],
+)
+def test_what_is_not_an_answer_is_a_malformed_response(body):
+    with pytest.raises(MalformedResponse, match=r"^openai/gpt-4o answered what cannot be read: .*") as raised:
+        provider().parse_chat(body, HEADERS, "gpt-4o")
+    assert raised.value.request_id == "req_1"
+
+
+def test_an_error_inside_a_200_is_the_error_it_names():
+    body = json.dumps({"error": {"code": 429, "message": "slow down"}}).encode()
+    with pytest.raises(RateLimited, match="slow down"):
+        provider().parse_chat(body, HEADERS, "gpt-4o")
+
+
+def test_embeddings_are_asked_for_and_come_back_in_the_texts_order():
+    request = EmbedRequest(texts=["a", "b"], dimensions=2, extra={"user": "u"})
+    assert json.loads(provider().render_embed(request, "e").body) == {
+        "model": "e", "input": ["a", "b"], "encoding_format": "float", "dimensions": 2, "user": "u",
+    }  # fmt: skip
+    body = {
+        "model": "e-1",
+        "data": [{"index": 1, "embedding": [3, 4]}, {"index": 0, "embedding": [1, 2]}],
+        "usage": {"prompt_tokens": 2, "total_tokens": 2},
+    }
+    answer = provider().parse_embed(json.dumps(body).encode(), HEADERS, "e")
+    assert answer.vectors == [[1, 2], [3, 4]]
+    assert (answer.model, answer.usage) == ("e-1", Usage(input_tokens=2, output_tokens=0))
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"data": []}', b'{"data": [{"embedding": "AAAA"}]}'])
+def test_what_is_not_vectors_is_a_malformed_response(body):
+    with pytest.raises(MalformedResponse):
+        provider().parse_embed(body, HEADERS, "e")

@@ -1,0 +1,181 @@
+"""Status and body → the typed error, its sentence, and nothing secret."""
+
+import json
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+
+from client import errors
+from worker.llm.providers.anthropic import Anthropic
+from worker.llm.providers.openai import OpenAI
+from worker.llm.providers.redaction import redact
+from worker.llm.providers.retry_after import MAX_RETRY_AFTER_S, retry_after_s
+
+KEY = "sk-proj-Zx81kkQqLm9"
+OPENAI = OpenAI("openai", "https://api.openai.com/v1", KEY, "OPENAI_API_KEY")
+ANTHROPIC = Anthropic("anthropic", "https://api.anthropic.com/v1", KEY, "ANTHROPIC_API_KEY")
+
+
+def openai(message="no", code=None, type="invalid_request_error", **more):
+    return {"error": {"message": message, "type": type, "param": None, "code": code, **more}}
+
+
+def anthropic(type, message="no"):
+    return {"type": "error", "error": {"type": type, "message": message}, "request_id": "req_2"}
+
+
+def refused(status, body, headers=(), provider=OPENAI):
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return provider.map_error(status, httpx.Headers(dict(headers)), raw, "gpt-4o")
+
+
+CASES = [
+    (400, openai(), errors.BadRequest),
+    (401, openai(code="invalid_api_key"), errors.AuthenticationFailed),
+    (402, openai(), errors.QuotaExhausted),
+    (403, openai(), errors.PermissionRefused),
+    (404, openai(code="model_not_found"), errors.ModelNotFound),
+    (404, b"", errors.ModelNotFound),
+    (405, b"", errors.BadRequest),
+    (408, b"", errors.ProviderTimeout),
+    (409, b"", errors.TransientProviderError),
+    (413, b"<html>too large</html>", errors.ContextTooLong),
+    (422, {"detail": [{"loc": ["body"], "msg": "field required"}]}, errors.BadRequest),
+    (429, openai(code="rate_limit_exceeded", type="tokens"), errors.RateLimited),
+    (429, openai(code="insufficient_quota", type="insufficient_quota"), errors.QuotaExhausted),
+    (
+        429,
+        openai("Request too large for gpt-4o on tokens per min (TPM)", "rate_limit_exceeded"),
+        errors.ContextTooLong,
+    ),
+    (500, openai(), errors.ServerError),
+    (502, b"<html>bad gateway</html>", errors.ServerError),
+    (503, b"no healthy upstream", errors.Overloaded),
+    (504, b"", errors.ServerError),
+    (529, b"", errors.Overloaded),
+    (599, b"", errors.ServerError),
+    (302, b"", errors.PermanentProviderError),
+    (400, openai(code="context_length_exceeded"), errors.ContextTooLong),
+    (400, openai("This model's maximum context length is 8192 tokens."), errors.ContextTooLong),
+    (400, openai(code="content_policy_violation"), errors.ContentFiltered),
+    (
+        400,
+        openai(code="content_filter", innererror={"code": "ResponsibleAIPolicyViolation"}),
+        errors.ContentFiltered,
+    ),
+    (400, openai(innererror={"code": "ResponsibleAIPolicyViolation"}), errors.ContentFiltered),
+    (
+        400,
+        anthropic("invalid_request_error", "prompt is too long: 210000 tokens > 200000"),
+        errors.ContextTooLong,
+    ),
+    (
+        400,
+        anthropic("invalid_request_error", "Your credit balance is too low to access"),
+        errors.QuotaExhausted,
+    ),
+    (
+        400,
+        anthropic("invalid_request_error", "Output blocked by content filtering policy"),
+        errors.ContentFiltered,
+    ),
+    (401, anthropic("authentication_error"), errors.AuthenticationFailed),
+    (403, anthropic("permission_error"), errors.PermissionRefused),
+    (413, anthropic("request_too_large"), errors.ContextTooLong),
+    (429, anthropic("rate_limit_error"), errors.RateLimited),
+    (500, anthropic("api_error"), errors.ServerError),
+    (500, anthropic("overloaded_error"), errors.Overloaded),
+    (529, anthropic("overloaded_error"), errors.Overloaded),
+    (429, [{"error": {"code": 429, "message": "quota", "status": "RESOURCE_EXHAUSTED"}}], errors.RateLimited),
+    (404, {"error": "model 'x' not found, try pulling it first"}, errors.ModelNotFound),
+    (400, {"object": "error", "message": "bad", "code": 400}, errors.BadRequest),
+    (400, b"null", errors.BadRequest),
+    (400, {"error": None}, errors.BadRequest),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "kind"), CASES)
+def test_status_and_body_decide_the_error(status, body, kind):
+    for provider in (OPENAI, ANTHROPIC):
+        error = refused(status, body, provider=provider)
+        assert type(error) is kind
+        assert error.status == status
+        assert str(error).startswith(f"{provider.name}/gpt-4o answered {status}")
+        json.dumps(error.to_wire())
+
+
+def test_the_sentence_says_who_what_why_and_what_next():
+    error = refused(401, openai("Bad key", "invalid_api_key"), {"x-request-id": "req_9"})
+    assert str(error) == "openai/gpt-4o answered 401 invalid_api_key: Bad key. Check OPENAI_API_KEY."
+    assert error.details == {
+        "provider": "openai", "model": "gpt-4o", "status": 401, "code": "invalid_api_key", "request_id": "req_9",
+    }  # fmt: skip
+
+
+def test_a_long_message_is_cut():
+    assert len(str(refused(400, openai("long " * 10_000)))) < 400
+
+
+def test_a_page_of_html_is_not_quoted():
+    error = refused(502, b"\n<!DOCTYPE html><html><title>Bad gateway</title></html>")
+    assert "<" not in str(error)
+    assert "an HTML page" in str(error)
+    assert "https://api.openai.com/v1 is the address" in str(refused(404, b"<html></html>"))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Incorrect API key provided: sk-abc***xyz9. You can find your API key at",
+        "Incorrect API key provided: abcd****wxyz9",
+        "invalid x-api-key: xyz9",
+        f"the key {KEY} xyz9***",
+        "header Authorization: Bearer xyz9",
+        "Bearer xyz9.abc was refused",
+        "AIzaSyA-xyz9 is not valid",
+        "gsk_xyz9xyz9xyz9 is not valid",
+        "cannot reach http://me:xyz9@proxy:8080/",
+    ],
+)
+def test_no_part_of_a_key_is_ever_quoted(message):
+    error = refused(401, openai(message, code=KEY))
+    for said in (str(error), json.dumps(error.to_wire())):
+        assert "xyz9" not in said
+        assert KEY not in said
+        assert "[hidden]" in said
+
+
+def test_ordinary_words_are_not_hidden():
+    text = "The api key is missing; a risk-free sk of 12 * 3 tokens: see https://x.test/a@b."
+    assert redact(text, "x") == text
+
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"retry-after": "7"}, 7),
+        ({"retry-after": "0.5"}, 0.5),
+        ({"retry-after-ms": "250", "retry-after": "1"}, 0.25),
+        ({"retry-after-ms": "soon", "retry-after": "1"}, 1),
+        ({"retry-after": "Thu, 01 Jan 2026 00:00:30 GMT"}, 30),
+        ({"retry-after": "Thu, 01 Jan 2026 00:00:30 -0000"}, 30),
+        ({"retry-after": "Wed, 31 Dec 2025 00:00:00 GMT"}, 0),
+        ({"retry-after": "999999999"}, MAX_RETRY_AFTER_S),
+        ({"retry-after": "Fri, 01 Jan 2100 00:00:00 GMT"}, MAX_RETRY_AFTER_S),
+        ({"retry-after": "-5"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": "soon"}, None),
+    ],
+)
+def test_retry_after_is_read_in_all_its_forms(headers, seconds):
+    assert retry_after_s(httpx.Headers(headers), NOW) == seconds
+
+
+def test_the_wait_travels_with_the_error():
+    assert refused(429, openai(), {"retry-after": "3"}).retry_after_s == 3

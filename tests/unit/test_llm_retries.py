@@ -1,0 +1,46 @@
+"""Retry or fail, and when."""
+
+import pytest
+
+from client import errors
+from worker.llm import Again, backoff_s, decide, uses_a_try
+
+
+def decided(error, tries_used=0, max_tries=5, attempts=1, roll=0.5):
+    return decide(error, tries_used=tries_used, max_tries=max_tries, attempts=attempts, roll=roll)
+
+
+def test_the_ceiling_doubles_up_to_the_cap():
+    assert [backoff_s(n, 1.0) for n in range(1, 9)] == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert backoff_s(100_000, 1.0) == 60
+    assert backoff_s(5, 0.0) == 0
+
+
+@pytest.mark.parametrize(
+    "error", [errors.BadRequest("x"), errors.ProviderNotConfigured("x"), errors.JobFailed("x")]
+)
+def test_a_permanent_error_fails_at_once(error):
+    assert decided(error) is None
+
+
+@pytest.mark.parametrize("kind", [errors.ProviderTimeout, errors.ServerError, errors.MalformedResponse])
+def test_a_transient_error_uses_a_try_until_none_is_left(kind):
+    assert decided(kind("x"), tries_used=3) == Again(0.5, uses_a_try=True)
+    assert decided(kind("x"), tries_used=4) is None
+    assert decided(kind("x"), max_tries=1) is None
+
+
+@pytest.mark.parametrize("kind", [errors.RateLimited, errors.Overloaded])
+def test_being_turned_away_uses_no_try_and_never_fails(kind):
+    assert decided(kind("x"), tries_used=99, attempts=1000) == Again(30, uses_a_try=False)
+
+
+def test_the_provider_sets_the_least_wait_and_jitter_comes_on_top():
+    assert decided(errors.RateLimited("x", retry_after_s=20), roll=0.0).delay_s == 20
+    assert decided(errors.ServerError("x", retry_after_s=20), attempts=3, roll=0.5).delay_s == 22
+
+
+def test_the_ledger_tells_which_attempts_used_a_try():
+    assert [uses_a_try(name) for name in (None, "RateLimited", "Overloaded", "ServerError")] == [
+        False, False, False, True,
+    ]  # fmt: skip

@@ -1,0 +1,150 @@
+"""Status and body of a refusal → the typed error. The one place where status codes have a meaning.
+
+The body goes first: providers put an empty account behind 429, an overlong prompt behind 400 and
+overload behind 500. Codes are matched exactly, words only where the provider has no code for it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import from_json
+
+from client.errors import (
+    AuthenticationFailed,
+    BadRequest,
+    ContentFiltered,
+    ContextTooLong,
+    ModelNotFound,
+    Overloaded,
+    PermanentProviderError,
+    PermissionRefused,
+    ProviderError,
+    ProviderTimeout,
+    QuotaExhausted,
+    RateLimited,
+    ServerError,
+    TransientProviderError,
+)
+
+_BY_STATUS: dict[int, type[ProviderError]] = {
+    400: BadRequest,
+    401: AuthenticationFailed,
+    402: QuotaExhausted,
+    403: PermissionRefused,
+    404: ModelNotFound,
+    408: ProviderTimeout,
+    409: TransientProviderError,  # OpenAI: "conflict with another request, try again"
+    413: ContextTooLong,
+    422: BadRequest,
+    425: TransientProviderError,
+    429: RateLimited,
+    503: Overloaded,
+    529: Overloaded,
+}
+
+_BY_CODE: dict[str, type[ProviderError]] = {
+    "insufficient_quota": QuotaExhausted,
+    "billing_hard_limit_reached": QuotaExhausted,
+    "billing_not_active": QuotaExhausted,
+    "billing_error": QuotaExhausted,
+    "context_length_exceeded": ContextTooLong,
+    "request_too_large": ContextTooLong,
+    "content_filter": ContentFiltered,
+    "content_policy_violation": ContentFiltered,
+    "moderation_blocked": ContentFiltered,
+    "model_not_found": ModelNotFound,
+    "deploymentnotfound": ModelNotFound,
+    "invalid_api_key": AuthenticationFailed,
+    "authentication_error": AuthenticationFailed,
+    "permission_error": PermissionRefused,
+    "overloaded_error": Overloaded,
+    "rate_limit_error": RateLimited,
+}
+
+MAX_READ_CHARS = 2_000  # of a message; more than is ever shown
+
+_REQUEST_STATUSES = (400, 403, 413, 422, 429)  # where the words below are about this request
+_BY_WORDS: tuple[tuple[re.Pattern[str], type[ProviderError]], ...] = (
+    (re.compile(r"credit balance is too low", re.I), QuotaExhausted),  # Anthropic's 400
+    (re.compile(r"content (?:filtering|management) policy|content filter", re.I), ContentFiltered),
+    (
+        re.compile(
+            # the last: one request above OpenAI's tokens per minute, a 429 that no waiting cures
+            r"prompt is too long|maximum context length|context window|exceed(?:s|ed)? (?:the )?context"
+            r"|^request too large for",
+            re.I,
+        ),
+        ContextTooLong,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What a provider's error body says, whatever its shape."""
+
+    message: str | None = None
+    codes: tuple[str, ...] = ()  # the most specific first
+    is_html: bool = False
+
+    @property
+    def code(self) -> str | None:
+        return self.codes[0] if self.codes else None
+
+
+def read_refusal(body: bytes) -> Refusal:
+    """Never raises: a body that is not JSON is its own message, and a page of HTML none."""
+    if body.lstrip()[:1] == b"<":
+        return Refusal(is_html=True)
+    try:
+        data = from_json(body)
+    except ValueError:
+        return Refusal(message=body[:MAX_READ_CHARS].decode(errors="replace").strip() or None)
+    if isinstance(data, list) and data:  # Google's compatible endpoint wraps it in a list
+        data = data[0]
+    if not isinstance(data, dict):
+        return Refusal(message=str(data)[:MAX_READ_CHARS])
+    error = data.get("error", data)  # vLLM and Mistral do not nest it
+    if not isinstance(error, dict):
+        return Refusal(message=_words(error))
+    codes = (_inner_code(error), error.get("code"), error.get("type"), error.get("status"))
+    return Refusal(
+        message=_words(error.get("message")) or _words(error.get("detail")),
+        codes=tuple(code for code in codes if isinstance(code, str) and code),
+    )
+
+
+def classify(status: int, refusal: Refusal) -> type[ProviderError]:
+    """The class of error: by code, then by words, then by status."""
+    for code in refusal.codes:
+        if kind := _BY_CODE.get(code.lower()):
+            return kind
+    if status in _REQUEST_STATUSES and refusal.message:
+        for words, kind in _BY_WORDS:
+            if words.search(refusal.message):
+                return kind
+    if kind := _BY_STATUS.get(status):
+        return kind
+    if status >= 500:
+        return ServerError
+    return BadRequest if status >= 400 else PermanentProviderError
+
+
+def _inner_code(error: dict[str, Any]) -> str | None:
+    """Azure says which policy in `innererror`; only the filter matters here."""
+    inner = error.get("innererror")
+    if isinstance(inner, dict) and inner.get("code") == "ResponsibleAIPolicyViolation":
+        return "content_filter"
+    return None
+
+
+def _words(value: Any) -> str | None:
+    """A sentence; FastAPI servers say `detail: [{"msg": …}]`."""
+    if isinstance(value, list) and value:
+        value = value[0]
+    if isinstance(value, dict):
+        value = value.get("msg") or value.get("message")
+    return value[:MAX_READ_CHARS] if isinstance(value, str) and value.strip() else None

@@ -1,0 +1,169 @@
+"""The only file that knows how HTTP is carried: httpx over aiohttp's connection pool.
+
+httpx's own pool is O(n²) in idle connections; aiohttp's is not. Callers see an ordinary
+`httpx.AsyncClient` and httpx exceptions only. httpx-aiohttp translates a few of aiohttp's and some of
+them wrongly (a server that hangs up becomes a ConnectTimeout), so `translate` decides again here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any
+
+import aiohttp
+import httpx
+from aiohttp import http_exceptions
+from httpx_aiohttp import AiohttpTransport, HttpxAiohttpClient
+
+# seconds; below the 5 s after which uvicorn and Node hang up, so that a POST never meets a closed socket
+KEEPALIVE_S = 4.5
+DNS_CACHE_S = 60  # seconds an address is remembered
+MAX_HEADER_BYTES = 65_536  # a header line; aiohttp's own 8 KiB refuses what httpx accepts
+
+# The first class that matches decides, so subclasses stand before their bases.
+_TRANSLATIONS: tuple[tuple[type[BaseException], type[Exception]], ...] = (
+    (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout),
+    (aiohttp.ServerTimeoutError, httpx.ReadTimeout),
+    (aiohttp.ClientProxyConnectionError, httpx.ProxyError),
+    (aiohttp.ClientHttpProxyError, httpx.ProxyError),
+    (aiohttp.ClientConnectorError, httpx.ConnectError),  # DNS, refused, TLS handshake, certificate
+    (aiohttp.ServerFingerprintMismatch, httpx.ConnectError),
+    (aiohttp.ServerDisconnectedError, httpx.RemoteProtocolError),
+    (aiohttp.ClientConnectionResetError, httpx.WriteError),  # "Cannot write to closing transport"
+    (aiohttp.ClientOSError, httpx.ReadError),
+    (aiohttp.ClientConnectionError, httpx.ConnectError),  # "Connector is closed"
+    (aiohttp.ClientPayloadError, httpx.RemoteProtocolError),
+    (aiohttp.TooManyRedirects, httpx.TooManyRedirects),
+    (aiohttp.ClientResponseError, httpx.RemoteProtocolError),  # a status line or header it cannot read
+    (aiohttp.InvalidURL, httpx.InvalidURL),
+    (aiohttp.NonHttpUrlClientError, httpx.UnsupportedProtocol),
+    (aiohttp.ClientError, httpx.TransportError),
+    (http_exceptions.HttpProcessingError, httpx.RemoteProtocolError),  # bad chunks: raised bare by the body
+    (TimeoutError, httpx.ReadTimeout),  # an OSError too: before OSError
+    (OSError, httpx.ReadError),  # ConnectionResetError, ssl.SSLError after the handshake
+    (asyncio.IncompleteReadError, httpx.RemoteProtocolError),
+    (ValueError, httpx.LocalProtocolError),  # control characters in a header, a proxy it cannot speak to
+)
+
+
+def open_http_client(
+    *, max_connections: int, connect_timeout_s: float, read_timeout_s: float
+) -> httpx.AsyncClient:
+    """One keep-alive client for the whole process, safe for any number of concurrent calls.
+
+    It opens nothing until the first call, holds at most `max_connections` sockets (per proxy) and makes
+    further calls wait. There is no limit on the total time of a call: the caller sets one. Redirects are
+    not followed, cookies are not kept, HTTPS_PROXY and NO_PROXY are honoured. Cancelling a call closes
+    its connection. Every failure is an httpx exception. Close it with `aclose()`.
+    """
+    _quieten_httpx()
+    return HttpxClient(
+        timeout=httpx.Timeout(read_timeout_s, connect=connect_timeout_s, pool=None),
+        limits=httpx.Limits(max_connections=max_connections, keepalive_expiry=KEEPALIVE_S),
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+        headers={"user-agent": "promptmill"},
+        follow_redirects=False,
+    )
+
+
+def translate(error: BaseException) -> Exception | None:
+    """The httpx exception that stands for one of aiohttp's; None for what is not the network's fault."""
+    for foreign, ours in _TRANSLATIONS:
+        if isinstance(error, foreign):
+            return ours(str(error) or type(error).__name__)
+    return None
+
+
+class HttpxClient(HttpxAiohttpClient):
+    """httpx chooses the transport or one per environment proxy; both are ours."""
+
+    def _init_transport(self, **kwargs: Any) -> httpx.AsyncBaseTransport:  # type: ignore[override]
+        return _open_transport(**kwargs)
+
+    def _init_proxy_transport(self, proxy: httpx.Proxy, **kwargs: Any) -> httpx.AsyncBaseTransport:  # type: ignore[override]
+        return _open_transport(proxy=_without_auth(proxy), **kwargs)
+
+
+class _Transport(AiohttpTransport):
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.userinfo:  # httpx has made it a header by now; aiohttp refuses to see both
+            request.url = request.url.copy_with(userinfo=b"")
+        if self.proxy and request.url.scheme == "http":  # aiohttp sends the proxy's headers to CONNECT only
+            request.headers.update(self.proxy.headers)
+        request.headers.encoding = "utf-8"  # unset, httpx guesses it anew at every look at a header
+        with _translated():
+            response = await super().handle_async_request(request)
+        response.stream = _Stream(response.stream)
+        return response
+
+
+class _Stream(httpx.AsyncByteStream):
+    def __init__(self, inner: httpx.SyncByteStream | httpx.AsyncByteStream) -> None:
+        assert isinstance(inner, httpx.AsyncByteStream)
+        self._inner = inner
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with _translated():
+            async for chunk in self._inner:
+                yield chunk
+
+    async def aclose(self) -> None:
+        with _translated():
+            await self._inner.aclose()
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        # httpx-aiohttp chains aiohttp's exception to its own choice: judge the original
+        original = error.__cause__ if isinstance(error, httpx.HTTPError) and error.__cause__ else error
+        if isinstance(original, httpx.HTTPError | httpx.InvalidURL | httpx.StreamError):
+            raise
+        translated = translate(original)
+        if translated is None:
+            raise
+        raise translated from original
+
+
+def _open_transport(
+    *, verify: ssl.SSLContext | str | bool, limits: httpx.Limits, proxy: httpx.Proxy | None = None, **_: Any
+) -> httpx.AsyncBaseTransport:
+    context = httpx.create_ssl_context(verify=verify)
+
+    def open_session() -> aiohttp.ClientSession:  # called in the event loop, by the first request
+        connector = aiohttp.TCPConnector(
+            limit=limits.max_connections or 0,
+            keepalive_timeout=limits.keepalive_expiry,
+            ttl_dns_cache=DNS_CACHE_S,
+            ssl=context,
+        )
+        return aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            max_line_size=MAX_HEADER_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
+        )
+
+    return _Transport(verify=context, limits=limits, proxy=proxy, client=open_session)
+
+
+def _without_auth(proxy: httpx.Proxy) -> httpx.Proxy:
+    """The proxy's credentials as a header: httpx-aiohttp's BasicAuth is deprecated by aiohttp."""
+    if proxy.auth is None:
+        return proxy
+    headers = {**proxy.headers, "Proxy-Authorization": aiohttp.encode_basic_auth(*proxy.auth)}
+    return httpx.Proxy(proxy.url, ssl_context=proxy.ssl_context, headers=headers)
+
+
+def _quieten_httpx() -> None:
+    """httpx writes a line at INFO for every call; who wants them sets the level of its logger."""
+    logger = logging.getLogger("httpx")
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.WARNING)
