@@ -26,7 +26,7 @@ SWEEP_EVERY_S = 2.0
 SWEEP_JOBS = 1_000  # at most so many waiters are looked at a sweep, in turn
 RECONNECT_S = 0.2
 OUTAGE_S = 30.0  # how long waiters are kept while the server is away
-READ_TIMEOUT_S = 5.0
+READ_TIMEOUT_S = 0.5  # how late a cancellation is seen that came together with a message
 
 _IDS = dict[str, None]  # a set that keeps its order
 _ALWAYS = keys.done_channel("")  # a subscription of our own, so that there is always something to read
@@ -54,6 +54,8 @@ class Listener:
         Raises JobNotFound where the id is unknown, and QueueUnavailable where Redis refuses us or
         stays away for OUTAGE_S. Cancelling leaves nothing behind.
         """
+        if self._closed:
+            raise QueueUnavailable("The queue has been closed: open another.")
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         known = job_id in self._waiters
         self._waiters.setdefault(job_id, set()).add(future)
@@ -70,7 +72,10 @@ class Listener:
     async def close(self) -> None:
         """Stops listening. Whoever still waits gets QueueUnavailable."""
         self._fail(QueueUnavailable("The queue was closed while a result was awaited."))
-        self._closed = True  # a task group that fails as it is cancelled forgets the cancellation
+        # Python 3.11's wait_for (in redis-py) and TaskGroup lose a cancellation that comes together
+        # with a result or a failure, so the loops are also told.
+        self._closed = True
+        self._work.set()
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -126,7 +131,7 @@ class Listener:
             tasks.create_task(self._write(pubsub))
 
     async def _read(self, pubsub: PubSub) -> None:
-        while True:
+        while not self._closed:
             message = await pubsub.get_message(timeout=READ_TIMEOUT_S)
             if message and message["type"] in ("message", "subscribe"):
                 job_id = keys.job_id_of(message["channel"])
@@ -135,7 +140,7 @@ class Listener:
                     self._work.set()
 
     async def _write(self, pubsub: PubSub) -> None:
-        while True:
+        while not self._closed:
             await self._wait_for_work()
             while joining := _take(self._join):
                 await pubsub.subscribe(*map(keys.done_channel, joining))

@@ -1,0 +1,147 @@
+"""What every test may use: a real server, an in-process fake of it, and a way to wait without sleeping."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import fakeredis
+import pytest
+import redis
+from fakeredis import FakeAsyncRedisConnection
+from redis.asyncio import BlockingConnectionPool
+
+from cli.stack import StackError
+from cli.stack.embedded import find_server
+from client import Queue, keys
+from client.connection import from_pool
+
+# Members are removed one by one, so these need no TTL; every other key must have one.
+KEYS_WITHOUT_TTL = {keys.QUEUE, keys.ABORTS}
+
+POLL_S = 0.005
+
+
+async def wait_until(
+    predicate: Callable[[], bool | Awaitable[bool]], *, description: str, timeout_s: float = 10
+) -> None:
+    """Returns as soon as `predicate` holds; fails the test, naming what it waited for."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        outcome = predicate()
+        if outcome if isinstance(outcome, bool) else await outcome:
+            return
+        if time.monotonic() > deadline:
+            pytest.fail(f"Waited {timeout_s:g} s for: {description}")
+        await asyncio.sleep(POLL_S)
+
+
+@dataclass
+class Server:
+    """A real server on a unix socket; `stop` and `start` keep its data."""
+
+    directory: Path
+    binary: str
+    process: subprocess.Popen[bytes] | None = field(default=None)
+
+    @property
+    def socket(self) -> Path:
+        return self.directory / "redis.sock"
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self.socket}"
+
+    def client(self) -> redis.Redis:
+        return redis.Redis(unix_socket_path=str(self.socket))
+
+    def start(self) -> None:
+        options = f"--port 0 --unixsocket {self.socket} --dir {self.directory} --appendonly yes --save"
+        self.process = subprocess.Popen(
+            [self.binary, *options.split(), ""], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            try:
+                with self.client() as client:
+                    client.ping()
+                return
+            except redis.RedisError:
+                time.sleep(POLL_S)
+        pytest.fail("The test server does not answer.")
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(10)
+            self.process = None
+
+
+def _binary() -> str:
+    try:
+        return find_server()
+    except StackError as error:
+        if os.environ.get("CI"):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def _shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("s"), _binary())
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def server(_shared_server: Server) -> Iterator[Server]:
+    """A real server, empty at the start. Fails a test that leaves a key without a TTL."""
+    with _shared_server.client() as client:
+        client.flushall()
+        yield _shared_server
+        immortal = {key.decode() for key in client.scan_iter() if client.ttl(key) == -1}
+        client.flushall()
+    assert immortal <= KEYS_WITHOUT_TTL, f"keys without a TTL: {immortal - KEYS_WITHOUT_TTL}"
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[Server]:
+    """A real server of this test's own, to be stopped and started."""
+    server = Server(tmp_path, _binary())
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def queue(server: Server) -> AsyncIterator[Queue]:
+    """An open queue on the real server."""
+    async with Queue.from_url(server.url) as queue:
+        yield queue
+
+
+@pytest.fixture
+async def fake_queue() -> AsyncIterator[Queue]:
+    """An open queue on an in-process fake."""
+    fake = fakeredis.FakeServer()
+
+    def pool(size: int) -> BlockingConnectionPool:
+        return BlockingConnectionPool(
+            max_connections=size, timeout=None, connection_class=FakeAsyncRedisConnection, server=fake
+        )
+
+    async with Queue(from_pool(pool(2)), from_pool(pool(1))) as queue:
+        yield queue
+
+
+@pytest.fixture(params=["fake", "real"])
+def any_queue(request: pytest.FixtureRequest) -> Queue:
+    """The contract tests run on both."""
+    queue: Queue = request.getfixturevalue("fake_queue" if request.param == "fake" else "queue")
+    return queue
