@@ -1,0 +1,5 @@
+"""`python -m cli`."""
+
+from . import main
+
+main()

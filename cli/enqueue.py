@@ -1,0 +1,89 @@
+"""`promptmill enqueue FUNCTION [ARG]…`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import click
+from pydantic_core import from_json
+
+from client import Job, Queue
+
+from .opening import no_worker_hint, open_queue
+
+
+@click.command()
+@click.argument("function")
+@click.argument("args", nargs=-1, metavar="[ARG]...")
+@click.option("--kwarg", "pairs", multiple=True, metavar="KEY=VALUE", help="A keyword argument; repeatable.")
+@click.option("--id", "job_id", metavar="ID", help="The job's id: enqueueing it again changes nothing.")
+@click.option(
+    "--defer-s",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="SECONDS",
+    help="How long the job waits before it may start.",
+)
+def enqueue(
+    function: str, args: tuple[str, ...], pairs: tuple[str, ...], job_id: str | None, defer_s: float
+) -> None:
+    """Put a job in the queue and print its id.
+
+    Every ARG and VALUE is JSON where it reads as JSON, else a text. For chat and embed, ARG is the prompt
+    or the texts and each KEY a field of the request:
+
+        promptmill enqueue chat "Why is the sky blue?" --kwarg model=openai/gpt-4o-mini
+    """
+    texts = function in ("chat", "embed")  # a prompt such as 42 is a text, though it reads as a number
+    values = [_text_or_json(arg) if texts else read_value(arg) for arg in args]
+    asyncio.run(_enqueue(function, values, dict(map(read_pair, pairs)), job_id, defer_s))
+
+
+def read_value(text: str) -> Any:
+    """The JSON value that `text` is, or else the text itself."""
+    try:
+        return from_json(text, allow_inf_nan=False)
+    except ValueError:
+        return text
+
+
+def read_pair(pair: str) -> tuple[str, Any]:
+    """KEY=VALUE. Raises click.BadParameter."""
+    key, equals, value = pair.partition("=")
+    if not equals or not key.isidentifier():
+        raise click.BadParameter(f"{pair!r} is not KEY=VALUE.", param_hint="--kwarg")
+    if key.startswith("_"):
+        raise click.BadParameter(f"{key!r} is reserved.", param_hint="--kwarg")
+    return key, read_value(value)
+
+
+def _text_or_json(arg: str) -> Any:
+    value = read_value(arg)
+    return value if isinstance(value, list | dict) else arg
+
+
+async def _enqueue(
+    function: str, args: list[Any], kwargs: dict[str, Any], job_id: str | None, defer_s: float
+) -> None:
+    async with open_queue("enqueue") as (queue, stack):
+        job = await _put(queue, function, args, kwargs, job_id, defer_s)
+        click.echo(job.id)
+        if not await queue.workers_alive():
+            click.echo(f"It waits: {no_worker_hint(stack)}.", err=True)
+
+
+async def _put(
+    queue: Queue, function: str, args: list[Any], kwargs: dict[str, Any], job_id: str | None, defer_s: float
+) -> Job[Any]:
+    if function not in ("chat", "embed"):
+        return await queue.enqueue(function, *args, _job_id=job_id, _defer_s=defer_s, **kwargs)
+    if reserved := kwargs.keys() & {"job_id", "defer_s"}:
+        raise click.UsageError(f"Give {min(reserved)} as an option of its own, not as --kwarg.")
+    if function == "embed" and args:
+        texts = args[0] if isinstance(args[0], list) else args
+        return await queue.embed(texts, job_id=job_id, defer_s=defer_s, **kwargs)
+    if function == "embed" or len(args) > 1:
+        raise click.UsageError("chat takes one prompt (quote it), embed one text or more.")
+    prompt = args[0] if args else {key: kwargs.pop(key) for key in ("messages", "prompt") if key in kwargs}
+    return await queue.chat(prompt, job_id=job_id, defer_s=defer_s, **kwargs)

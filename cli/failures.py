@@ -1,0 +1,40 @@
+"""A failure → one sentence on stderr and the exit code. The one place where this is decided."""
+
+from __future__ import annotations
+
+import click
+
+FAILED = 1
+WRONG_USAGE = 2
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
+TERMINATED = 143  # 128 + SIGTERM
+CLOSED_PIPE = 0  # whoever read our output had enough of it, which is no failure
+
+
+def report(error: BaseException) -> int:
+    """Says what went wrong and returns the exit code. Anything unforeseen is a fault of ours: it is
+    raised again, with its trace."""
+    if isinstance(error, click.exceptions.Exit):
+        return error.exit_code
+    if isinstance(error, click.ClickException):
+        error.show()
+        return error.exit_code
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        click.echo("Interrupted.", err=True)
+        return INTERRUPTED
+    code = _code(error)
+    if code is None:
+        raise error
+    click.echo(f"promptmill: {error}", err=True)
+    return code
+
+
+def _code(error: BaseException) -> int | None:
+    from client import InvalidRedisURL, InvalidRequest, MillError
+    from settings import SettingsError
+
+    from .stack import StackError
+
+    if isinstance(error, SettingsError | InvalidRedisURL | InvalidRequest):
+        return WRONG_USAGE
+    return FAILED if isinstance(error, MillError | StackError) else None

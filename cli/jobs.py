@@ -1,0 +1,98 @@
+"""`promptmill status`, `result` and `abort`: one job, by its id."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+
+from client import Job, JobInfo, JobStatus, ResultTimeout
+
+from .failures import FAILED
+from .opening import no_worker_hint, open_queue
+from .printing import print_json, print_result
+
+ABORT_WAIT_S = 10  # for the worker to cancel the job and say so
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_job_id = click.argument("job_id", metavar="ID")
+
+
+@click.command()
+@_job_id
+@_as_json
+def status(job_id: str, as_json: bool) -> None:
+    """Say what has become of a job.
+
+    Prints deferred, queued, in_progress or complete, and what else is known.
+    """
+    info = asyncio.run(_info(job_id))
+    print_json(info) if as_json else click.echo(_describe(info))
+
+
+@click.command()
+@_job_id
+@click.option(
+    "--wait",
+    "wait_s",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="SECONDS",
+    help="How long to wait for a job that has not finished.",
+)
+@_as_json
+def result(job_id: str, wait_s: float, as_json: bool) -> None:
+    """Print what a job returned.
+
+    Exits with 1 where the job failed, or has not finished.
+    """
+    asyncio.run(_result(job_id, wait_s, as_json=as_json))
+
+
+@click.command()
+@_job_id
+@click.pass_context
+def abort(ctx: click.Context, job_id: str) -> None:
+    """End a job, whether queued or running.
+
+    Exits with 1 where it had finished already.
+    """
+    if not asyncio.run(_abort(job_id)):
+        click.echo(f"Job {job_id} had finished: its result stands.", err=True)
+        ctx.exit(FAILED)
+    click.echo(f"Job {job_id} was aborted.")
+
+
+async def _info(job_id: str) -> JobInfo:
+    async with open_queue("status") as (queue, _):
+        return await queue.job(job_id).info()
+
+
+async def _result(job_id: str, wait_s: float, *, as_json: bool) -> None:
+    async with open_queue("result") as (queue, stack):
+        job = queue.job(job_id)
+        info = await job.info()
+        if info.status is not JobStatus.complete:
+            if stack.kind == "private":  # and so nobody can finish it while we wait
+                raise ResultTimeout(f"Job {job_id} is {info.status.value}, and {no_worker_hint(stack)}.")
+            if not wait_s:
+                raise ResultTimeout(f"Job {job_id} is {info.status.value}: ask again later, or with --wait.")
+        print_result(await job.result(wait_s or None), as_json=as_json)
+
+
+async def _abort(job_id: str) -> bool:
+    async with open_queue("abort") as (queue, _):
+        job: Job[object] = queue.job(job_id)
+        await job.info()  # an id that is unknown is told apart from a job that had finished
+        return await job.abort(ABORT_WAIT_S)
+
+
+def _describe(info: JobInfo) -> str:
+    lines = [info.status.value, f"  function  {info.function}", f"  enqueued  {info.enqueued_at:%F %T} UTC"]
+    moments = {"due": info.due_at, "started": info.started_at, "finished": info.finished_at}
+    lines += [f"  {name:<9} {moment:%F %T} UTC" for name, moment in moments.items() if moment]
+    if info.tries is not None:
+        lines.append(f"  tries     {info.tries}")
+    if info.error:
+        lines.append(f"  error     {info.error}")
+    return "\n".join(lines)

@@ -1,0 +1,7 @@
+"""The server, and the processes of a private stack: see `open_stack`."""
+
+from .errors import StackError
+from .opened import Stack
+from .opening import open_stack
+
+__all__ = ["Stack", "StackError", "open_stack"]

@@ -1,0 +1,85 @@
+"""`promptmill stats`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from time import time
+from typing import Any
+
+import click
+
+from client import Queue
+
+from .opening import open_queue
+from .printing import print_json
+
+SCAN_BATCH = 1_000  # keys a round trip
+
+
+@dataclass(frozen=True)
+class Stats:
+    """The queue and its server at one moment."""
+
+    queued: int
+    deferred: int
+    running: int
+    workers: list[str]  # the health line of each that has reported
+    server: str
+    memory_bytes: int | None
+    memory_limit_bytes: int | None  # None: no limit
+    clients: int | None
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def stats(as_json: bool) -> None:
+    """Count the jobs and say how the server is."""
+    found = asyncio.run(_stats())
+    if as_json:
+        print_json(found)
+        return
+    limit = f" of {found.memory_limit_bytes:,}" if found.memory_limit_bytes else ""
+    click.echo(f"queued    {found.queued:,}")
+    click.echo(f"deferred  {found.deferred:,}")
+    click.echo(f"running   {found.running:,}")
+    for line in found.workers or ["none has reported"]:
+        click.echo(f"worker    {line}")
+    click.echo(f"server    {found.server}")
+    click.echo(f"memory    {found.memory_bytes or 0:,}{limit} bytes")
+    click.echo(f"clients   {found.clients or 0:,}")
+
+
+async def _stats() -> Stats:
+    async with open_queue("stats") as (queue, _):
+        await queue.ping()
+        return await read_stats(queue)
+
+
+async def read_stats(queue: Queue) -> Stats:
+    """Asks the server; the running jobs are counted by a scan of the keys."""
+    redis = queue.redis
+    now_ms = round(time() * 1000)
+    due = await redis.zcount(queue.name, "-inf", now_ms)
+    later = await redis.zcount(queue.name, f"({now_ms}", "+inf")
+    running = [key async for key in redis.scan_iter(match="arq:in-progress:*", count=SCAN_BATCH)]
+    health = await redis.get(f"{queue.name}:health-check")
+    info: dict[str, Any] = await redis.info()
+    return Stats(
+        queued=max(0, due - len(running)),
+        deferred=later,
+        running=len(running),
+        workers=[health.decode()] if health else [],
+        server=server_name(info),
+        memory_bytes=info.get("used_memory"),
+        memory_limit_bytes=info.get("maxmemory") or None,
+        clients=info.get("connected_clients"),
+    )
+
+
+def server_name(info: Mapping[str, Any]) -> str:
+    """Valkey or Redis, and its version, from INFO."""
+    if "valkey_version" in info:
+        return f"Valkey {info['valkey_version']}"
+    return f"Redis {info.get('redis_version', 'of an unknown version')}"

