@@ -1,0 +1,51 @@
+"""The README's own code, run against a real worker."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+
+from client import Completion, Queue
+from tests.fundamentals.conftest import ROOT, LiveStack
+
+README = (ROOT / "README.md").read_text()
+
+
+def block_with(words: str) -> str:
+    blocks = re.findall(r"^```python\n(.*?)^```", README, re.S | re.M)
+    (found,) = [block for block in blocks if words in block]
+    return found
+
+
+def test_the_ten_lines_work(stack: LiveStack) -> None:
+    lines = block_with("import asyncio, os")
+
+    printed = stack.run_python("-c", lines)
+
+    assert len([line for line in lines.splitlines() if line]) <= 10
+    assert printed.startswith("Simulated answer to: Why is the sky blue?")
+
+
+async def test_a_plain_arq_pool_is_a_client(stack: LiveStack) -> None:
+    body = textwrap.indent(block_with("create_pool("), "    ")
+    names: dict[str, object] = {"url": stack.url}
+    exec(f"async def snippet():\n{body}\n    return pool, answer", names)
+
+    pool, answer = await names["snippet"]()
+    await pool.aclose()
+
+    assert isinstance(answer, Completion)
+    assert answer.text.startswith("Simulated answer to: Hello")
+
+
+async def test_a_result_is_fetched_by_its_id_from_another_process(stack: LiveStack) -> None:
+    async with Queue.from_url(stack.url) as queue:
+        first = await queue.chat("What is a lease?", job_id="lease-1")
+        again = await queue.chat("What is a lease?", job_id="lease-1")
+        await first.result(timeout_s=10)
+
+    async with Queue.from_url(stack.url) as another:
+        answer = await another.job("lease-1").result(timeout_s=10)
+
+    assert again.id == first.id
+    assert answer.job_id == "lease-1"

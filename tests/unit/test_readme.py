@@ -1,0 +1,168 @@
+"""What README.md and docs/ say is what the code has: settings, commands, flags, errors, links."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from arq.cli import cli as arq_command
+
+from cli.main import COMMANDS, promptmill
+from client import errors
+from settings import Settings
+from simulator.__main__ import main as simulator_command
+from worker.llm import resolve
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/**/*.md")]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.S | re.M)
+
+
+def variable_of(field: str) -> str:
+    return "PROMPTMILL_DATA_DIR" if field == "data_dir" else field.upper()
+
+
+def settings_table() -> dict[str, str]:
+    rows = re.findall(r"^\| `([A-Z_]+)` \| (.+?) \| .+ \|$", README, re.M)
+    return {variable: default.strip("`") for variable, default in rows}
+
+
+def written(default: Any) -> str:
+    if default is None:
+        return "unset"
+    if default in ((), {}):
+        return "none"
+    return default if isinstance(default, str) else str(default)
+
+
+def command_lines() -> Iterator[list[str]]:
+    for block in blocks("sh"):
+        for line in block.splitlines():
+            words = shlex.split(line, comments=True)
+            if words:
+                yield words[words.index("|") + 1 :] if "|" in words else words
+
+
+def flags_of(command: click.Command) -> set[str]:
+    options = (p for p in command.params if isinstance(p, click.Option))
+    return {flag for option in options for flag in (*option.opts, *option.secondary_opts)}
+
+
+def subcommand(name: str) -> click.Command:
+    command = promptmill.get_command(click.Context(promptmill), name)
+    assert command is not None, f"there is no command {name}"
+    return command
+
+
+def error_classes(root: type) -> Iterator[type]:
+    yield root
+    for child in root.__subclasses__():
+        if child.__module__ == errors.__name__:
+            yield from error_classes(child)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_is_in_the_readme_as_it_is(path: Path) -> None:
+    assert path.read_text() in blocks("python")
+
+
+def test_the_table_of_settings_is_the_class() -> None:
+    fields = Settings.model_fields
+    expected = {variable_of(name): written(field.default) for name, field in fields.items()}
+
+    assert settings_table() == expected
+
+
+def test_the_example_environment_names_every_setting_and_no_other() -> None:
+    found = re.findall(r"^# ([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.M)
+
+    assert {name.split("__")[0] for name in found} == {variable_of(name) for name in Settings.model_fields}
+
+
+def test_the_example_environment_holds_the_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    file.write_text("\n".join(line[2:] for line in lines if re.match(r"# [A-Z_]+=", line)))
+    _clear_environment(monkeypatch)
+    examples = {"redis_url", "redis_ssl_cert_reqs", "providers", "job_modules"}  # not their defaults
+
+    found, defaults = Settings(_env_file=file), Settings(_env_file=None)
+
+    assert found.model_dump(exclude=examples) == defaults.model_dump(exclude=examples)
+    assert found.all_providers()["ollama"].kind == "openai"
+    assert found.job_modules == ("examples.my_jobs",)
+
+
+def test_the_providers_of_the_readme_resolve(monkeypatch: pytest.MonkeyPatch) -> None:
+    (block,) = [block for block in blocks("sh") if "PROVIDERS__" in block]
+    _clear_environment(monkeypatch)
+    for name, value in re.findall(r"^([A-Z_]+)=(\S+)", block, re.M):
+        monkeypatch.setenv(name, value.replace("…", "key"))
+    models = re.findall(r'model="(.+?)"', block)
+
+    routes = [str(resolve(Settings(_env_file=None), model)) for model in models]
+
+    assert models
+    assert routes == models
+    assert Settings(_env_file=None).all_providers()["proxy"].kind == "anthropic"
+
+
+def test_every_command_is_in_the_readme() -> None:
+    assert {words[1] for words in command_lines() if words[0] == "promptmill"} >= COMMANDS.keys() - {
+        "completion"
+    }
+    assert "promptmill completion bash" in README
+
+
+@pytest.mark.parametrize("words", list(command_lines()), ids=" ".join)
+def test_a_command_line_can_be_typed(words: list[str]) -> None:
+    """The flags exist. `promptmill` lines are parsed to the end."""
+    if words[0] == "promptmill":
+        subcommand(words[1]).make_context(words[1], words[2:], resilient_parsing=False)
+    elif words[0] == "arq":
+        assert {word for word in words if word.startswith("--")} <= flags_of(arq_command)
+    elif words[:3] == ["python", "-m", "simulator"]:
+        simulator_command.make_context("simulator", words[3:])
+    elif words[0] == "make":
+        assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.M)
+
+
+def test_the_page_of_run_has_every_option() -> None:
+    page = (ROOT / "docs/run.md").read_text()
+    documented = set(re.findall(r"`(--?[a-z-]+)`", "\n".join(re.findall(r"^\| (`--?.+?) \|", page, re.M))))
+
+    assert documented == flags_of(subcommand("run"))
+
+
+def test_the_page_of_errors_is_the_tree() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| .+? \| (.*?) \| .*\|$", (ROOT / "docs/errors.md").read_text(), re.M)
+    documented = {name: retried.startswith("yes") for name, retried in rows}
+
+    classes = error_classes(errors.MillError)
+    assert documented == {cls.__name__: getattr(cls, "retryable", False) for cls in classes}
+
+
+def test_the_line_of_the_procfile_is_in_the_readme() -> None:
+    assert (ROOT / "Procfile").read_text() in README
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_link_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)", page.read_text())
+
+    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+
+
+def _clear_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(variable_of(name), raising=False)
