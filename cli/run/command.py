@@ -63,7 +63,7 @@ class Refused(click.ClickException):
     "--window", type=click.IntRange(min=1), help="Jobs in the queue at once.  [default: 4 x MAX_JOBS]"
 )
 @click.option("--concurrency", type=click.IntRange(1, 20_000), help="Calls at once of the private worker.")
-@click.option("--simulate", is_flag=True, help="Complete against a simulated provider: no key, no cost.")
+@click.option("--simulate", is_flag=True, help="Complete against a simulated provider on a private server: no key, no cost.")
 @click.option("--table", "with_table", is_flag=True, help="Print the answers as a table when done.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
 @click.pass_context
@@ -112,9 +112,7 @@ def _options(
     temperature: float | None,
     **flags: Any,
 ) -> RunOptions:
-    is_private = settings.redis_url is None  # a fleet has models and keys of its own
-    if simulate and not is_private:
-        raise click.UsageError("--simulate needs a private server: unset REDIS_URL, or leave it out.")
+    is_private = simulate or settings.redis_url is None  # a fleet has models and keys of its own
     defaults = Defaults(
         model=model or (settings.default_model if is_private else None),
         embed_model=model or (settings.default_embed_model if is_private else None),

@@ -26,7 +26,8 @@ async def open_stack(
 ) -> AsyncIterator[Stack]:
     """A stack for as long as the block lasts.
 
-    Where REDIS_URL is set, that server, and nothing is started. Else the stack of a running
+    Where REDIS_URL is set, that server, and nothing is started; but what is simulated never reaches
+    it, as nobody may point a fleet's workers at a simulator. Else the stack of a running
     `promptmill up` on the same data directory, else one of our own: a private server, a worker where
     asked for, ready to work, and a simulated provider where asked for. What we started is stopped when
     the block ends, the worker first, with its drain; its data stays. Cancelling the stop kills.
@@ -37,8 +38,8 @@ async def open_stack(
     """
     if max_jobs is not None:
         settings = settings.model_copy(update={"max_jobs": max_jobs})
-    if settings.redis_url is not None:
-        yield _given(settings, settings.redis_url, simulate=simulate, owner=owner)
+    if settings.redis_url is not None and not simulate:
+        yield _given(settings, settings.redis_url, owner=owner)
         return
     # here, not above: the embedded server needs Unix, a server of one's own does not
     from .ownership import Record, own_or_attach
@@ -59,12 +60,7 @@ async def open_stack(
         claim.release()
 
 
-def _given(settings: Settings, url: SecretStr, *, simulate: bool, owner: str) -> Stack:
-    if simulate:
-        raise StackError(
-            "REDIS_URL is set, and its workers cannot be pointed at a simulator from here: "
-            "unset it, or leave out --simulate."
-        )
+def _given(settings: Settings, url: SecretStr, *, owner: str) -> Stack:
     if owner == "up":
         raise StackError(
             "REDIS_URL is set: unset it to have a private stack, or start a worker with "

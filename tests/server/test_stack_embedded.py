@@ -180,11 +180,17 @@ async def test_a_server_of_ones_own_is_used_as_it_is(settings: Settings) -> None
     assert not os.path.exists(settings.data_dir)  # noqa: ASYNC240  nothing else runs here
 
 
-@pytest.mark.parametrize("wish", [{"simulate": True}, {"owner": "up"}])
-async def test_a_server_of_ones_own_gets_no_processes_of_ours(settings: Settings, wish) -> None:
+async def test_what_is_simulated_never_reaches_a_server_of_ones_own(settings: Settings) -> None:
+    given = Settings(_env_file=None, redis_url="redis://redis.example", data_dir=settings.data_dir)
+    async with open_stack(given, worker=False, simulate=True) as stack:
+        assert (stack.kind, stack.simulate) == ("private", True)
+        assert "redis.example" not in stack.redis_url
+
+
+async def test_a_server_of_ones_own_gets_no_processes_of_ours(settings: Settings) -> None:
     given = Settings(_env_file=None, redis_url="redis://redis.example", data_dir=settings.data_dir)
     with pytest.raises(StackError, match="REDIS_URL is set"):
-        async with open_stack(given, worker=True, **wish):
+        async with open_stack(given, worker=True, owner="up"):
             pytest.fail("it was opened")
 
 

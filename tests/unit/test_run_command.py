@@ -230,12 +230,3 @@ def test_a_stack_that_breaks_keeps_the_answers_and_says_how_to_go_on(
         invoke("in.jsonl", "-o", "out.jsonl", "--window", "1")
     assert texts(tmp_path) == ["a"]
     assert Path("out.jsonl.run").exists()
-
-
-def test_a_simulation_needs_a_private_server(
-    invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("REDIS_URL", "redis://fleet")
-    result = invoke("in.jsonl", "--simulate")
-    assert result.exit_code == 2
-    assert "--simulate needs a private server" in result.stderr
