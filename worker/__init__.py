@@ -1,7 +1,7 @@
 """The worker: `arq worker.WorkerSettings` runs it, `from worker import job` adds jobs to it.
 
 WorkerSettings is made from the environment when it is first asked for, so that a module of jobs can
-import `job` without any setting being read.
+import `job` without any setting being read, and checks that Redis answers: arq's own report is a traceback.
 """
 
 from __future__ import annotations
@@ -27,14 +27,17 @@ def _from_environment() -> type:
     """Raises click.ClickException, which arq's CLI shows as one sentence with exit code 1."""
     import click
 
-    from client import InvalidRedisURL
+    from client import InvalidRedisURL, QueueUnavailable
     from settings import SettingsError, load
 
-    from .app import WorkerUnusable, worker_settings
+    from .app import WorkerUnusable, reach_redis, worker_settings
 
     try:
-        return worker_settings(load())
-    except InvalidRedisURL as error:
+        settings = load()
+        made = worker_settings(settings)
+        reach_redis(settings)
+        return made
+    except (InvalidRedisURL, QueueUnavailable) as error:
         raise click.ClickException(f"REDIS_URL: {error}") from None
     except (SettingsError, WorkerUnusable, JobModuleError) as error:
         raise click.ClickException(str(error)) from None

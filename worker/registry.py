@@ -19,6 +19,8 @@ from typing import Any, TypeVar, overload
 
 from arq.worker import Function, func
 
+from client.errors import JobFailed
+
 Coro = Callable[..., Coroutine[Any, Any, Any]]
 C = TypeVar("C", bound=Coro)
 
@@ -56,10 +58,10 @@ def job(
     """
 
     def register(coroutine: Coro) -> Coro:
-        if not inspect.iscoroutinefunction(coroutine):
-            raise JobModuleError(f"@job takes a coroutine function: write `async def {coroutine.__name__}`.")
+        if not inspect.iscoroutinefunction(coroutine) or not hasattr(coroutine, "__name__"):
+            raise JobModuleError(f"@job takes a coroutine function: write `async def {_called(coroutine)}`.")
         function = func(
-            _taking_ctx(coroutine),
+            _as_arq_calls_it(coroutine),
             name=name or coroutine.__name__,
             timeout=timeout_s,
             max_tries=max_tries,
@@ -85,15 +87,22 @@ def load(modules: Sequence[str]) -> list[Function]:
     return list(_registered.values())
 
 
-def _taking_ctx(coroutine: Coro) -> Coro:
-    if next(iter(inspect.signature(coroutine).parameters), None) == "ctx":
-        return coroutine
+def _as_arq_calls_it(coroutine: Coro) -> Coro:
+    takes_ctx = next(iter(inspect.signature(coroutine).parameters), None) == "ctx"
 
     @wraps(coroutine)
-    async def without_ctx(_ctx: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        return await coroutine(*args, **kwargs)
+    async def run(ctx: dict[str, Any], /, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await (coroutine(ctx, *args, **kwargs) if takes_ctx else coroutine(*args, **kwargs))
+        except TimeoutError as error:  # arq would take it for the job's own timeout, which cancels instead
+            name = type(error).__name__
+            raise JobFailed(f"{name}: {error}".removesuffix(": "), error_type=name) from error
 
-    return without_ctx
+    return run
+
+
+def _called(thing: Any) -> str:
+    return getattr(thing, "__name__", None) or "my_job(…)"
 
 
 def _add(function: Function) -> None:

@@ -1,0 +1,106 @@
+"""Workers told to stop, or killed, with jobs in flight; and two that share one queue."""
+
+from __future__ import annotations
+
+import pytest
+
+from client import Queue, keys
+from tests.conftest import Server, wait_until
+from tests.worker.processes import READY, Processes, Provider
+
+SOON_S = 20
+
+
+@pytest.fixture
+def settings(own_server: Server, provider: Provider) -> dict[str, str]:
+    return {**provider.settings(), "REDIS_URL": own_server.url}
+
+
+async def nothing_left_but_results(queue: Queue) -> None:
+    left = {key async for key in queue.redis.scan_iter()} - {b"arq:queue:health-check"}
+    assert [key for key in left if not key.startswith(b"arq:result:")] == []
+    assert [key for key in left if await queue.redis.ttl(key) < 0] == []
+
+
+async def test_a_worker_told_to_stop_finishes_what_it_can_and_another_runs_the_rest(
+    own_queue: Queue, processes: Processes, provider: Provider, settings: dict[str, str]
+) -> None:
+    first = await processes.worker(**settings, DRAIN_S="2")
+    await provider.configure(latency_s=1.2)
+    short = await own_queue.chat_many([f"Short {n}" for n in range(5)])
+    await provider.counted("open", 5)
+    await provider.configure(latency_s=60)
+    long = await own_queue.chat_many([f"Long {n}" for n in range(5)])
+    await provider.counted("open", 10)
+
+    await provider.configure(latency_s=0)  # for calls to come; those in flight go on as they began
+    first.terminate()
+    await first.wrote("shutdown on SIGTERM")
+    late = await own_queue.chat("Late")  # it picks no more
+    processes.arq(**settings)
+    answers = [await job.result(SOON_S) for job in (*short, *long, late)]
+    assert await first.ended() == 0, first.text()
+    assert first.text().count(":chat ●") == 5
+    assert [len(answer.attempts) for answer in answers] == [1] * 11
+    stats = await provider.stats()
+    called = stats["calls_per_request_id"]
+    assert [called[f"{job.id}:1"] for job in (*short, *long, late)] == [1] * 5 + [2] * 5 + [1]
+    assert set(stats["answers_per_request_id"].values()) == {1}
+    await wait_until(lambda: _all_done(own_queue), description="the queue is empty")
+    await nothing_left_but_results(own_queue)
+
+
+async def test_what_a_killed_worker_was_doing_is_done_by_another(
+    own_queue: Queue, processes: Processes, provider: Provider, settings: dict[str, str]
+) -> None:
+    doomed = await processes.worker(**settings, JOB_TIMEOUT_S="2")
+    await provider.configure(latency_s=60)
+    jobs = await own_queue.chat_many([f"Prompt {n}" for n in range(20)])
+    await provider.counted("open", 20)
+    doomed.kill()
+    await provider.counted("cancelled", 20)
+
+    await provider.configure(latency_s=0)
+    await processes.worker(**settings, JOB_TIMEOUT_S="2")
+    held_ms = [await own_queue.redis.pttl(keys.in_progress(job.id)) for job in jobs]
+    assert all(0 < ms <= 12_000 for ms in held_ms)  # arq waits 10 s longer than the longest job may take
+    for job in jobs:
+        await own_queue.redis.pexpire(keys.in_progress(job.id), 1)
+
+    answers = [await job.result(SOON_S) for job in jobs]
+    assert [f"Prompt {n}" in answer.text for n, answer in enumerate(answers)] == [True] * 20
+    stats = await provider.stats()
+    assert set(stats["calls_per_request_id"].values()) == {2}
+    assert set(stats["answers_per_request_id"].values()) == {1}
+    await wait_until(lambda: _all_done(own_queue), description="the queue is empty")
+    await nothing_left_but_results(own_queue)
+
+
+async def test_two_workers_share_a_queue_and_no_job_runs_twice(
+    own_queue: Queue, processes: Processes, provider: Provider, settings: dict[str, str]
+) -> None:
+    await provider.configure(latency_s=0.1)
+    workers = [processes.arq(**settings, MAX_JOBS="20") for _ in range(2)]
+    for worker in workers:
+        await worker.wrote(READY)
+    jobs = await own_queue.chat_many([f"Prompt {n}" for n in range(80)])
+    for job in jobs:
+        await job.result(SOON_S)
+    assert (await provider.stats())["calls_per_request_id"] == {f"{job.id}:1": 1 for job in jobs}
+    done = [worker.text().count(":chat ●") for worker in workers]
+    assert min(done) > 0
+    assert sum(done) == 80
+
+
+async def test_a_job_that_was_aborted_while_nobody_worked_is_not_run(
+    own_queue: Queue, processes: Processes, provider: Provider, settings: dict[str, str]
+) -> None:
+    unwanted, wanted = await own_queue.chat_many(["Unwanted", "Wanted"])
+    assert await unwanted.abort()
+    await processes.worker(**settings)
+    assert "Wanted" in (await wanted.result(SOON_S)).text
+    assert (await provider.stats())["calls_per_request_id"] == {f"{wanted.id}:1": 1}
+
+
+async def _all_done(queue: Queue) -> bool:
+    return await queue.redis.zcard(keys.QUEUE) == 0

@@ -1,0 +1,102 @@
+"""A module of jobs as a user may have it; tests copy it to a worker's working directory."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import date
+
+from arq import Retry
+from pydantic import BaseModel
+
+from worker import job
+
+
+class Report(BaseModel):
+    title: str
+    written_on: date
+
+
+@dataclass
+class Point:
+    x: int
+    y: int
+
+
+@job
+async def add(a: int, b: int = 0) -> int:
+    return a + b
+
+
+@job(name="renamed")
+async def with_ctx(ctx, word):
+    return [ctx["job_id"], ctx["job_try"], word]
+
+
+@job
+async def a_model() -> Report:
+    return Report(title="Mills", written_on=date(2026, 1, 2))
+
+
+@job
+async def a_dataclass() -> Point:
+    return Point(1, 2)
+
+
+@job
+async def not_json() -> object:
+    return {"handle": object()}
+
+
+@job
+async def not_text() -> bytes:
+    return b"\xff\xfe"
+
+
+@job
+async def holds_itself() -> list:
+    endless: list = []
+    endless.append(endless)
+    return endless
+
+
+@job
+async def raises() -> None:
+    raise LookupError("no document 7")
+
+
+@job
+async def times_out_itself() -> None:
+    raise TimeoutError("the database is slow")
+
+
+@job(timeout_s=0.1)
+async def never_ends() -> None:
+    await asyncio.Event().wait()
+
+
+@job
+async def runs_again_later(ctx) -> int:
+    if ctx["job_try"] == 1:
+        raise Retry(defer=0.3)
+    return ctx["job_try"]
+
+
+@job(max_tries=2)
+async def always_again() -> None:
+    raise Retry(defer=0.01)
+
+
+@job(result_ttl_s=0)
+async def kept_by_nobody() -> str:
+    return "gone"
+
+
+@job(result_ttl_s=60)
+async def kept_for_a_minute() -> str:
+    return "kept"
+
+
+@job
+async def enqueues_another(ctx, job_id) -> None:
+    await ctx["redis"].enqueue_job("add", 20, 22, _job_id=job_id)
