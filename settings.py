@@ -18,6 +18,7 @@ from pydantic import (
     SecretStr,
     ValidationError,
     field_validator,
+    model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings import SettingsError as SourceError
@@ -40,6 +41,8 @@ def _split(value: Any) -> Any:
 def _is_http(url: str) -> str:
     if not url.startswith(("http://", "https://")):
         raise ValueError("must start with http:// or https://")
+    if not url.partition("://")[2].strip("/"):
+        raise ValueError("must name a host, such as http://localhost:8000/v1")
     return url.rstrip("/")
 
 
@@ -103,6 +106,13 @@ class Settings(BaseSettings):
     drain_s: Annotated[float, Field(ge=0, le=3_600)] = 20
     job_modules: Names = ()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _blank_is_unset(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """A key that was pasted with a line's end is trimmed, too: HTTP headers cannot hold it."""
+        trimmed = {k: v.strip() if isinstance(v, str) else v for k, v in values.items()}
+        return {name: value for name, value in trimmed.items() if value != ""}
+
     @field_validator("providers", mode="after")
     @classmethod
     def _lower(cls, providers: dict[str, ProviderSettings]) -> dict[str, ProviderSettings]:
@@ -132,8 +142,10 @@ def load() -> Settings:
         return Settings()
     except ValidationError as error:
         raise SettingsError("\n".join(map(_sentence, error.errors()))) from None
-    except SourceError as error:  # a nested variable that is not what its field takes
-        raise SettingsError(f"{error}; see the settings table in README.md.") from None
+    except SourceError:  # the one variable that is read as JSON is none
+        raise SettingsError(
+            "PROVIDERS cannot be used: it is not a JSON object; PROVIDERS__NAME__BASE_URL needs no JSON."
+        ) from None
 
 
 def _sentence(error: Any) -> str:

@@ -16,7 +16,7 @@ import asyncio
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json, to_json
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from .errors import (
     WIRE_TAG,
@@ -40,13 +40,29 @@ _RESULT = "r"  # the field of arq's result record that holds what the job return
 
 
 def encode(data: dict[str, Any]) -> bytes:
-    """An arq job or result record as JSON. Raises Unserializable, naming the type it cannot write."""
-    return to_json(data, fallback=_encode_unknown)
+    """An arq job or result record as JSON. Raises Unserializable, saying what it cannot write."""
+    refused: list[Unserializable] = []  # pydantic wraps what its fallback raises
+
+    def fallback(value: Any) -> Any:
+        if isinstance(value, BaseException):
+            return describe(value).to_wire()
+        refused.append(_refusal(value))
+        raise refused[0]
+
+    try:
+        return to_json(data, fallback=fallback)
+    except PydanticSerializationError as error:
+        reason = str(error).removeprefix("Error serializing to JSON: ")
+        raise (
+            refused[0] if refused else Unserializable(f"This cannot be written as JSON: {reason}.")
+        ) from None
 
 
 def decode(data: bytes) -> dict[str, Any]:
     """The record that `encode` wrote. Raises ValueError on anything but JSON, pickle included."""
     record: dict[str, Any] = from_json(data)
+    if not isinstance(record, dict):
+        raise ValueError("The record is not a JSON object.")
     if _RESULT in record:
         record[_RESULT] = _revive(record[_RESULT])
     return record
@@ -57,8 +73,8 @@ def describe(error: BaseException) -> JobError:
     if isinstance(error, JobError):
         return error
     if isinstance(error, asyncio.CancelledError):
-        return JobAborted("The job was aborted.")
-    if isinstance(error, TimeoutError):
+        return JobAborted(str(error) or "The job was aborted.")
+    if type(error) is TimeoutError:  # a subclass, such as ResultTimeout, is the job's own affair
         return JobTimedOut(f"The job ran longer than its timeout. {error}".rstrip())
     name, message = type(error).__name__, str(error)
     if name == "JobExecutionFailed":  # arq's one class for several endings; its words tell which
@@ -76,10 +92,8 @@ def _describe_arq(message: str) -> JobError:
     return JobFailed(message)
 
 
-def _encode_unknown(value: Any) -> Any:
-    if isinstance(value, BaseException):
-        return describe(value).to_wire()
-    raise Unserializable(
+def _refusal(value: Any) -> Unserializable:
+    return Unserializable(
         f"A {type(value).__module__}.{type(value).__qualname__} cannot be written as JSON: "
         "pass and return JSON data or pydantic models."
     )
@@ -103,5 +117,5 @@ def _revive(value: Any) -> Any:
 
 
 def _may_hold_tagged(items: list[Any]) -> bool:
-    """Lists of numbers (vectors) are not walked: 10,000 of them cost nothing."""
-    return bool(items) and isinstance(items[0], dict | list)
+    """Lists of numbers (vectors) are not walked item by item."""
+    return not {dict, list}.isdisjoint(map(type, items))

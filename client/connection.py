@@ -5,6 +5,7 @@ A client process holds at most three connections, whatever its load: two for com
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -35,6 +36,9 @@ COMMAND_CONNECTIONS = 2
 SOCKET_TIMEOUT_S = 20  # no command of ours takes longer on a healthy server
 RETRIES = 3  # after 0.1, 0.2 and 0.4 s: every command we send may be sent twice
 
+# Not OSError's TimeoutError: a server that takes no connection within the limit is not tried again.
+_BROKEN = (redis_errors.ConnectionError, redis_errors.TimeoutError)
+
 
 def connect(
     settings: RedisSettings, *, max_connections: int = COMMAND_CONNECTIONS, retries: int = RETRIES
@@ -50,9 +54,11 @@ def connect(
         "password": settings.password,
         "socket_timeout": SOCKET_TIMEOUT_S,
         "socket_connect_timeout": settings.conn_timeout,
-        "health_check_interval": 30,
-        "retry": Retry(ExponentialBackoff(cap=1, base=0.05), retries),
-        "retry_on_error": [redis_errors.ConnectionError, redis_errors.TimeoutError] if retries else [],
+        # A ping before a command is retried by redis-py inside itself, without end where a password is
+        # missing; a command that meets a dead connection is sent again anyhow. A listener is not.
+        "health_check_interval": 0 if retries else 30,
+        "retry": Retry(ExponentialBackoff(cap=1, base=0.05), retries, _BROKEN),
+        "retry_on_error": list(_BROKEN) if retries else [],
     }
     return from_pool(_pool(settings, common, max_connections))
 
@@ -84,21 +90,39 @@ def _sentence(error: BaseException) -> str:
             "Redis shows a certificate that cannot be verified: set REDIS_SSL_CERT_REQS=none if it is "
             "self-signed, as on Heroku."
         )
+    if "Timeout connecting" in words:
+        return "Redis takes no connection: check its address in REDIS_URL, and rediss:// only if it has TLS."
+    if "closed by server" in words or "Connection reset" in words:
+        return "Redis closed the connection: use rediss:// in REDIS_URL if it wants TLS, else see its log."
     if "SSL" in words or "WRONG_VERSION_NUMBER" in words:
         return "Redis does not speak TLS there, or wants it: use redis:// for plain, rediss:// for TLS."
     if isinstance(error, redis_errors.ReadOnlyError):
         return "Redis is a read-only replica: point REDIS_URL at the primary."
     if isinstance(error, redis_errors.BusyLoadingError):
         return "Redis is still loading its data: try again in a moment."
-    if "OOM" in words:
+    if isinstance(error, redis_errors.OutOfMemoryError) or "'maxmemory'" in words:
         return "Redis is out of memory: raise maxmemory or let results expire sooner (RESULT_TTL_S)."
     if isinstance(error, redis_errors.ResponseError):
         return f"Redis refused a command: {error}."
     return "Redis cannot be reached: check REDIS_URL and that the server is up."
 
 
+class _UnixConnection(UnixDomainSocketConnection):
+    """redis-py's own greets the server as a part of connecting, and so keeps open what was refused."""
+
+    async def _connect(self) -> None:
+        async with asyncio.timeout(self.socket_connect_timeout):
+            self._reader, self._writer = await asyncio.open_unix_connection(self.path)
+
+
 class _SentinelPool(BlockingConnectionPool, SentinelConnectionPool):
     """Redis-py's sentinel pool, with its blocking pool's patience at the limit."""
+
+    async def disconnect(self, inuse_connections: bool = True) -> None:
+        await super().disconnect(inuse_connections)
+        if inuse_connections:  # the end; the sentinels have connections of their own
+            for sentinel in self.sentinel_manager.sentinels:
+                await sentinel.aclose()
 
 
 def _pool(settings: RedisSettings, common: dict[str, Any], limit: int) -> BlockingConnectionPool:
@@ -117,7 +141,7 @@ def _where(settings: RedisSettings) -> dict[str, Any]:
             **tls,
         }
     if settings.unix_socket_path:
-        return {"connection_class": UnixDomainSocketConnection, "path": settings.unix_socket_path}
+        return {"connection_class": _UnixConnection, "path": settings.unix_socket_path}
     kind = SSLConnection if tls else Connection
     return {"connection_class": kind, "host": settings.host, "port": settings.port, **tls}
 

@@ -216,7 +216,9 @@ class ContentFiltered(PermanentProviderError):
 def from_wire(data: dict[str, Any]) -> JobError:
     """The error that `to_wire` described. A type this version does not know becomes JobFailed."""
     name, message = str(data.get("type")), str(data.get("message"))
-    details = data.get("details") or {}
+    details = data.get("details")
+    if not isinstance(details, dict):
+        details = {}
     kind = _by_name(JobError).get(name)
     if kind is None:
         return JobFailed(message, **{**details, "error_type": name})

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+from arq.jobs import DeserializationError, JobDef, JobResult, JobStatus, deserialize_job, deserialize_result
 from arq.jobs import Job as ArqJob
-from arq.jobs import JobResult, JobStatus
-from arq.utils import ms_to_datetime
+from arq.utils import ms_to_datetime, timestamp_ms
 
+from . import keys
 from .codec import decode, describe
 from .connection import reachable
-from .errors import JobAborted, JobNotFound, ResultTimeout
+from .errors import JobAborted, JobError, ResultTimeout, Unserializable
+from .scripts import not_found
 
 if TYPE_CHECKING:
     from .queue import Queue
@@ -51,46 +55,50 @@ class Job(Generic[T]):
 
         Raises the typed error of a job that failed, JobAborted, JobNotFound where the id is unknown or
         the result has expired, ResultTimeout after `timeout_s` (the job goes on), QueueUnavailable.
-        Cancelling the wait does not cancel the job.
+        A `timeout_s` of 0 only looks. Cancelling the wait does not cancel the job.
         """
+        record = await self._record(timeout_s)
+        with _readable(self.id):
+            data = decode(record)
+        if data["s"]:
+            return cast(T, data["r"])
+        raise describe(_raised(data["r"]))
+
+    async def _record(self, timeout_s: float | None) -> bytes:
+        listener = self._queue.listener
         try:
+            if (
+                timeout_s is not None and timeout_s <= 0
+            ):  # asyncio's timeout would end it before it has looked
+                return await listener.look(self.id)
             async with asyncio.timeout(timeout_s):
-                record = await self._queue.listener.wait(self.id)
+                return await listener.wait(self.id)
         except TimeoutError:
             raise ResultTimeout(
                 f"Job {self.id} has not finished within {timeout_s:g} s; it goes on: ask again later."
             ) from None
-        data = decode(record)
-        if data["s"]:
-            return cast(T, data["r"])
-        outcome = data["r"]
-        raise describe(outcome if isinstance(outcome, BaseException) else RuntimeError(outcome))
 
     async def status(self) -> JobStatus:
         """deferred, queued, in_progress, complete or not_found."""
         with reachable():
-            return await self._arq().status()
+            return await ArqJob(self.id, self._queue.redis, self._queue.name).status()
 
     async def info(self) -> JobInfo:
         """All that is known of the job, without waiting. Raises JobNotFound."""
+        queue = self._queue
         with reachable():
-            status, info = await self.status(), await self._arq().info()
-        if info is None:
-            raise JobNotFound(f"There is no job {self.id!r}: the id is wrong or its result has expired.")
-        if isinstance(info, JobResult):
-            return JobInfo(
-                self.id,
-                JobStatus.complete,
-                info.function,
-                info.enqueue_time,
-                started_at=info.start_time,
-                finished_at=info.finish_time,
-                tries=info.job_try,
-                success=info.success,
-                error=None if info.success else str(describe(_raised(info.result))),
-            )
-        due_at = None if info.score is None else ms_to_datetime(info.score)
-        return JobInfo(self.id, status, info.function, info.enqueue_time, due_at=due_at)
+            async with queue.redis.pipeline(transaction=True) as look:  # all of one moment
+                look.get(keys.result(self.id))
+                look.get(keys.job(self.id))
+                look.exists(keys.in_progress(self.id))
+                look.zscore(queue.name, self.id)
+                record, payload, running, due_ms = await look.execute()
+        with _readable(self.id):
+            if record:
+                return _finished(self.id, deserialize_result(record, deserializer=decode))
+            if payload:
+                return _unfinished(self.id, deserialize_job(payload, deserializer=decode), running, due_ms)
+        raise not_found(self.id)
 
     async def abort(self, timeout_s: float | None = 10) -> bool:
         """Ends the job: at once if it has not started, else its worker cancels it. True if it ended so.
@@ -105,17 +113,46 @@ class Job(Generic[T]):
             await self.result(timeout_s)
         except JobAborted:
             return True
-        except ResultTimeout:
-            raise
-        except Exception:  # it failed by itself, before the worker heard of the abort
+        except JobError:  # it failed by itself, before the worker heard of the abort
             return False
         return False
 
-    def _arq(self) -> ArqJob:
-        return ArqJob(self.id, self._queue.redis, self._queue.name, decode)
-
     def __repr__(self) -> str:
         return f"<Job {self.id}>"
+
+
+def _finished(job_id: str, result: JobResult) -> JobInfo:
+    return JobInfo(
+        job_id,
+        JobStatus.complete,
+        result.function,
+        result.enqueue_time,
+        started_at=result.start_time,
+        finished_at=result.finish_time,
+        tries=result.job_try,
+        success=result.success,
+        error=None if result.success else str(describe(_raised(result.result))),
+    )
+
+
+def _unfinished(job_id: str, job: JobDef, running: bool, due_ms: float | None) -> JobInfo:
+    due_at = None if due_ms is None else ms_to_datetime(int(due_ms))
+    if running:
+        status = JobStatus.in_progress
+    else:
+        status = JobStatus.deferred if (due_ms or 0) > timestamp_ms() else JobStatus.queued
+    return JobInfo(job_id, status, job.function, job.enqueue_time, due_at=due_at)
+
+
+@contextmanager
+def _readable(job_id: str) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, KeyError, DeserializationError):
+        raise Unserializable(
+            f"Job {job_id} is not written in JSON and is not read: give its producer and its worker our "
+            "encode and decode as job_serializer and job_deserializer."
+        ) from None
 
 
 def _raised(outcome: Any) -> BaseException:

@@ -1,10 +1,9 @@
 """One connection that wakes all who wait for a result in this process.
 
 A waiter's channel is subscribed to. The confirmation, and every message after it, make us look at the
-job, many jobs in one round trip; a new connection subscribes again and so looks again. Therefore a
-result is seen at once whether it came before, during or after the subscription, and nothing is asked
-while nothing happens. A slow sweep over the waiters is the safety net for signals that never came (a
-stock arq worker sends none).
+job, many in one round trip; a new connection subscribes and so looks again. Therefore a result is seen
+at once whether it came before, during or after the subscription. A slow sweep over the waiters is the
+safety net for signals that never came (a stock arq worker sends none).
 """
 
 from __future__ import annotations
@@ -18,15 +17,15 @@ from redis.asyncio.client import PubSub
 
 from . import keys
 from .connection import reachable
-from .errors import JobNotFound, QueueUnavailable
-from .scripts import Scripts
+from .errors import QueueUnavailable
+from .scripts import Scripts, Unfinished, absence
+from .sweep import Sweep
 
 BATCH = 500  # jobs a command: well under a millisecond of the server's time
-SWEEP_EVERY_S = 2.0
-SWEEP_JOBS = 1_000  # at most so many waiters are looked at a sweep, in turn
 RECONNECT_S = 0.2
 OUTAGE_S = 30.0  # how long waiters are kept while the server is away
 READ_TIMEOUT_S = 0.5  # how late a cancellation is seen that came together with a message
+CLOSED = "The queue has been closed: open another."
 
 _IDS = dict[str, None]  # a set that keeps its order
 _ALWAYS = keys.done_channel("")  # a subscription of our own, so that there is always something to read
@@ -42,11 +41,11 @@ class Listener:
         self._join: _IDS = {}
         self._leave: _IDS = {}
         self._look: _IDS = {}
-        self._sweep: list[str] = []
+        self._sweep = Sweep()
         self._work = asyncio.Event()
         self._down_since_s: float | None = None
         self._task: asyncio.Task[None] | None = None
-        self._closed = False
+        self._listening = self._closed = False
 
     async def wait(self, job_id: str) -> bytes:
         """The job's result record, as soon as it is there.
@@ -55,7 +54,7 @@ class Listener:
         stays away for OUTAGE_S. Cancelling leaves nothing behind.
         """
         if self._closed:
-            raise QueueUnavailable("The queue has been closed: open another.")
+            raise QueueUnavailable(CLOSED)
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         known = job_id in self._waiters
         self._waiters.setdefault(job_id, set()).add(future)
@@ -69,19 +68,26 @@ class Listener:
         finally:
             self._drop(job_id, future)
 
+    async def look(self, job_id: str) -> bytes:
+        """The job's result record if it is there now, else TimeoutError. Otherwise as `wait`."""
+        with reachable():
+            [seen] = await self._scripts.look([job_id])
+        if isinstance(seen, bytes):
+            return seen
+        raise TimeoutError if seen == "waits or runs" else absence(job_id, seen)
+
     async def close(self) -> None:
         """Stops listening. Whoever still waits gets QueueUnavailable."""
-        self._fail(QueueUnavailable("The queue was closed while a result was awaited."))
-        # Python 3.11's wait_for (in redis-py) and TaskGroup lose a cancellation that comes together
-        # with a result or a failure, so the loops are also told.
+        self._fail(QueueUnavailable(CLOSED))
         self._closed = True
-        self._work.set()
+        self._stop()
         if self._task is not None:
             self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait([self._task])
 
     def _drop(self, job_id: str, future: asyncio.Future[bytes]) -> None:
+        if future.done() and not future.cancelled():
+            future.exception()  # a waiter cancelled in the same moment has left it unread
         waiting = self._waiters[job_id]
         waiting.remove(future)
         if not waiting:
@@ -97,14 +103,20 @@ class Listener:
                     future.set_exception(error)
 
     async def _run(self) -> None:
-        while not self._closed:
+        """Ends when it is closed, or when the connection breaks while nobody waits."""
+        while True:
             pubsub = self._signals.pubsub()
             try:
                 await self._listen(pubsub)
             except* (redis_errors.RedisError, OSError) as group:
                 self._suffer(group.exceptions[0])
+            except* Exception as group:  # a fault of ours must not leave anybody waiting for ever
+                self._fail(group.exceptions[0])
             finally:
                 await pubsub.aclose()  # type: ignore[no-untyped-call]
+            if self._closed or not self._waiters:
+                self._down_since_s = None
+                return
             await asyncio.sleep(RECONNECT_S)
 
     def _suffer(self, error: BaseException) -> None:
@@ -126,12 +138,19 @@ class Listener:
         self._leave.clear()
         self._join = dict.fromkeys(self._waiters)
         self._work.set()
+        self._listening = not self._closed
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._read(pubsub))
-            tasks.create_task(self._write(pubsub))
+            for loop in (self._read(pubsub), self._write(pubsub)):
+                tasks.create_task(loop).add_done_callback(lambda _: self._stop())
+
+    def _stop(self) -> None:
+        """Tells the loops what a cancellation may not: Python 3.11's wait_for and TaskGroup lose one that
+        comes together with a result or a failure."""
+        self._listening = False
+        self._work.set()
 
     async def _read(self, pubsub: PubSub) -> None:
-        while not self._closed:
+        while self._listening:
             message = await pubsub.get_message(timeout=READ_TIMEOUT_S)
             if message and message["type"] in ("message", "subscribe"):
                 job_id = keys.job_id_of(message["channel"])
@@ -140,7 +159,7 @@ class Listener:
                     self._work.set()
 
     async def _write(self, pubsub: PubSub) -> None:
-        while not self._closed:
+        while self._listening:
             await self._wait_for_work()
             while joining := _take(self._join):
                 await pubsub.subscribe(*map(keys.done_channel, joining))
@@ -149,36 +168,28 @@ class Listener:
             await self._look_at(self._look)
 
     async def _wait_for_work(self) -> None:
-        try:
-            async with asyncio.timeout(SWEEP_EVERY_S if self._waiters else None):
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(self._sweep.due_at_s if self._waiters else None):
                 await self._work.wait()
-        except TimeoutError:
-            self._plan_sweep()
         self._work.clear()
+        now_s = asyncio.get_running_loop().time()
+        self._look.update(dict.fromkeys(self._sweep.turn(now_s, self._waiters)))
 
     async def _look_at(self, ids: _IDS) -> None:
         while batch := _take(ids):
             for job_id, seen in zip(batch, await self._scripts.look(batch), strict=True):
-                if seen is not True:
+                if seen != "waits or runs":
                     self._deliver(job_id, seen)
             self._down_since_s = None
 
-    def _deliver(self, job_id: str, record: bytes | bool) -> None:
+    def _deliver(self, job_id: str, seen: bytes | Unfinished) -> None:
         for future in self._waiters.get(job_id, ()):
             if future.done():
                 continue
-            if isinstance(record, bytes):
-                future.set_result(record)
+            if isinstance(seen, bytes):
+                future.set_result(seen)
             else:
-                future.set_exception(
-                    JobNotFound(f"There is no job {job_id!r}: the id is wrong or its result has expired.")
-                )
-
-    def _plan_sweep(self) -> None:
-        if not self._sweep:
-            self._sweep = list(self._waiters)
-        turn, self._sweep = self._sweep[:SWEEP_JOBS], self._sweep[SWEEP_JOBS:]
-        self._look.update(dict.fromkeys(id_ for id_ in turn if id_ in self._waiters))
+                future.set_exception(absence(job_id, seen))
 
 
 def _take(ids: _IDS) -> list[str]:

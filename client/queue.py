@@ -4,27 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from time import time_ns
 from types import TracebackType
 from typing import Any, Literal, Self
-from uuid import uuid4
 
 from arq import ArqRedis
 from arq.constants import health_check_key_suffix
 
 from . import keys
-from .codec import encode
 from .connection import connect, reachable
-from .errors import InvalidRequest, JobAborted
+from .errors import InvalidRequest, Unserializable
 from .job import Job
 from .listener import Listener
-from .requests import ChatInput, chat_request, check_size, embed_request
+from .requests import ChatInput, EmbedInput, chat_request, each, embed_request
 from .schemas import ChatRequest, Completion, Embeddings, EmbedRequest
-from .scripts import Scripts, Ticket
+from .scripts import Scripts
+from .tickets import LIFE_S, aborted_record, payload, tickets
 from .url import redis_settings
 
 BATCH = 200  # jobs a round trip: large enough to forget the trip, small enough to let others in
-LIFE_S = 86_400.0  # how long a job may wait to be started, and tried again, by default
 
 ChatJob = Job[Completion]
 EmbedJob = Job[Embeddings]
@@ -41,7 +38,7 @@ class Queue:
         self.redis = redis
         self.name = name
         self._signals = signals
-        self._scripts = Scripts(redis)
+        self._scripts = Scripts(redis, name)
         self.listener = Listener(signals, self._scripts)
 
     @classmethod
@@ -86,13 +83,13 @@ class Queue:
         `job_ids` are theirs in the same order, each idempotent as in `chat`. Should Redis fail in the
         middle, the first batches are in the queue: send all again under the same ids.
         """
-        checked = map(chat_request, requests)
+        checked = map(chat_request, each(requests, "chat"))
         return await self._send("chat", checked, job_ids, defer_s, deadline_s)
 
     async def embed(
         self,
         /,
-        texts: str | Iterable[str] | EmbedRequest,
+        texts: EmbedInput,
         *,
         model: str | None = None,
         job_id: str | None = None,
@@ -107,19 +104,20 @@ class Queue:
 
     async def embed_many(
         self,
-        requests: Iterable[EmbedRequest],
+        requests: Iterable[EmbedInput],
         *,
         job_ids: Sequence[str] | None = None,
         defer_s: float = 0,
         deadline_s: float = LIFE_S,
     ) -> list[EmbedJob]:
         """Enqueues many embedding jobs. As `chat_many`."""
-        return await self._send("embed", iter(requests), job_ids, defer_s, deadline_s)
+        checked = map(embed_request, each(requests, "embed"))
+        return await self._send("embed", checked, job_ids, defer_s, deadline_s)
 
     async def enqueue(
         self,
-        /,
         function: str,
+        /,
         *args: Any,
         _job_id: str | None = None,
         _defer_s: float = 0,
@@ -130,10 +128,8 @@ class Queue:
 
         The underscored options are those of `chat`. Raises Unserializable, QueueUnavailable.
         """
-        payload = _payload(function, args, kwargs)
         ids = None if _job_id is None else [_job_id]
-        jobs: list[Job[Any]] = await self._put([payload], ids, _defer_s, _deadline_s)
-        return jobs[0]
+        return (await self._put([payload(function, args, kwargs)], ids, _defer_s, _deadline_s))[0]
 
     def job(self, job_id: str) -> Job[Any]:
         """The handle of a job whose id is known, from this process or another. Asks nothing."""
@@ -141,7 +137,7 @@ class Queue:
 
     async def forget(self, job_ids: Iterable[str]) -> None:
         """Deletes the results of finished jobs, so that their ids can be used again."""
-        ids = iter(job_ids)
+        ids = iter([job_ids] if isinstance(job_ids, str) else job_ids)
         with reachable():
             while batch := list(islice(ids, BATCH)):
                 await self.redis.delete(*map(keys.result, batch))
@@ -175,12 +171,9 @@ class Queue:
 
     async def request_abort(self, job_id: str) -> Literal["ended", "asked", "absent"]:
         """What `Job.abort` sends; it waits for no worker."""
-        error = JobAborted("The job was aborted before it started.")
-        now_ms = _now_ms()
-        record = {"t": 0, "f": "", "a": [], "k": {}, "et": now_ms, "s": False, "r": error}
-        record |= {"st": now_ms, "ft": now_ms, "q": self.name, "id": job_id}
         with reachable():
-            return await self._scripts.abort(self.name, job_id, encode(record))
+            data = await self.redis.get(keys.job(job_id))
+            return await self._scripts.abort(job_id, aborted_record(job_id, self.name, data))
 
     async def _send(
         self,
@@ -190,32 +183,17 @@ class Queue:
         defer_s: float,
         deadline_s: float,
     ) -> list[Job[Any]]:
-        payloads = [_payload(function, [r.model_dump(exclude_defaults=True)], {}) for r in requests]
+        try:
+            payloads = [payload(function, [r.model_dump(exclude_defaults=True)], {}) for r in requests]
+        except Unserializable as error:  # in metadata or extra, or half a character in a prompt
+            raise InvalidRequest(str(error)) from None
         return await self._put(payloads, job_ids, defer_s, deadline_s)
 
     async def _put(
         self, payloads: list[bytes], job_ids: Sequence[str] | None, defer_s: float, deadline_s: float
     ) -> list[Job[Any]]:
-        ids = [uuid4().hex for _ in payloads] if job_ids is None else list(job_ids)
-        if len(ids) != len(payloads):
-            raise InvalidRequest(f"There are {len(payloads)} requests but {len(ids)} job ids.")
-        if not all(ids):
-            raise InvalidRequest("A job id must not be empty.")
-        if defer_s < 0 or deadline_s <= 0:
-            raise InvalidRequest("defer_s must not be negative, and deadline_s must be above 0 seconds.")
-        defer_ms, life_ms = round(defer_s * 1000), round((defer_s + deadline_s) * 1000)
-        tickets = (Ticket(id_, p, defer_ms, life_ms) for id_, p in zip(ids, payloads, strict=True))
+        all_ = tickets(payloads, job_ids, defer_s, deadline_s)
         with reachable():
-            while batch := list(islice(tickets, BATCH)):
-                await self._scripts.enqueue(self.name, batch)
-        return [Job(id_, self) for id_ in ids]
-
-
-def _payload(function: str, args: Sequence[Any], kwargs: dict[str, Any]) -> bytes:
-    payload = encode({"t": None, "f": function, "a": args, "k": kwargs, "et": _now_ms()})
-    check_size(payload)
-    return payload
-
-
-def _now_ms() -> int:
-    return time_ns() // 1_000_000
+            for start in range(0, len(all_), BATCH):
+                await self._scripts.enqueue(all_[start : start + BATCH])
+        return [Job(ticket.job_id, self) for ticket in all_]

@@ -13,7 +13,11 @@ from .schemas import MAX_PROMPT_BYTES, ChatRequest, EmbedRequest, Message
 # A prompt, a conversation, {"prompt": …} or the fields of a ChatRequest, or one made already.
 ChatInput: TypeAlias = str | list[dict[str, Any]] | list[Message] | dict[str, Any] | ChatRequest
 
+# A text, several, {"texts": …} or the fields of an EmbedRequest, or one made already.
+EmbedInput: TypeAlias = str | Iterable[str] | dict[str, Any] | EmbedRequest
+
 Model = TypeVar("Model", bound=BaseModel)
+T = TypeVar("T")
 
 
 def chat_request(value: ChatInput, *, system: str | None = None, **options: Any) -> ChatRequest:
@@ -24,18 +28,26 @@ def chat_request(value: ChatInput, *, system: str | None = None, **options: Any)
             return value
         value = value.model_dump(exclude_unset=True)
     fields = {**_chat_fields(value), **options}
-    if system is not None:
-        fields["messages"] = [{"role": "system", "content": system}, *fields.get("messages", ())]
+    if system is not None and isinstance(fields.get("messages"), list):
+        fields["messages"] = [{"role": "system", "content": system}, *fields["messages"]]
     return checked(ChatRequest, fields)
 
 
-def embed_request(value: str | Iterable[str] | EmbedRequest, **options: Any) -> EmbedRequest:
+def embed_request(value: EmbedInput, **options: Any) -> EmbedRequest:
     """The request for these texts; `options` are fields of EmbedRequest. Raises InvalidRequest."""
-    if isinstance(value, EmbedRequest):
-        return value
-    texts = [value] if isinstance(value, str) else list(value)
     options = {name: option for name, option in options.items() if option is not None}
-    return checked(EmbedRequest, {"texts": texts, **options})
+    if isinstance(value, EmbedRequest):
+        if not options:
+            return value
+        value = value.model_dump(exclude_unset=True)
+    return checked(EmbedRequest, {**_embed_fields(value), **options})
+
+
+def each(requests: Iterable[T], verb: str) -> Iterable[T]:
+    """`requests`, or InvalidRequest where it is one request: its characters or fields would be sent."""
+    if isinstance(requests, str | bytes | dict | BaseModel) or not isinstance(requests, Iterable):
+        raise InvalidRequest(f"{verb}_many takes a list of requests; for a single one there is {verb}.")
+    return requests
 
 
 def checked(model: type[Model], fields: Any) -> Model:
@@ -78,3 +90,15 @@ def _chat_fields(value: Any) -> dict[str, Any]:
         rest = {name: field for name, field in value.items() if name != "prompt"}
         return {**rest, "messages": [{"role": "user", "content": value["prompt"]}]}
     return value
+
+
+def _embed_fields(value: Any) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return value
+    if isinstance(value, str):
+        return {"texts": [value]}
+    if isinstance(value, bytes) or not isinstance(value, Iterable):
+        raise InvalidRequest(
+            f"An embedding takes a text, several or an EmbedRequest, not {type(value).__name__}."
+        )
+    return {"texts": list(value)}

@@ -46,8 +46,9 @@ class ChatRequest(_Wire):
     stop: list[str] | str | None = None
     seed: int | None = None
     timeout_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
-    metadata: dict[str, Any] = {}  # the caller's own; comes back with the result, never sent on
-    extra: dict[str, Any] = {}  # provider-specific fields, sent as they are
+    # the caller's own; comes back with the result, never sent on
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    extra: dict[str, Any] = Field(default_factory=dict)  # provider-specific fields, sent as they are
 
 
 class EmbedRequest(_Wire):
@@ -57,8 +58,8 @@ class EmbedRequest(_Wire):
     model: ModelName | None = None
     dimensions: Annotated[int, Field(gt=0)] | None = None
     timeout_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
-    metadata: dict[str, Any] = {}
-    extra: dict[str, Any] = {}
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    extra: dict[str, Any] = Field(default_factory=dict)
 
 
 class Usage(_Wire):
@@ -96,7 +97,7 @@ class _Answer(_Wire):
     cost_usd: float | None
     timings: Timings
     attempts: list[Attempt]
-    metadata: dict[str, Any] = {}
+    metadata: dict[str, Any] = Field(default_factory=dict)
 
 
 class Completion(_Answer):
@@ -105,7 +106,7 @@ class Completion(_Answer):
     object: Literal["promptmill.completion"] = "promptmill.completion"
     text: str
     finish_reason: str | None  # stop, length, tool_calls, content_filter, or the provider's own word
-    tool_calls: list[dict[str, Any]] = []
+    tool_calls: list[dict[str, Any]] = Field(default_factory=list)
     response_id: str | None = None
 
 

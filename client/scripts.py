@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 from typing import Literal
 
 from arq import ArqRedis
 
 from . import keys
+from .errors import JobError, JobExpired, JobNotFound
+from .tickets import Ticket
 
 RESULT_OF_ABORTED_TTL_S = 86_400  # as long as a result lives by default
 
@@ -21,44 +22,44 @@ def _source(verb: str) -> str:
 _ENQUEUE, _LOOK, _ABORT = map(_source, ("enqueue", "look", "abort"))
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
-    """A job on its way into the queue."""
-
-    job_id: str
-    payload: bytes
-    defer_ms: int
-    life_ms: int
+# What look tells of a job that has no result.
+Unfinished = Literal["waits or runs", "expired", "unknown"]
+_UNFINISHED: dict[int, Unfinished] = {1: "waits or runs", 2: "expired", 0: "unknown"}
 
 
 class Scripts:
     """The scripts, bound to one server. A script the server has forgotten is sent again."""
 
-    def __init__(self, redis: ArqRedis) -> None:
+    def __init__(self, redis: ArqRedis, queue: str) -> None:
+        self._queue = queue
         self._enqueue = redis.register_script(_ENQUEUE)
         self._look = redis.register_script(_LOOK)
         self._abort = redis.register_script(_ABORT)
 
-    async def enqueue(self, queue: str, tickets: Sequence[Ticket]) -> list[bool]:
+    async def enqueue(self, tickets: Sequence[Ticket]) -> list[bool]:
         """One round trip: all tickets into the queue. True where the id was new."""
-        names: list[str] = [queue]
+        names: list[str] = [self._queue]
         args: list[str | bytes | int] = []
         for ticket in tickets:
-            names += (keys.job(ticket.job_id), keys.result(ticket.job_id))
-            args += (ticket.job_id, ticket.payload, ticket.defer_ms, ticket.life_ms)
+            id_ = ticket.job_id
+            names += (keys.job(id_), keys.result(id_), keys.in_progress(id_))
+            args += (id_, ticket.payload, ticket.defer_ms, ticket.life_ms)
         return [added == 1 for added in await self._enqueue(names, args)]
 
-    async def look(self, job_ids: Sequence[str]) -> list[bytes | bool]:
-        """For each id at one moment: its result, else whether the job is waiting or running."""
-        names = [name for id_ in job_ids for name in (keys.result(id_), keys.job(id_))]
-        return [seen if isinstance(seen, bytes) else seen == 1 for seen in await self._look(names)]
+    async def look(self, job_ids: Sequence[str]) -> list[bytes | Unfinished]:
+        """For each id at one moment: its result record, else what is known of it."""
+        names = [self._queue]
+        for id_ in job_ids:
+            names += (keys.result(id_), keys.job(id_), keys.in_progress(id_))
+        reply: list[bytes | int] = await self._look(names, job_ids)
+        return [seen if isinstance(seen, bytes) else _UNFINISHED[seen] for seen in reply]
 
-    async def abort(self, queue: str, job_id: str, aborted: bytes) -> Literal["ended", "asked", "absent"]:
+    async def abort(self, job_id: str, aborted: bytes) -> Literal["ended", "asked", "absent"]:
         """Ends a job that has not started, or asks its worker to. `aborted` is the result record."""
         names = [
             keys.job(job_id),
             keys.in_progress(job_id),
-            queue,
+            self._queue,
             keys.ABORTS,
             keys.result(job_id),
         ]
@@ -66,3 +67,14 @@ class Scripts:
         reply = await self._abort(names, [job_id, aborted, life_ms, keys.done_channel(job_id)])
         answer: Literal["ended", "asked", "absent"] = reply.decode()
         return answer
+
+
+def not_found(job_id: str) -> JobNotFound:
+    return JobNotFound(f"There is no job {job_id!r}: the id is wrong or its result has expired.")
+
+
+def absence(job_id: str, seen: Unfinished) -> JobError:
+    """Why there is no use in waiting for the job."""
+    if seen == "expired":
+        return JobExpired("The job was not started before its deadline.")
+    return not_found(job_id)

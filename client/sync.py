@@ -6,15 +6,19 @@ starts with the first call, so a SyncQueue made before a fork works in every chi
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import CancelledError
 from functools import wraps
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
+from . import keys
+from .engine import Engine
+from .errors import QueueUnavailable
 from .job import Job
+from .listener import CLOSED
 from .queue import Queue
 from .url import redis_settings
 
@@ -90,16 +94,16 @@ class SyncQueue:
     One per process is enough: make it where the module is imported, or use `with`.
     """
 
-    def __init__(self, url: str, *, ssl_cert_reqs: str | None = None) -> None:
+    def __init__(self, url: str, *, ssl_cert_reqs: str | None = None, name: str = keys.QUEUE) -> None:
         redis_settings(url, ssl_cert_reqs=ssl_cert_reqs)  # a URL that cannot be used is refused here
-        self._open = lambda: Queue.from_url(url, ssl_cert_reqs=ssl_cert_reqs)
+        self._open = lambda: Queue.from_url(url, ssl_cert_reqs=ssl_cert_reqs, name=name)
         self._lock = threading.Lock()
-        self._engine: _Engine | None = None
+        self._engine: Engine | None = None
 
     @classmethod
-    def from_url(cls, url: str, *, ssl_cert_reqs: str | None = None) -> Self:
+    def from_url(cls, url: str, *, ssl_cert_reqs: str | None = None, name: str = keys.QUEUE) -> Self:
         """As Queue.from_url. Raises InvalidRedisURL."""
-        return cls(url, ssl_cert_reqs=ssl_cert_reqs)
+        return cls(url, ssl_cert_reqs=ssl_cert_reqs, name=name)
 
     chat = _one(Queue.chat)
     embed = _one(Queue.embed)
@@ -116,14 +120,23 @@ class SyncQueue:
 
     def call(self, verb: Callable[[Queue], Coroutine[Any, Any, T]]) -> T:
         """Runs `verb` on the queue's own loop and returns what it returns. Ctrl-C cancels it."""
-        with self._lock:
+        with self._lock:  # held while it is handed over, so that close() finds it
             if self._engine is None or self._engine.pid != os.getpid():
-                self._engine = _Engine(self._open)
-            engine = self._engine
-        return engine.call(verb)
+                self._engine = Engine(self._open)
+            future = self._engine.submit(verb)
+        try:
+            return future.result()
+        except CancelledError:
+            raise QueueUnavailable(CLOSED) from None
+        except BaseException:
+            future.cancel()  # the caller was interrupted; without effect where the verb itself raised
+            raise
 
     def close(self) -> None:
-        """Closes the connections and ends the thread. The next call opens them again."""
+        """Closes the connections and ends the thread; whoever still waits gets QueueUnavailable.
+
+        The next call opens them again.
+        """
         with self._lock:
             engine, self._engine = self._engine, None
         if engine is not None and engine.pid == os.getpid():
@@ -139,28 +152,3 @@ class SyncQueue:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-class _Engine:
-    """An event loop in a thread of its own, and the Queue that lives on it."""
-
-    def __init__(self, open_queue: Callable[[], Queue]) -> None:
-        self.pid = os.getpid()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="promptmill", daemon=True)
-        self._thread.start()
-        self._queue = open_queue()
-
-    def call(self, verb: Callable[[Queue], Coroutine[Any, Any, T]]) -> T:
-        future = asyncio.run_coroutine_threadsafe(verb(self._queue), self._loop)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()  # the caller was interrupted; without effect where the verb itself raised
-            raise
-
-    def close(self) -> None:
-        self.call(lambda queue: queue.close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()

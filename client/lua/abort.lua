@@ -16,13 +16,16 @@
 local job, in_progress, queue, aborts, result = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local id, aborted, life_ms, channel = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 
-if redis.call('EXISTS', job) == 0 then
-  return 'absent'
+if #KEYS ~= 5 or #ARGV ~= 4 then
+  return redis.error_reply('abort: five keys and four arguments')
 end
 if redis.call('EXISTS', in_progress) == 1 then
   local time = redis.call('TIME')
   redis.call('ZADD', aborts, time[1] * 1000 + math.floor(time[2] / 1000), id)
   return 'asked'
+end
+if redis.call('EXISTS', job) == 0 then
+  return 'absent'
 end
 redis.call('ZREM', queue, id)
 redis.call('DEL', job)

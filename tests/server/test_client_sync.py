@@ -1,0 +1,227 @@
+"""SyncQueue: the same verbs from threads, forked processes and scripts."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from client import (
+    InvalidRedisURL,
+    InvalidRequest,
+    Job,
+    Queue,
+    QueueUnavailable,
+    SyncJob,
+    SyncQueue,
+    encode,
+    keys,
+)
+from tests.conftest import POLL_S, Server
+
+ROOT = Path(__file__).parents[2]
+# what blocks nobody, what only Job.abort calls, and what a `with` has
+NOT_SYNC = {"redis", "listener", "request_abort", "__aenter__", "__aexit__", "__init__"}
+
+
+@pytest.fixture
+def mill(server: Server) -> Iterator[SyncQueue]:
+    with SyncQueue(server.url) as mill:
+        yield mill
+
+
+def finish(server: Server, job_id: str) -> None:
+    """What a worker does at the end of a job; it returns its own id."""
+    record = {"t": 1, "f": "f", "a": [], "k": {}, "et": 1, "s": True, "r": job_id, "st": 1, "ft": 1}
+    with server.client() as client:
+        client.set(keys.result(job_id), encode(record), px=60_000)
+        client.delete(keys.job(job_id))
+        client.zrem(keys.QUEUE, job_id)
+        client.publish(keys.done_channel(job_id), "")
+
+
+def until_waited_for(server: Server, job_id: str) -> None:
+    deadline = time.monotonic() + 10
+    with server.client() as client:
+        while not client.pubsub_channels(keys.done_channel(job_id)):
+            assert time.monotonic() < deadline, f"nobody waits for {job_id}"
+            time.sleep(POLL_S)
+
+
+def engines() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "promptmill"]
+
+
+def public(kind: type) -> set[str]:
+    return {name for name in vars(kind) if not name.startswith("_")}
+
+
+def test_the_verbs_are_those_of_the_queue() -> None:
+    assert public(SyncQueue) == (public(Queue) - NOT_SYNC) | {"call"}
+    assert public(SyncJob) == public(Job) - {"id"}
+    for name in public(SyncQueue) & public(Queue):
+        theirs, ours = getattr(Queue, name), getattr(SyncQueue, name)
+        assert list(inspect.signature(ours).parameters) == list(inspect.signature(theirs).parameters), name
+
+
+def test_every_verb_works_without_await(server: Server, mill: SyncQueue) -> None:
+    mill.ping()
+    assert not mill.workers_alive()
+    job = mill.chat("hi", job_id="a")
+    assert (job.id, repr(job), job.status()) == ("a", "<SyncJob a>", "queued")
+    assert job.info().function == "chat"
+    assert [many.id for many in mill.chat_many(["b", "c"], job_ids=["b", "c"])] == ["b", "c"]
+    assert mill.embed("text", job_id="d").abort()
+    assert [many.id for many in mill.embed_many(["e"], job_ids=["e"])] == ["e"]
+    assert mill.enqueue("tidy", 1, _job_id="f").id == "f"
+    finish(server, "a")
+    assert job.result(5) == mill.job("a").result() == "a"
+    mill.forget(["a"])
+    assert mill.job("a").status() == "not_found"
+
+
+def test_a_wrong_url_is_refused_where_it_is_written() -> None:
+    with pytest.raises(InvalidRedisURL):
+        SyncQueue.from_url("http://localhost")
+    assert not engines()
+
+
+def test_a_refused_request_leaves_the_queue_usable(mill: SyncQueue) -> None:
+    with pytest.raises(InvalidRequest):
+        mill.chat("")
+    mill.ping()
+
+
+def test_many_threads_share_one_engine(server: Server, mill: SyncQueue) -> None:
+    def work(i: int) -> Any:
+        job: SyncJob[Any] = mill.chat("hi", job_id=f"job-{i}")
+        finish(server, job.id)
+        return job.result(20)
+
+    with ThreadPoolExecutor(32) as threads:
+        assert list(threads.map(work, range(200))) == [f"job-{i}" for i in range(200)]
+        assert len(engines()) == 1
+
+
+def test_it_opens_again_after_close(server: Server, mill: SyncQueue) -> None:
+    for _ in range(3):
+        mill.ping()
+        mill.close()
+        assert not engines()
+    mill.close()
+
+
+def test_closing_tells_the_threads_that_wait(server: Server, mill: SyncQueue) -> None:
+    mill.chat("hi", job_id="a")
+    with ThreadPoolExecutor(3) as threads:
+        waiting = [threads.submit(mill.job("a").result) for _ in range(3)]
+        until_waited_for(server, "a")
+        mill.close()
+        for thread in waiting:
+            with pytest.raises(QueueUnavailable, match="has been closed"):
+                thread.result(10)
+
+
+def test_closing_while_threads_enqueue_leaves_none_of_them_hanging(mill: SyncQueue) -> None:
+    closed = threading.Event()
+
+    def work() -> None:
+        while not closed.is_set():
+            with suppress(QueueUnavailable):
+                mill.chat_many(["hi"] * 20)
+
+    with ThreadPoolExecutor(4) as threads:
+        working = [threads.submit(work) for _ in range(4)]
+        for _ in range(20):
+            mill.ping()
+            mill.close()
+        closed.set()
+        for thread in working:
+            thread.result(10)
+
+
+def test_ctrl_c_ends_the_wait_and_leaves_the_queue_usable(server: Server, mill: SyncQueue) -> None:
+    job = mill.chat("hi", job_id="a")
+
+    def interrupt() -> None:
+        until_waited_for(server, "a")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            job.result(20)
+    finish(server, "a")
+    assert job.result(5) == "a"
+
+
+FORKS = """
+import os, sys
+from client import SyncQueue
+
+mill = SyncQueue(sys.argv[1])
+mill.chat("parent", job_id="parent")
+child = os.fork()
+if child == 0:
+    mill.chat("child", job_id="child")
+    assert mill.job("child").status() == "queued"
+    mill.close()
+    grandchild = os.fork()
+    if grandchild == 0:
+        mill.chat("grandchild", job_id="grandchild")
+        sys.exit(0)
+    assert os.waitpid(grandchild, 0)[1] == 0
+    sys.exit(0)
+assert os.waitpid(child, 0)[1] == 0
+for name in ("parent", "child", "grandchild"):
+    assert mill.job(name).status() == "queued", name
+if "close" in sys.argv:
+    mill.close()
+"""
+
+
+LEAVES_NOTHING = """
+import sys
+from client import SyncQueue
+
+with SyncQueue(sys.argv[1]) as mill:
+    mill.chat("hi", job_id="a")
+    try:
+        mill.job("a").result(0.05)
+    except TimeoutError:
+        pass
+"""
+
+
+def test_a_closed_queue_leaves_nothing_open(server: Server) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", LEAVES_NOTHING, server.url],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("end", ["close", "leave open"])
+def test_it_works_in_a_forked_child_and_still_in_the_parent(server: Server, end: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FORKS, server.url, end],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
