@@ -1,13 +1,14 @@
 # make run   sets up, completes examples/prompts.jsonl on a private stack, prints the answers
 # make test  sets up, passes every test
 # make check what CI runs: format, lint, types, tests
+# make bench measures us beside other queues, on this machine: half an hour (docs/benchmarks.md)
 
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
 
-.PHONY: run test check setup lint clean
+.PHONY: run test check setup lint setup-bench bench clean
 
 run: setup
 	$(BIN)/promptmill run examples/prompts.jsonl --simulate --table
@@ -30,6 +31,15 @@ $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
+
+setup-bench: $(VENV)/.installed-bench
+
+$(VENV)/.installed-bench: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	@touch $@
+
+bench: setup-bench
+	$(BIN)/python -m benchmarks --save build/benchmarks
 
 clean:
 	rm -rf $(VENV) .promptmill build *.egg-info .mypy_cache .pytest_cache .ruff_cache
