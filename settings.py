@@ -104,6 +104,8 @@ class Settings(BaseSettings):
     connect_timeout_s: Seconds = 10
     result_ttl_s: Seconds = 86_400
     drain_s: Annotated[float, Field(ge=0, le=3_600)] = 20
+    lease_s: Annotated[float, Field(ge=1, le=3_600)] = 15
+    redis_outage_s: Seconds = 300
     job_modules: Names = ()
 
     @model_validator(mode="before")

@@ -23,6 +23,7 @@ COMMANDS = {
     "status": ("cli.jobs:status", "Say what has become of a job."),
     "result": ("cli.jobs:result", "Print what a job returned."),
     "abort": ("cli.jobs:abort", "End a job, whether queued or running."),
+    "dead": ("cli.dead:dead", "Look at dead letters, run them again or delete them."),
     "stats": ("cli.stats:stats", "Count the jobs and say how the server is."),
     "doctor": ("cli.doctor:doctor", "Check the server, the providers and the settings."),
     "completion": ("cli.completion:completion", "Print the completion script of a shell."),

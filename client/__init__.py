@@ -14,6 +14,7 @@ from arq.jobs import JobStatus
 
 from . import errors, keys
 from .codec import decode, encode
+from .dead import DeadLetter, DeadLetters
 from .errors import (
     InvalidRedisURL,
     InvalidRequest,
@@ -44,6 +45,8 @@ __all__ = [
     "Attempt",
     "ChatRequest",
     "Completion",
+    "DeadLetter",
+    "DeadLetters",
     "EmbedRequest",
     "Embeddings",
     "InvalidRedisURL",

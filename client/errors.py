@@ -13,6 +13,7 @@
         ├── JobFailed                  its own code raised; `error_type` names the class
         │   ├── UnknownFunction        no worker knows a function of that name
         │   ├── TriesExhausted         failed on every try it had
+        │   ├── JobCrashed             took three workers with it
         │   └── Unserializable         its arguments or its result are not JSON
         ├── ProviderNotConfigured      no such provider, or no key for it
         └── ProviderError              the provider refused or failed
@@ -113,6 +114,10 @@ class UnknownFunction(JobFailed):
 
 class TriesExhausted(JobFailed):
     """Failed on every try it had."""
+
+
+class JobCrashed(JobFailed):
+    """Took three workers with it; it is among the dead letters."""
 
 
 class Unserializable(JobFailed):

@@ -10,14 +10,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from arq.jobs import DeserializationError, JobDef, JobResult, JobStatus, deserialize_job, deserialize_result
-from arq.jobs import Job as ArqJob
 from arq.utils import ms_to_datetime, timestamp_ms
 
 from . import keys
 from .codec import decode, describe
 from .connection import reachable
-from .errors import JobAborted, JobError, ResultTimeout, Unserializable
+from .errors import JobAborted, JobError, JobNotFound, ResultTimeout, Unserializable
 from .scripts import not_found
+from .tickets import lane_of
 
 if TYPE_CHECKING:
     from .queue import Queue
@@ -80,8 +80,10 @@ class Job(Generic[T]):
 
     async def status(self) -> JobStatus:
         """deferred, queued, in_progress, complete or not_found."""
-        with reachable():
-            return await ArqJob(self.id, self._queue.redis, self._queue.name).status()
+        try:
+            return (await self.info()).status
+        except JobNotFound:
+            return JobStatus.not_found
 
     async def info(self) -> JobInfo:
         """All that is known of the job, without waiting. Raises JobNotFound."""
@@ -93,6 +95,8 @@ class Job(Generic[T]):
                 look.exists(keys.in_progress(self.id))
                 look.zscore(queue.name, self.id)
                 record, payload, running, due_ms = await look.execute()
+            if due_ms is None and (lane := lane_of(payload, queue.name)) != queue.name:
+                due_ms = await queue.redis.zscore(lane, self.id)
         with _readable(self.id):
             if record:
                 return _finished(self.id, deserialize_result(record, deserializer=decode))

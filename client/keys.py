@@ -8,6 +8,12 @@
     arq:queue               zset    job ids                              Unix ms, due    none: members are removed
     arq:abort               zset    job ids to abort                     Unix ms         none: members are removed
     mill:attempts:{id}      list    failed attempts of a live job, JSON  —               1 day after the last
+    mill:lanes              zset    lanes                                Unix ms, look   none: members are removed
+    mill:lane:{name}        zset    job ids                              Unix ms, due    none: members are removed
+    mill:crashes:{id}       list    '{Unix ms} {token}' of each crash    —               1 day after the last
+    mill:dead               zset    ids of dead letters                  Unix ms, died   30 days after the last
+    mill:dead:{id}          hash    job, lane, result, crashes, attempts —               30 days
+    mill:wake               channel '' there is work; an id: abort it    —               (not a key)
     mill:done:{id}          channel says that arq:result:{id} is there   —               (not a key)
 
 arq's keys keep arq's names, so that arq's own clients and tools read them.
@@ -26,6 +32,9 @@ from arq.constants import (
 
 QUEUE = default_queue_name
 ABORTS = abort_jobs_ss
+LANES = "mill:lanes"
+DEAD = "mill:dead"
+WAKE_CHANNEL = "mill:wake"
 ATTEMPTS_TTL_S = 86_400  # seconds a failed attempt is remembered while its job waits for another try
 
 _DONE_PREFIX = "mill:done:"
@@ -49,6 +58,19 @@ def result(job_id: str) -> str:
 
 def attempts(job_id: str) -> str:
     return f"mill:attempts:{job_id}"
+
+
+def lane(name: str) -> str:
+    """The queue of a lane. A score is the next moment the job is somebody's business."""
+    return f"mill:lane:{name}"
+
+
+def crashes(job_id: str) -> str:
+    return f"mill:crashes:{job_id}"
+
+
+def dead(job_id: str) -> str:
+    return f"mill:dead:{job_id}"
 
 
 def done_channel(job_id: str) -> str:

@@ -12,13 +12,23 @@ from arq.constants import health_check_key_suffix
 
 from . import keys
 from .connection import connect, reachable
+from .dead import DeadLetters
 from .errors import InvalidRequest, Unserializable
 from .job import Job
 from .listener import Listener
 from .requests import ChatInput, EmbedInput, chat_request, each, embed_request
 from .schemas import ChatRequest, Completion, Embeddings, EmbedRequest
 from .scripts import Scripts
-from .tickets import LIFE_S, aborted_record, payload, tickets
+from .tickets import (
+    LIFE_S,
+    Priority,
+    Terms,
+    aborted_record,
+    checked_lane,
+    lane_of,
+    payload,
+    tickets,
+)
 from .url import redis_settings
 
 BATCH = 200  # jobs a round trip: large enough to forget the trip, small enough to let others in
@@ -38,8 +48,9 @@ class Queue:
         self.redis = redis
         self.name = name
         self._signals = signals
-        self._scripts = Scripts(redis, name)
-        self.listener = Listener(signals, self._scripts)
+        self.scripts = Scripts(redis, name)
+        self.dead = DeadLetters(self)
+        self.listener = Listener(signals, self.scripts)
 
     @classmethod
     def from_url(cls, url: str, *, ssl_cert_reqs: str | None = None, name: str = keys.QUEUE) -> Self:
@@ -57,18 +68,22 @@ class Queue:
         job_id: str | None = None,
         defer_s: float = 0,
         deadline_s: float = LIFE_S,
+        lane: str | None = None,
+        priority: Priority = "normal",
         **options: Any,
     ) -> ChatJob:
         """Enqueues one completion; `options` are fields of ChatRequest (max_tokens, temperature …).
 
         With a `job_id` of the caller's it is idempotent: where that id is queued, running or has its
         result, nothing is written and the handle is the first job's. The job starts after `defer_s`
-        and is not started, nor tried again, after `deadline_s`. Raises InvalidRequest,
+        and is not started, nor tried again, after `deadline_s`. Lanes are served in turn, so a `lane`
+        of its own (a tenant's, say) neither waits for the others nor makes them wait; within a lane,
+        `priority` is "low", "normal", "high" or a head start in seconds. Raises InvalidRequest,
         QueueUnavailable.
         """
         request = chat_request(prompt, model=model, system=system, **options)
         ids = None if job_id is None else [job_id]
-        return (await self.chat_many([request], job_ids=ids, defer_s=defer_s, deadline_s=deadline_s))[0]
+        return (await self._send("chat", [request], self._terms(ids, defer_s, deadline_s, lane, priority)))[0]
 
     async def chat_many(
         self,
@@ -77,6 +92,8 @@ class Queue:
         job_ids: Sequence[str] | None = None,
         defer_s: float = 0,
         deadline_s: float = LIFE_S,
+        lane: str | None = None,
+        priority: Priority = "normal",
     ) -> list[ChatJob]:
         """Enqueues many completions, BATCH a round trip; all are checked before the first is sent.
 
@@ -84,7 +101,7 @@ class Queue:
         middle, the first batches are in the queue: send all again under the same ids.
         """
         checked = map(chat_request, each(requests, "chat"))
-        return await self._send("chat", checked, job_ids, defer_s, deadline_s)
+        return await self._send("chat", checked, self._terms(job_ids, defer_s, deadline_s, lane, priority))
 
     async def embed(
         self,
@@ -95,12 +112,16 @@ class Queue:
         job_id: str | None = None,
         defer_s: float = 0,
         deadline_s: float = LIFE_S,
+        lane: str | None = None,
+        priority: Priority = "normal",
         **options: Any,
     ) -> EmbedJob:
         """Enqueues the embedding of `texts` as one job; its vectors keep their order. As `chat`."""
         request = embed_request(texts, model=model, **options)
         ids = None if job_id is None else [job_id]
-        return (await self.embed_many([request], job_ids=ids, defer_s=defer_s, deadline_s=deadline_s))[0]
+        return (await self._send("embed", [request], self._terms(ids, defer_s, deadline_s, lane, priority)))[
+            0
+        ]
 
     async def embed_many(
         self,
@@ -109,10 +130,12 @@ class Queue:
         job_ids: Sequence[str] | None = None,
         defer_s: float = 0,
         deadline_s: float = LIFE_S,
+        lane: str | None = None,
+        priority: Priority = "normal",
     ) -> list[EmbedJob]:
         """Enqueues many embedding jobs. As `chat_many`."""
         checked = map(embed_request, each(requests, "embed"))
-        return await self._send("embed", checked, job_ids, defer_s, deadline_s)
+        return await self._send("embed", checked, self._terms(job_ids, defer_s, deadline_s, lane, priority))
 
     async def enqueue(
         self,
@@ -122,6 +145,8 @@ class Queue:
         _job_id: str | None = None,
         _defer_s: float = 0,
         _deadline_s: float = LIFE_S,
+        _lane: str | None = None,
+        _priority: Priority = "normal",
         **kwargs: Any,
     ) -> Job[Any]:
         """Enqueues any registered job; arguments are JSON data or pydantic models.
@@ -129,7 +154,8 @@ class Queue:
         The underscored options are those of `chat`. Raises Unserializable, QueueUnavailable.
         """
         ids = None if _job_id is None else [_job_id]
-        return (await self._put([payload(function, args, kwargs)], ids, _defer_s, _deadline_s))[0]
+        terms = self._terms(ids, _defer_s, _deadline_s, _lane, _priority)
+        return (await self._put([payload(function, args, kwargs, terms.lane)], terms))[0]
 
     def job(self, job_id: str) -> Job[Any]:
         """The handle of a job whose id is known, from this process or another. Asks nothing."""
@@ -173,27 +199,35 @@ class Queue:
         """What `Job.abort` sends; it waits for no worker."""
         with reachable():
             data = await self.redis.get(keys.job(job_id))
-            return await self._scripts.abort(job_id, aborted_record(job_id, self.name, data))
+            lane = lane_of(data, self.name)
+            return await self.scripts.abort(job_id, lane, aborted_record(job_id, lane, data))
 
-    async def _send(
+    def _terms(
         self,
-        function: str,
-        requests: Iterable[ChatRequest | EmbedRequest],
         job_ids: Sequence[str] | None,
         defer_s: float,
         deadline_s: float,
+        lane: str | None,
+        priority: Priority,
+    ) -> Terms:
+        where = self.name if lane is None else keys.lane(checked_lane(lane))
+        return Terms(where, job_ids, defer_s, deadline_s, priority)
+
+    async def _send(
+        self, function: str, requests: Iterable[ChatRequest | EmbedRequest], terms: Terms
     ) -> list[Job[Any]]:
         try:
-            payloads = [payload(function, [r.model_dump(exclude_defaults=True)], {}) for r in requests]
+            payloads = [
+                payload(function, [request.model_dump(exclude_defaults=True)], {}, terms.lane)
+                for request in requests
+            ]
         except Unserializable as error:  # in metadata or extra, or half a character in a prompt
             raise InvalidRequest(str(error)) from None
-        return await self._put(payloads, job_ids, defer_s, deadline_s)
+        return await self._put(payloads, terms)
 
-    async def _put(
-        self, payloads: list[bytes], job_ids: Sequence[str] | None, defer_s: float, deadline_s: float
-    ) -> list[Job[Any]]:
-        all_ = tickets(payloads, job_ids, defer_s, deadline_s)
+    async def _put(self, payloads: list[bytes], terms: Terms) -> list[Job[Any]]:
+        all_ = tickets(payloads, terms)
         with reachable():
             for start in range(0, len(all_), BATCH):
-                await self._scripts.enqueue(all_[start : start + BATCH])
+                await self.scripts.enqueue(terms.lane, all_[start : start + BATCH])
         return [Job(ticket.job_id, self) for ticket in all_]

@@ -19,7 +19,7 @@ def _source(verb: str) -> str:
     return files(__package__).joinpath("lua", f"{verb}.lua").read_text()
 
 
-_ENQUEUE, _LOOK, _ABORT = map(_source, ("enqueue", "look", "abort"))
+_ENQUEUE, _LOOK, _ABORT, _REVIVE = map(_source, ("enqueue", "look", "abort", "revive"))
 
 
 # What look tells of a job that has no result.
@@ -35,11 +35,12 @@ class Scripts:
         self._enqueue = redis.register_script(_ENQUEUE)
         self._look = redis.register_script(_LOOK)
         self._abort = redis.register_script(_ABORT)
+        self._revive = redis.register_script(_REVIVE)
 
-    async def enqueue(self, tickets: Sequence[Ticket]) -> list[bool]:
-        """One round trip: all tickets into the queue. True where the id was new."""
-        names: list[str] = [self._queue]
-        args: list[str | bytes | int] = []
+    async def enqueue(self, lane: str, tickets: Sequence[Ticket]) -> list[bool]:
+        """One round trip: all tickets into a lane, and workers woken. True where the id was new."""
+        names: list[str] = [keys.LANES]
+        args: list[str | bytes | int] = [lane, keys.WAKE_CHANNEL]
         for ticket in tickets:
             id_ = ticket.job_id
             names += (keys.job(id_), keys.result(id_), keys.in_progress(id_))
@@ -54,19 +55,27 @@ class Scripts:
         reply: list[bytes | int] = await self._look(names, job_ids)
         return [seen if isinstance(seen, bytes) else _UNFINISHED[seen] for seen in reply]
 
-    async def abort(self, job_id: str, aborted: bytes) -> Literal["ended", "asked", "absent"]:
+    async def abort(self, job_id: str, lane: str, aborted: bytes) -> Literal["ended", "asked", "absent"]:
         """Ends a job that has not started, or asks its worker to. `aborted` is the result record."""
         names = [
             keys.job(job_id),
             keys.in_progress(job_id),
-            self._queue,
+            lane,
             keys.ABORTS,
             keys.result(job_id),
         ]
         life_ms = RESULT_OF_ABORTED_TTL_S * 1000
-        reply = await self._abort(names, [job_id, aborted, life_ms, keys.done_channel(job_id)])
+        channels = keys.done_channel(job_id), keys.WAKE_CHANNEL
+        reply = await self._abort(names, [job_id, aborted, life_ms, *channels])
         answer: Literal["ended", "asked", "absent"] = reply.decode()
         return answer
+
+    async def revive(self, waits: Sequence[tuple[str, int]], life_ms: int) -> list[bool]:
+        """Dead letters back into their lanes: (id, ms to wait) each. True where one is queued again."""
+        args: list[str | int] = [keys.WAKE_CHANNEL, keys.dead(""), keys.job(""), keys.result(""), life_ms]
+        for wait in waits:
+            args += wait
+        return [revived == 1 for revived in await self._revive([keys.DEAD, keys.LANES], args)]
 
 
 def not_found(job_id: str) -> JobNotFound:

@@ -6,14 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from time import time_ns
-from typing import Any
+from typing import Any, Literal, TypeAlias
 from uuid import uuid4
 
 from .codec import decode, encode
 from .errors import InvalidRequest, JobAborted
 from .requests import check_size
 
+# Who is served first within a lane: a head start in seconds, or its name. It is a head start in time, so
+# whoever has none waits at most that long behind those who have one.
+Priority: TypeAlias = Literal["low", "normal", "high"] | float
+
 LIFE_S = 86_400.0  # how long a job may wait to be started, and tried again, by default
+HEAD_STARTS_S = {"low": 0.0, "normal": 60.0, "high": 600.0}  # plain arq clients give none: low
+MAX_HEAD_START_S = 86_400.0
+MAX_LANE_CHARS = 256
 MAX_S = 10 * 365 * 86_400  # ten years: a longer wait or life is a mistake in the unit
 
 
@@ -23,37 +30,49 @@ class Ticket:
 
     job_id: str
     payload: bytes
-    defer_ms: int
+    defer_ms: int  # below 0: a head start
     life_ms: int
 
 
-def payload(function: str, args: Sequence[Any], kwargs: dict[str, Any]) -> bytes:
-    """The job as arq's record. Raises Unserializable, and InvalidRequest where it is too large."""
-    data = encode({"t": None, "f": function, "a": args, "k": kwargs, "et": _now_ms()})
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """When, where and under which ids a call's jobs are to run."""
+
+    lane: str  # the key
+    job_ids: Sequence[str] | None
+    defer_s: float
+    deadline_s: float
+    priority: Priority
+
+
+def payload(function: str, args: Sequence[Any], kwargs: dict[str, Any], lane: str) -> bytes:
+    """The job as arq's record, and its lane. Raises Unserializable, and InvalidRequest if too large."""
+    data = encode({"t": None, "f": function, "a": args, "k": kwargs, "et": _now_ms(), "q": lane})
     check_size(data)
     return data
 
 
-def tickets(
-    payloads: Sequence[bytes], job_ids: Sequence[str] | None, defer_s: float, deadline_s: float
-) -> list[Ticket]:
+def tickets(payloads: Sequence[bytes], terms: Terms) -> list[Ticket]:
     """A ticket for each payload, under its id or a new one. Raises InvalidRequest."""
+    job_ids, defer_s, deadline_s = terms.job_ids, terms.defer_s, terms.deadline_s
     ids = [uuid4().hex for _ in payloads] if job_ids is None else _checked(job_ids, len(payloads))
     if not (0 <= defer_s <= MAX_S and 0 < deadline_s <= MAX_S):  # not-a-number is refused, too
         raise InvalidRequest(
             "defer_s must not be negative, deadline_s must be above 0, and neither above ten years, in seconds."
         )
-    defer_ms, life_ms = round(defer_s * 1000), ceil((defer_s + deadline_s) * 1000)
+    head_start_ms = round(_head_start_s(terms.priority) * 1000)
+    defer_ms, life_ms = round(defer_s * 1000) or -head_start_ms, ceil((defer_s + deadline_s) * 1000)
     return [Ticket(id_, data, defer_ms, life_ms) for id_, data in zip(ids, payloads, strict=True)]
 
 
-def aborted_record(job_id: str, queue: str, data: bytes | None) -> bytes:
+def lane_of(data: bytes | None, queue: str) -> str:
+    """The lane that a job's payload names; `queue` where it names none, as a plain arq client's."""
+    return str(_job(data).get("q", queue))
+
+
+def aborted_record(job_id: str, lane: str, data: bytes | None) -> bytes:
     """The result of a job that was aborted before it started; `data` is its payload."""
-    try:
-        job = decode(data) if data else {}
-    except ValueError:  # pickled by a stranger: aborted all the same
-        job = {}
-    at_ms = _now_ms()
+    job, at_ms = _job(data), _now_ms()
     return encode(
         {
             "t": 0,
@@ -65,10 +84,36 @@ def aborted_record(job_id: str, queue: str, data: bytes | None) -> bytes:
             "r": JobAborted("The job was aborted before it started."),
             "st": at_ms,
             "ft": at_ms,
-            "q": queue,
+            "q": lane,
             "id": job_id,
         }
     )
+
+
+def checked_lane(name: str) -> str:
+    """The name of a lane, or InvalidRequest."""
+    if not isinstance(name, str) or not name or len(name) > MAX_LANE_CHARS or any(map(str.isspace, name)):
+        raise InvalidRequest(
+            f"A lane is a name of 1 to {MAX_LANE_CHARS} characters without spaces, not {name!r}."
+        )
+    return name
+
+
+def _job(data: bytes | None) -> dict[str, Any]:
+    try:
+        return decode(data) if data else {}
+    except ValueError:  # pickled by a stranger
+        return {}
+
+
+def _head_start_s(priority: Priority) -> float:
+    head_start_s = HEAD_STARTS_S.get(priority) if isinstance(priority, str) else priority
+    if not isinstance(head_start_s, int | float) or not 0 <= head_start_s <= MAX_HEAD_START_S:
+        raise InvalidRequest(
+            f"A priority is {', '.join(HEAD_STARTS_S)} or a head start of 0 to {MAX_HEAD_START_S:,.0f} "
+            f"seconds, not {priority!r}."
+        )
+    return head_start_s
 
 
 def _now_ms() -> int:

@@ -31,11 +31,13 @@ def _from_environment() -> type:
     from settings import SettingsError, load
 
     from .app import WorkerUnusable, reach_redis, worker_settings
+    from .engine import install
 
     try:
         settings = load()
         made = worker_settings(settings)
         reach_redis(settings)
+        install()
         return made
     except (InvalidRedisURL, QueueUnavailable) as error:
         raise click.ClickException(f"REDIS_URL: {error}") from None

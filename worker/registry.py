@@ -19,8 +19,6 @@ from typing import Any, TypeVar, overload
 
 from arq.worker import Function, func
 
-from client.errors import JobFailed
-
 Coro = Callable[..., Coroutine[Any, Any, Any]]
 C = TypeVar("C", bound=Coro)
 
@@ -61,7 +59,7 @@ def job(
         if not inspect.iscoroutinefunction(coroutine) or not hasattr(coroutine, "__name__"):
             raise JobModuleError(f"@job takes a coroutine function: write `async def {_called(coroutine)}`.")
         function = func(
-            _as_arq_calls_it(coroutine),
+            _taking_ctx(coroutine),
             name=name or coroutine.__name__,
             timeout=timeout_s,
             max_tries=max_tries,
@@ -87,18 +85,15 @@ def load(modules: Sequence[str]) -> list[Function]:
     return list(_registered.values())
 
 
-def _as_arq_calls_it(coroutine: Coro) -> Coro:
-    takes_ctx = next(iter(inspect.signature(coroutine).parameters), None) == "ctx"
+def _taking_ctx(coroutine: Coro) -> Coro:
+    if next(iter(inspect.signature(coroutine).parameters), None) == "ctx":
+        return coroutine
 
     @wraps(coroutine)
-    async def run(ctx: dict[str, Any], /, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return await (coroutine(ctx, *args, **kwargs) if takes_ctx else coroutine(*args, **kwargs))
-        except TimeoutError as error:  # arq would take it for the job's own timeout, which cancels instead
-            name = type(error).__name__
-            raise JobFailed(f"{name}: {error}".removesuffix(": "), error_type=name) from error
+    async def without_ctx(_ctx: dict[str, Any], /, *args: Any, **kwargs: Any) -> Any:
+        return await coroutine(*args, **kwargs)
 
-    return run
+    return without_ctx
 
 
 def _called(thing: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from .finding import Finding
 
 CLIENT_CONNECTIONS = 3  # of one client process, whatever its load
-WORKER_CONNECTIONS = 10  # of one worker at most, whatever its load
+WORKER_CONNECTIONS = 4  # of one worker at most, whatever its load
 
 
 def check_connections(info: Mapping[str, Any], config: Mapping[str, str]) -> Finding:

@@ -63,7 +63,11 @@ class Refused(click.ClickException):
     "--window", type=click.IntRange(min=1), help="Jobs in the queue at once.  [default: 4 x MAX_JOBS]"
 )
 @click.option("--concurrency", type=click.IntRange(1, 20_000), help="Calls at once of the private worker.")
-@click.option("--simulate", is_flag=True, help="Complete against a simulated provider on a private server: no key, no cost.")
+@click.option(
+    "--simulate",
+    is_flag=True,
+    help="Ask a simulated provider, on a private server: no key, no cost.",
+)
 @click.option("--table", "with_table", is_flag=True, help="Print the answers as a table when done.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
 @click.pass_context

@@ -31,7 +31,7 @@ async def test_answers_that_come_while_redis_is_away_are_kept_and_nothing_is_los
 async def test_a_worker_that_gave_up_on_redis_is_replaced_and_nothing_is_lost(
     own_server: Server, own_queue: Queue, processes: Processes, provider: Provider
 ) -> None:
-    settings = {**provider.settings(), "REDIS_URL": own_server.url, "JOB_TIMEOUT_S": "2"}
+    settings = {**provider.settings(), "REDIS_URL": own_server.url, "LEASE_S": "1"}
     worker = await processes.worker(**settings)
     await provider.configure(latency_s=60)
     jobs = await own_queue.chat_many([f"Prompt {n}" for n in range(20)])
@@ -42,8 +42,6 @@ async def test_a_worker_that_gave_up_on_redis_is_replaced_and_nothing_is_lost(
 
     await provider.configure(latency_s=0)
     await processes.worker(**settings)
-    for job in jobs:
-        await own_queue.redis.pexpire(keys.in_progress(job.id), 1)
     answers = [await job.result(SOON_S) for job in jobs]
     assert [f"Prompt {n}" in answer.text for n, answer in enumerate(answers)] == [True] * 20
     await wait_until(lambda: _all_done(own_queue), description="the queue is empty")

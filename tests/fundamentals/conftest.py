@@ -1,4 +1,4 @@
-"""A whole stack of real processes for the examples: server, simulated provider, worker."""
+"""A whole stack of real processes for the examples (server, simulated provider, worker), or an engine in this one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ import pytest
 
 from client import keys
 from tests.conftest import POLL_S, Server, _binary
+from tests.engine.rig import Engines
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_S = 20  # a process that is not ready by then never will be
@@ -36,6 +37,14 @@ class LiveStack:
         )
         assert ended.returncode == 0, ended.stderr
         return ended.stdout
+
+
+@pytest.fixture
+async def engines() -> AsyncIterator[Engines]:
+    """Starts engines in this process."""
+    engines = Engines()
+    yield engines
+    await engines.close()
 
 
 @pytest.fixture(scope="session")

@@ -38,6 +38,15 @@ async def test_a_plain_arq_pool_is_a_client(stack: LiveStack) -> None:
     assert answer.text.startswith("Simulated answer to: Hello")
 
 
+async def test_lanes_priorities_and_deadlines_can_be_asked_for(stack: LiveStack) -> None:
+    body = textwrap.indent(block_with('lane="acme"'), "    ")
+    async with Queue.from_url(stack.url) as queue:
+        names: dict[str, object] = {"queue": queue, "prompt": "Hello", "text": "Redis is a store."}
+        exec(f"async def snippet():\n{body}", names)
+
+        await names["snippet"]()
+
+
 async def test_a_result_is_fetched_by_its_id_from_another_process(stack: LiveStack) -> None:
     async with Queue.from_url(stack.url) as queue:
         first = await queue.chat("What is a lease?", job_id="lease-1")

@@ -13,6 +13,7 @@ from client import errors, keys
 from client.codec import decode, encode
 from client.schemas import Completion, Embeddings, Usage
 from settings import Settings
+from worker.engine.run import TurnedAway
 from worker.jobs import chat, embed
 from worker.llm import LLM, ChatAnswer, EmbedAnswer
 
@@ -53,23 +54,24 @@ async def redis():
 
 @pytest.fixture
 def run(redis):
-    """Runs the job as arq would: counts the try, and moves the score when the job is put back."""
+    """Runs the job as the engine would: a run that ends in a retry uses a try, unless it was turned away."""
     enqueued_ms = 1_767_225_600_123
-    state = {"score": enqueued_ms}
+    state = {"tries_used": 0, "has_run": False}
 
     async def run(llm, job=chat, request=HI):
         ctx = {
             "job_id": "j1",
-            "job_try": await redis.incr(keys.retry("j1")),
+            "job_try": state["tries_used"] + 1,
             "enqueue_time": datetime.fromtimestamp(enqueued_ms / 1000, UTC),
-            "score": state["score"],
+            "has_run": state["has_run"],
             "redis": redis,
             "llm": llm,
         }
         try:
             return await job(ctx, request)
         except Retry as retry:
-            state["score"] += retry.defer_score + 5
+            state["has_run"] = True
+            state["tries_used"] += not isinstance(retry, TurnedAway)
             raise
 
     return run
@@ -132,12 +134,11 @@ async def test_a_transient_failure_is_written_down_and_tried_again(run, redis):
     (attempt,) = await ledger(redis)
     assert (attempt["number"], attempt["error"], attempt["status"]) == (1, "ServerError", 500)
     assert 0 < await redis.ttl(keys.attempts("j1")) <= keys.ATTEMPTS_TTL_S
-    assert await redis.get(keys.retry("j1")) == b"1"
+    assert not isinstance(raised.value, TurnedAway)
 
     result = await run(llm)
     assert errors_of(result) == [(1, "ServerError"), (2, None)]
     assert llm.call_ids == ["j1:1", "j1:2"]
-    assert not await redis.exists(keys.attempts("j1"))
 
 
 async def test_when_no_try_is_left_the_last_error_is_raised_with_the_number_of_attempts(run, redis):
@@ -149,7 +150,6 @@ async def test_when_no_try_is_left_the_last_error_is_raised_with_the_number_of_a
         await run(llm)
     assert raised.value.details["attempts"] == 3
     assert raised.value.__cause__ is None
-    assert not await redis.exists(keys.attempts("j1"))
 
 
 async def test_being_rate_limited_uses_no_try_and_keeps_its_place_in_the_ledger(run, redis):
@@ -159,17 +159,10 @@ async def test_being_rate_limited_uses_no_try_and_keeps_its_place_in_the_ledger(
         with pytest.raises(Retry) as raised:
             await run(llm)
         assert raised.value.defer_score >= 2000
-        assert await redis.get(keys.retry("j1")) == b"0"
-        assert await redis.ttl(keys.retry("j1")) > 0
+        assert isinstance(raised.value, TurnedAway)
     result = await run(llm)
     assert errors_of(result) == [*((n, "RateLimited") for n in range(1, 10)), (10, None)]
     assert llm.call_ids[-1] == "j1:10"
-
-
-async def test_tries_are_counted_by_the_ledger_and_not_by_restarts_of_the_worker(run, redis):
-    await redis.set(keys.retry("j1"), 50)
-    with pytest.raises(Retry):
-        await run(ScriptedLLM(errors.ServerError("x")))
 
 
 async def test_a_permanent_failure_is_raised_at_once(run, redis):
@@ -189,7 +182,6 @@ async def test_the_list_of_an_aborted_job_of_the_same_id_is_not_continued(run, r
 async def test_a_first_run_that_succeeds_sends_no_command(run, monkeypatch):
     sent = []
     monkeypatch.setattr(fakeredis.FakeAsyncRedis, "lrange", lambda *a: sent.append(a))
-    monkeypatch.setattr(fakeredis.FakeAsyncRedis, "delete", lambda *a: sent.append(a))
     await run(ScriptedLLM(ANSWER))
     assert sent == []
 
@@ -210,7 +202,7 @@ async def test_a_redis_that_is_away_costs_neither_the_retry_nor_the_answer(run, 
     llm = ScriptedLLM(errors.ServerError("x"), ANSWER, errors.ServerError("y"))
     with pytest.raises(Retry):
         await run(llm)
-    monkeypatch.setattr(redis, "delete", down)
+    monkeypatch.setattr(redis, "lrange", down)
     assert (await run(llm)).text == "Hello"
     monkeypatch.setattr(redis, "pipeline", lambda **_: (_ for _ in ()).throw(RedisDown("away")))
     with pytest.raises(Retry):

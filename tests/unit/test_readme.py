@@ -128,7 +128,13 @@ def test_every_command_is_in_the_readme() -> None:
 def test_a_command_line_can_be_typed(words: list[str]) -> None:
     """The flags exist. `promptmill` lines are parsed to the end."""
     if words[0] == "promptmill":
-        subcommand(words[1]).make_context(words[1], words[2:], resilient_parsing=False)
+        command, name, rest = subcommand(words[1]), words[1], words[2:]
+        if isinstance(command, click.Group):
+            name, within, rest = command.resolve_command(click.Context(command), rest)
+            assert name, f"there is no command {words[2]}"
+            assert within
+            command = within
+        command.make_context(name, rest, resilient_parsing=False)
     elif words[0] == "arq":
         assert {word for word in words if word.startswith("--")} <= flags_of(arq_command)
     elif words[:3] == ["python", "-m", "simulator"]:

@@ -7,7 +7,6 @@ from functools import partial
 
 import pytest
 
-from client.errors import JobFailed
 from worker import JobModuleError, job, registry
 
 
@@ -76,16 +75,6 @@ def test_a_module_that_is_imported_again_replaces_its_jobs():
     job(double)
     job(double)
     assert the_only_one().name == "double"
-
-
-@pytest.mark.parametrize("kind", [TimeoutError, ConnectionResetError])
-async def test_only_a_timeout_of_the_jobs_own_is_translated(kind):
-    @job
-    async def slow():
-        raise kind("slow")
-
-    with pytest.raises(JobFailed if kind is TimeoutError else kind, match="slow"):
-        await the_only_one().coroutine({})
 
 
 def test_modules_are_imported_and_those_that_cannot_be_are_named(tmp_path, monkeypatch):

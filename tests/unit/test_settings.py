@@ -28,6 +28,8 @@ READ: list[tuple[str, str, str, Any]] = [
     ("CONNECT_TIMEOUT_S", "3", "connect_timeout_s", 3),
     ("RESULT_TTL_S", "60", "result_ttl_s", 60),
     ("DRAIN_S", "0", "drain_s", 0),
+    ("LEASE_S", "30", "lease_s", 30),
+    ("REDIS_OUTAGE_S", "60", "redis_outage_s", 60),
     ("JOB_MODULES", " my.jobs, other ,", "job_modules", ("my.jobs", "other")),
 ]
 SECRETS = ("REDIS_URL", "OPENAI_API_KEY", "ANTHROPIC_API_KEY")
@@ -44,6 +46,8 @@ REFUSED = [
     ("JOB_TIMEOUT_S", "0", "greater than 0"),
     ("REQUEST_TIMEOUT_S", "soon", "valid number"),
     ("RESULT_TTL_S", "nan", "less than or equal to"),
+    ("LEASE_S", "0.5", "greater than or equal to 1"),
+    ("REDIS_OUTAGE_S", "0", "greater than 0"),
     ("DRAIN_S", "-1", "greater than or equal to 0"),
     ("PROVIDERS", "foo", "not a JSON object"),
     ("PROVIDERS", "[1]", "valid dictionary"),

@@ -66,7 +66,7 @@ async def worker(
 ) -> Process:
     """A live worker on `server` that knows given_jobs.py, with two tries and 1 s for each call."""
     if _shared_worker.process is None:
-        _shared_worker.process = await _shared_processes.quick_worker(
+        _shared_worker.process = await _shared_processes.informed_worker(
             **provider.settings(),
             REDIS_URL=server.url,
             MAX_TRIES="2",

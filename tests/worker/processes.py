@@ -27,7 +27,6 @@ REFUSED_KEY = "sk-invalid"  # the simulator answers it with 401
 SECRETS = (OPENAI_KEY, ANTHROPIC_KEY, REFUSED_KEY)
 
 READY = " jobs at once; "  # what a worker writes before it looks into the queue
-OFTEN = "from worker import WorkerSettings\n\nWorkerSettings.poll_delay = 0.05\n"
 
 _INHERITED = ("HOME", "LANG", "TMPDIR")
 _END_S = 10  # a process that was killed is gone long before
@@ -46,6 +45,10 @@ class Process:
 
     def text(self) -> str:
         return self.log.read_text(errors="replace")
+
+    def finished(self) -> int:
+        """How many jobs ended well here, as it wrote with -v."""
+        return len(re.findall(r"← \S+:\S+", self.text()))
 
     def terminate(self) -> None:
         self.popen.terminate()
@@ -94,8 +97,8 @@ class Processes:
         return self._all[-1]
 
     def arq(self, *arguments: str, named: str = "worker.WorkerSettings", **settings: str) -> Process:
-        """`arq worker.WorkerSettings` with these settings as its environment, ready or not."""
-        return self.start([sys.executable, "-m", "arq", named, *arguments], settings)
+        """`arq worker.WorkerSettings -v` with these settings as its environment, ready or not."""
+        return self.start([sys.executable, "-m", "arq", named, "-v", *arguments], settings)
 
     async def worker(self, *arguments: str, **settings: str) -> Process:
         """A worker that has said it is ready."""
@@ -103,11 +106,10 @@ class Processes:
         await worker.wrote(READY)
         return worker
 
-    async def quick_worker(self, **settings: str) -> Process:
-        """A worker that knows given_jobs.py and looks into the queue more often than it would by itself."""
+    async def informed_worker(self, **settings: str) -> Process:
+        """A worker that knows given_jobs.py."""
         shutil.copy(GIVEN_JOBS, self.directory)
-        (self.directory / "often.py").write_text(OFTEN)
-        worker = self.arq(named="often.WorkerSettings", JOB_MODULES="given_jobs", **settings)
+        worker = self.arq(JOB_MODULES="given_jobs", **settings)
         await worker.wrote(READY)
         return worker
 

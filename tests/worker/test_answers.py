@@ -106,5 +106,5 @@ async def test_a_job_asked_for_twice_under_one_id_is_paid_for_once(queue: Queue,
 
 async def test_the_log_holds_no_answer(queue: Queue, worker: Process) -> None:
     answer = await (await queue.chat("Say it in public")).result(SOON_S)
-    await worker.wrote(f"{answer.job_id}:chat ●")
+    await worker.wrote(f"← {answer.job_id}:chat")
     assert answer.text[-30:] not in worker.text()

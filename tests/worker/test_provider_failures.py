@@ -150,8 +150,10 @@ async def _has_ledger(queue: Queue, job_id: str) -> bool:
 
 
 async def _only_result(queue: Queue, job_id: str) -> bool:
+    """All of it expires: the result, and where no try helped, the dead letter."""
     left = [key async for key in queue.redis.scan_iter(match=f"*{job_id}*")]
-    return left == [keys.result(job_id).encode()] and await queue.redis.ttl(left[0]) > 0
+    expected = {keys.result(job_id).encode(), keys.dead(job_id).encode()}
+    return set(left) <= expected and all([await queue.redis.ttl(key) > 0 for key in left])
 
 
 async def _everything_in(queue: Queue) -> str:
@@ -162,6 +164,8 @@ async def _everything_in(queue: Queue) -> str:
         kind = (await queue.redis.type(key)).decode()
         if kind == "list":
             values += await queue.redis.lrange(key, 0, -1)
+        elif kind == "hash":
+            values += await queue.redis.hvals(key)
         elif kind == "string":
             values.append(await queue.redis.get(key))
         else:

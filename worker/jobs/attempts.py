@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from client.errors import BadRequest, JobError, ProviderError
 from client.schemas import Attempt, Timings, Usage
+from worker.engine.run import TurnedAway
 from worker.llm import Route, cost_usd, decide, summarise, uses_a_try
 
 from . import ledger
@@ -73,8 +74,6 @@ async def run(
         attempt = _attempt(number, route, started_at, started, error)
         raise await _follow(ctx, error, earlier, attempt) from None
     attempt = _attempt(number, route, started_at, started)
-    if earlier:
-        await ledger.delete(ctx)
     enqueued_at = ctx["enqueue_time"]
     timings = Timings(
         enqueued_at=enqueued_at,
@@ -96,10 +95,8 @@ async def _follow(
         roll=random.random(),  # noqa: S311  jitter, not a secret
     )
     if again:
-        await ledger.append(ctx, attempt, is_first=not earlier, uses_a_try=again.uses_a_try)
-        return Retry(defer=again.delay_s)
-    if earlier:
-        await ledger.delete(ctx)
+        await ledger.append(ctx, attempt, is_first=not earlier)
+        return Retry(again.delay_s) if again.uses_a_try else TurnedAway(again.delay_s)
     error.details["attempts"] = attempt.number
     return error
 

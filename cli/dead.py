@@ -1,0 +1,111 @@
+"""`promptmill dead`: the jobs that were set aside, for the person who is paged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import click
+
+from client import DeadLetter, Queue
+
+from .opening import open_queue
+from .printing import print_json
+
+T = TypeVar("T")
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_all = click.option("--all", "everything", is_flag=True, help="All of them.")
+_job_ids = click.argument("job_ids", nargs=-1, metavar="[ID]...")
+
+
+@click.group()
+def dead() -> None:
+    """Look at dead letters, run them again or delete them.
+
+    A dead letter is a job that took three workers with it, or that failed on every try it had.
+    """
+
+
+@dead.command("list")
+@click.option(
+    "--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="At most so many."
+)
+@_as_json
+def list_(limit: int, as_json: bool) -> None:
+    """List them, the latest first."""
+    letters = _with_queue(lambda queue: queue.dead.latest(limit=limit))
+    if as_json:
+        print_json(letters)
+        return
+    for letter in letters:
+        click.echo(f"{letter.died_at:%F %T}  {letter.job_id}  {letter.function}  {letter.error}")
+    if not letters:
+        click.echo("There are no dead letters.", err=True)
+
+
+@dead.command()
+@click.argument("job_id", metavar="ID")
+@_as_json
+def show(job_id: str, as_json: bool) -> None:
+    """Show one, with its arguments and its history."""
+    letter = _with_queue(lambda queue: queue.dead.get(job_id))
+    print_json(letter) if as_json else click.echo(_describe(letter))
+
+
+@dead.command()
+@_job_ids
+@_all
+@click.option(
+    "--spread",
+    "spread_s",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="SECONDS",
+    help="Stagger them evenly over this time.",
+)
+def retry(job_ids: tuple[str, ...], everything: bool, spread_s: float) -> None:
+    """Queue them again under their ids, with all their tries."""
+    ids = _chosen(job_ids, everything)
+    revived = _with_queue(lambda queue: queue.dead.retry(ids, spread_s=spread_s))
+    click.echo(f"{len(revived)} queued again.")
+    if ids and (left := [id_ for id_ in ids if id_ not in revived]):
+        raise click.ClickException(
+            f"Not queued, as there is no such letter or its id is in use: {', '.join(left)}."
+        )
+
+
+@dead.command()
+@_job_ids
+@_all
+def delete(job_ids: tuple[str, ...], everything: bool) -> None:
+    """Delete them for good."""
+    ids = _chosen(job_ids, everything)
+    click.echo(f"{_with_queue(lambda queue: queue.dead.delete(ids))} deleted.")
+
+
+def _chosen(job_ids: tuple[str, ...], everything: bool) -> list[str] | None:
+    if everything == bool(job_ids):
+        raise click.UsageError("Name the ids, or say --all.")
+    return None if everything else list(job_ids)
+
+
+def _with_queue(verb: Callable[[Queue], Awaitable[T]]) -> T:
+    async def run() -> T:
+        async with open_queue("dead") as (queue, _):
+            return await verb(queue)
+
+    return asyncio.run(run())
+
+
+def _describe(letter: DeadLetter) -> str:
+    lines = [
+        f"{letter.job_id}  {letter.function}",
+        f"  died      {letter.died_at:%F %T} UTC",
+        f"  lane      {letter.lane}",
+        f"  error     {letter.error}",
+    ]
+    lines += [f"  crashed   {moment:%F %T} UTC" for moment in letter.crashed_at]
+    lines += [f"  attempt {a.number} {a.started_at:%F %T} UTC  {a.model}  {a.error}" for a in letter.attempts]
+    return "\n".join(lines)

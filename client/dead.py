@@ -1,0 +1,131 @@
+"""Dead letters: jobs that took three workers with them, or that failed on every try they had.
+
+A dead letter keeps the job's arguments and its history for 30 days; at most 10,000 are kept. The
+caller of the job has long had its error; this is for the person who is paged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast
+
+from arq.utils import ms_to_datetime
+from pydantic_core import from_json
+
+from . import keys
+from .codec import decode, describe
+from .connection import reachable
+from .errors import JobNotFound
+from .schemas import Attempt
+from .tickets import LIFE_S
+
+if TYPE_CHECKING:
+    from .queue import Queue
+
+PAGE = 500  # letters a round trip
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A job that was set aside. Times are UTC."""
+
+    job_id: str
+    died_at: datetime
+    function: str
+    lane: str
+    error: str  # one sentence
+    error_type: str
+    args: list[Any] = field(repr=False)  # the caller's; a log should not show them
+    kwargs: dict[str, Any] = field(repr=False)
+    crashed_at: list[datetime]  # when workers that ran it were found dead
+    attempts: list[Attempt]  # physical calls that failed
+
+
+class DeadLetters:
+    """The dead letters of one queue's server."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+
+    async def count(self) -> int:
+        """How many there are."""
+        with reachable():
+            return int(await self._queue.redis.zcard(keys.DEAD))
+
+    async def latest(self, *, limit: int = 100, offset: int = 0) -> list[DeadLetter]:
+        """The latest first, `limit` of them from `offset` on."""
+        redis = self._queue.redis
+        with reachable():
+            rows = await redis.zrevrange(keys.DEAD, offset, offset + limit - 1, withscores=True)
+            pipe = redis.pipeline(transaction=False)
+            for job_id, _ in rows:
+                pipe.hgetall(keys.dead(job_id.decode()))
+            found = await pipe.execute()
+        return [
+            _letter(id_.decode(), died_ms, data)
+            for (id_, died_ms), data in zip(rows, found, strict=True)
+            if data
+        ]
+
+    async def get(self, job_id: str) -> DeadLetter:
+        """One, with its history. Raises JobNotFound."""
+        with reachable():
+            died_ms = await self._queue.redis.zscore(keys.DEAD, job_id)
+            data = await cast(Awaitable[dict[bytes, bytes]], self._queue.redis.hgetall(keys.dead(job_id)))
+        if died_ms is None or not data:
+            raise JobNotFound(f"There is no dead letter {job_id!r}: see `promptmill dead list`.")
+        return _letter(job_id, died_ms, data)
+
+    async def retry(self, job_ids: Sequence[str] | None = None, *, spread_s: float = 0) -> list[str]:
+        """Queues these again, or all, with all their tries; evenly staggered over `spread_s` seconds.
+
+        Returns the ids that are queued again; a letter whose id a new job has taken is left alone.
+        """
+        ids = await self._ids() if job_ids is None else list(job_ids)
+        step_ms = spread_s * 1000 / max(1, len(ids))
+        waits = [(id_, round(n * step_ms)) for n, id_ in enumerate(ids)]
+        revived: list[str] = []
+        with reachable():
+            for at in range(0, len(waits), PAGE):
+                page = waits[at : at + PAGE]
+                replies = await self._queue.scripts.revive(page, round(LIFE_S * 1000))
+                revived += [id_ for (id_, _), ok in zip(page, replies, strict=True) if ok]
+        return revived
+
+    async def delete(self, job_ids: Sequence[str] | None = None) -> int:
+        """Deletes these for good, or all. Returns how many there were."""
+        ids = await self._ids() if job_ids is None else list(job_ids)
+        gone = 0
+        with reachable():
+            for at in range(0, len(ids), PAGE):
+                page = ids[at : at + PAGE]
+                pipe = self._queue.redis.pipeline(transaction=True)
+                pipe.zrem(keys.DEAD, *page)
+                pipe.delete(*map(keys.dead, page))
+                gone += (await pipe.execute())[0]
+        return gone
+
+    async def _ids(self) -> list[str]:
+        with reachable():
+            return [id_.decode() for id_ in await self._queue.redis.zrange(keys.DEAD, 0, -1)]
+
+
+def _letter(job_id: str, died_ms: float, data: dict[bytes, bytes]) -> DeadLetter:
+    job = from_json(data.get(b"job") or b"{}")
+    result = decode(data[b"result"])["r"] if data.get(b"result") else None
+    error = describe(result if isinstance(result, BaseException) else RuntimeError("unknown"))
+    crashes = data.get(b"crashes", b"").decode().split("\n")
+    return DeadLetter(
+        job_id=job_id,
+        died_at=ms_to_datetime(int(died_ms)).astimezone(UTC),
+        function=job.get("f", "<unknown>"),
+        lane=data.get(b"lane", b"").decode(),
+        error=str(error),
+        error_type=error.details.get("error_type", type(error).__name__),
+        args=list(job.get("a", ())),
+        kwargs=job.get("k", {}),
+        crashed_at=[datetime.fromtimestamp(int(line.split()[0]) / 1000, UTC) for line in crashes if line],
+        attempts=[Attempt.model_validate(row) for row in from_json(data.get(b"attempts") or b"[]")],
+    )

@@ -1,0 +1,39 @@
+-- revive: puts dead letters back into their lanes, with all their tries.
+--
+-- KEYS[1]   dead letters: zset, job id → Unix ms of death
+-- KEYS[2]   lanes: zset, lane → Unix ms when it deserves a look
+-- ARGV[1]   channel that wakes workers
+-- ARGV[2]   prefixes of the keys of a job: dead letter, job, result
+--   …[4]
+-- ARGV[5]   life of a job from when it is due, ms
+-- then, for each letter, two: id, wait before it is due in ms
+--
+-- Returns a list: 1 where the job is queued again, 0 where there is no such letter, or its job's
+-- arguments are lost, or a new job has its id.
+
+local dead, lanes, wake = KEYS[1], KEYS[2], ARGV[1]
+local letter, job, result, life_ms = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
+if #KEYS ~= 2 or #ARGV < 7 or (#ARGV - 5) % 2 ~= 0 then
+  return redis.error_reply('revive: two keys, five arguments and two for each letter')
+end
+
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local revived = {}
+for at = 6, #ARGV, 2 do
+  local id, due_ms = ARGV[at], now_ms + tonumber(ARGV[at + 1])
+  local found = redis.call('HMGET', letter .. id, 'job', 'lane')
+  local payload, lane = found[1], found[2]
+  local possible = payload and payload ~= '' and redis.call('EXISTS', job .. id) == 0
+  if possible then
+    redis.call('SET', job .. id, payload, 'PX', due_ms - now_ms + life_ms)
+    redis.call('DEL', result .. id, letter .. id)
+    redis.call('ZREM', dead, id)
+    redis.call('ZADD', lane, due_ms, id)
+    redis.call('ZADD', lanes, 'LT', due_ms, lane)
+  end
+  revived[#revived + 1] = possible and 1 or 0
+end
+redis.call('PUBLISH', wake, '')
+return revived

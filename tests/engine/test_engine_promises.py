@@ -1,0 +1,170 @@
+"""What arq promises of a job, kept by the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from arq import ArqRedis, Retry
+from arq.jobs import JobStatus
+from arq.worker import func
+
+from client import Queue, keys
+from client.errors import JobExpired, JobFailed, JobTimedOut, TriesExhausted
+from tests.conftest import Server, wait_until
+from tests.engine.rig import Engines
+
+Ctx = dict[str, Any]
+
+
+async def add(ctx: Ctx, a: int, b: int = 1) -> int:
+    return a + b
+
+
+async def tell(ctx: Ctx) -> dict[str, Any]:
+    return {name: ctx[name] for name in ("job_id", "job_try", "enqueue_time", "score")}
+
+
+async def test_a_job_gets_its_arguments_and_its_context(
+    engines: Engines, server: Server, queue: Queue
+) -> None:
+    await engines.start(server, add, tell)
+    assert await (await queue.enqueue("add", 1, b=2)).result(5) == 3
+    told = await (await queue.enqueue("tell", _job_id="mine")).result(5)
+    assert told["job_id"] == "mine"
+    assert told["job_try"] == 1
+    enqueued_at = datetime.fromisoformat(told["enqueue_time"])
+    assert abs((datetime.now(UTC) - enqueued_at).total_seconds()) < 5
+    assert told["score"] / 1000 <= enqueued_at.timestamp() + 1  # less its priority's head start
+
+
+async def test_a_plain_arq_client_enqueues_waits_and_reads_the_state(
+    engines: Engines, server: Server, plain: ArqRedis
+) -> None:
+    await engines.start(server, add)
+    job = await plain.enqueue_job("add", 40, b=2)
+    assert job is not None
+    assert await job.result(timeout=5, poll_delay=0.01) == 42
+    assert await job.status() is JobStatus.complete
+
+
+async def test_a_deferred_job_starts_no_sooner_than_it_may(
+    engines: Engines, server: Server, queue: Queue, plain: ArqRedis
+) -> None:
+    await engines.start(server, add)
+    began = time.monotonic()
+    ours = await queue.enqueue("add", 1, _defer_s=0.3)
+    theirs = await plain.enqueue_job("add", 1, _defer_by=0.3)
+    assert theirs is not None
+    assert await ours.status() is JobStatus.deferred
+    await ours.result(5)
+    assert time.monotonic() - began >= 0.3
+    await theirs.result(timeout=5, poll_delay=0.01)
+    assert 0.3 <= time.monotonic() - began < 1
+
+
+async def test_an_id_runs_once_until_its_result_is_forgotten(
+    engines: Engines, server: Server, queue: Queue, plain: ArqRedis
+) -> None:
+    ran = []
+
+    async def note(ctx: Ctx, n: int) -> None:
+        ran.append(n)
+
+    await engines.start(server, note)
+    for n in (1, 2):
+        await (await queue.enqueue("note", n, _job_id="same")).result(5)
+    assert await plain.enqueue_job("note", 3, _job_id="same") is None
+    await queue.forget(["same"])
+    await (await queue.enqueue("note", 4, _job_id="same")).result(5)
+    assert ran == [1, 4]
+
+
+async def test_a_job_whose_deadline_has_passed_is_not_started(
+    engines: Engines, server: Server, queue: Queue, plain: ArqRedis
+) -> None:
+    job = await plain.enqueue_job("add", 1, _expires=0.01)
+    assert job is not None
+    with server.client() as client:
+        await wait_until(lambda: not client.exists(keys.job(job.job_id)), description="it expires")
+    await engines.start(server, add)
+    await wait_until(lambda: _has(server, keys.result(job.job_id)), description="it is given up")
+    with pytest.raises(JobExpired):
+        await queue.job(job.job_id).result(5)
+
+
+async def test_retry_waits_for_its_delay_and_counts_tries(
+    engines: Engines, server: Server, queue: Queue
+) -> None:
+    began: list[float] = []
+
+    async def thrice(ctx: Ctx) -> int:
+        began.append(time.monotonic())
+        if ctx["job_try"] < 3:
+            raise Retry(defer=0.2)
+        return ctx["job_try"]
+
+    await engines.start(server, thrice)
+    assert await (await queue.enqueue("thrice")).result(5) == 3
+    assert all(0.2 <= later - earlier < 0.6 for earlier, later in pairwise(began))
+
+
+async def test_tries_run_out(engines: Engines, server: Server, queue: Queue) -> None:
+    tries = []
+
+    async def never(ctx: Ctx) -> None:
+        tries.append(ctx["job_try"])
+        raise Retry
+
+    await engines.start(server, func(never, name="never", max_tries=2))
+    with pytest.raises(TriesExhausted):
+        await (await queue.enqueue("never")).result(5)
+    assert tries == [1, 2]
+
+
+async def test_without_retry_jobs_a_retry_is_a_failure(
+    engines: Engines, server: Server, queue: Queue
+) -> None:
+    async def again(ctx: Ctx) -> None:
+        raise Retry
+
+    engine = await engines.start(server, again, retry_jobs=False)
+    with pytest.raises(JobFailed):
+        await (await queue.enqueue("again")).result(5)
+    assert (engine.jobs_failed, engine.jobs_retried) == (1, 0)
+
+
+async def test_a_timeout_ends_the_job_and_says_so(engines: Engines, server: Server, queue: Queue) -> None:
+    cancelled = asyncio.Event()
+
+    async def slow(ctx: Ctx) -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    await engines.start(server, func(slow, name="slow", timeout=0.1))
+    with pytest.raises(JobTimedOut):
+        await (await queue.enqueue("slow")).result(5)
+    assert cancelled.is_set()
+
+
+async def test_a_job_uses_redis_and_awaits_another_job(
+    engines: Engines, server: Server, queue: Queue
+) -> None:
+    async def outer(ctx: Ctx, a: int) -> int:
+        inner = await ctx["redis"].enqueue_job("add", a)
+        return await inner.result(timeout=5, poll_delay=0.01) * 10
+
+    await engines.start(server, add, outer)
+    assert await (await queue.enqueue("outer", 1)).result(5) == 20
+
+
+def _has(server: Server, key: str) -> bool:
+    with server.client() as client:
+        return bool(client.exists(key))

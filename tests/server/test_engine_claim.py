@@ -1,0 +1,384 @@
+"""claim.lua, against a real server."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import pytest
+from arq import ArqRedis
+from redis.exceptions import ResponseError
+
+from client import keys
+from client.connection import connect
+from client.url import redis_settings
+from tests.conftest import Server
+from tests.server.test_engine_room import HOLD_MS, LEASE_MS, OTHER_LANE, Room, ids, opened, payload
+
+
+@pytest.fixture
+async def room(server: Server) -> AsyncIterator[Room]:
+    async with opened(server) as room:
+        yield room
+
+
+@pytest.fixture
+async def plain_arq(server: Server) -> AsyncIterator[ArqRedis]:
+    """A client that knows nothing of lanes."""
+    redis = connect(redis_settings(server.url))
+    yield redis
+    await redis.aclose()
+
+
+# -- which jobs ------------------------------------------------------------------------------------
+
+
+async def test_due_jobs_are_taken_oldest_first(room: Room) -> None:
+    room.put("c", "a", "b")
+    claim = await room.claim()
+    assert ids(claim) == ["c", "a", "b"]
+    assert [job.payload for job in claim.jobs] == [payload(job_id) for job_id in "cab"]
+
+
+async def test_no_more_are_taken_than_wanted(room: Room) -> None:
+    room.put("a", "b", "c")
+    assert ids(await room.claim(2)) == ["a", "b"]
+    assert ids(await room.claim(2)) == ["c"]
+
+
+async def test_more_than_fit_into_one_call_are_taken_from_one_lane(room: Room) -> None:
+    room.put(*map(str, range(1_200)))
+    assert ids(await room.claim(1_100)) == [str(n) for n in range(1_100)]
+
+
+async def test_a_deferred_job_is_not_taken(room: Room) -> None:
+    room.put("later", in_ms=60_000)
+    claim = await room.claim()
+    assert claim.jobs == []
+    assert claim.next_ms == room.score(keys.QUEUE, "later")
+
+
+async def test_a_second_claim_gets_nothing(room: Room) -> None:
+    room.put("a")
+    await room.claim(worker="w1")
+    assert (await room.claim(worker="w2")).jobs == []
+
+
+# -- leases ----------------------------------------------------------------------------------------
+
+
+async def test_a_claimed_job_is_leased_by_the_servers_clock(room: Room) -> None:
+    room.put("a")
+    claim = await room.claim(lease_ms=7_000)
+    (job,) = claim.jobs
+    assert room.score(keys.QUEUE, "a") == claim.now_ms + 7_000
+    assert abs(claim.now_ms - room.now_ms()) < 1_000
+    assert room.raw.get(keys.in_progress("a")) == job.lease.token.encode()
+    assert HOLD_MS - 1_000 < room.raw.pttl(keys.in_progress("a")) <= HOLD_MS
+    assert (job.lease.lane, job.crashes, job.tries_used, job.has_run) == (keys.QUEUE, 0, 0, False)
+
+
+async def test_the_token_names_the_worker_and_is_new_in_every_claim(room: Room) -> None:
+    room.put("a", "b")
+    first, second = await room.claim_one(), await room.claim_one()
+    assert first.lease.token.startswith("mill:")
+    assert first.lease.token.endswith(":w1")
+    assert first.lease.token != second.lease.token
+
+
+async def test_a_lapsed_lease_is_taken_again_under_a_new_token_and_counts_a_crash(room: Room) -> None:
+    room.put("a")
+    first = await room.claim_one(worker="w1")
+    room.lapse(first.lease)
+    second = await room.claim_one(worker="w2")
+    assert second.lease.token != first.lease.token
+    assert (second.crashes, second.tries_used) == (1, 0)
+    (line,) = room.raw.lrange(keys.crashes("a"), 0, -1)
+    moment, token = line.decode().split()
+    assert abs(int(moment) - room.now_ms()) < 1_000
+    assert token == first.lease.token
+    assert 86_000 < room.raw.ttl(keys.crashes("a")) <= 86_400
+
+
+async def test_crashes_add_up(room: Room) -> None:
+    room.put("a")
+    counts = []
+    for _ in range(4):
+        job = await room.claim_one()
+        counts.append(job.crashes)
+        room.lapse(job.lease)
+    assert counts == [0, 1, 2, 3]
+
+
+async def test_a_job_handed_back_has_not_crashed_and_keeps_its_place(room: Room) -> None:
+    room.put("a", "b")
+    job = await room.claim_one()
+    await room.finish(job.lease, "back", moment_ms=job.score_ms)
+    again = await room.claim_one()
+    assert (again.lease.job_id, again.score_ms) == ("a", job.score_ms)
+    assert (again.crashes, again.tries_used, again.has_run) == (0, 0, False)
+
+
+@pytest.mark.parametrize(("verb", "used"), [("retry", 1), ("again", 0)])
+async def test_a_job_to_be_run_again_has_not_crashed_and_has_run(room: Room, verb: str, used: int) -> None:
+    room.put("a")
+    job = await room.claim_one()
+    await room.finish(job.lease, verb, ttl_ms=60_000)
+    again = await room.claim_one()
+    assert (again.crashes, again.tries_used, again.has_run) == (0, used, True)
+
+
+# -- jobs that are not to be run -------------------------------------------------------------------
+
+
+async def test_a_job_whose_deadline_has_passed_comes_without_its_payload(room: Room) -> None:
+    room.put("a")
+    room.raw.delete(keys.job("a"))
+    job = await room.claim_one()
+    assert job.payload is None
+
+
+async def test_a_job_that_ended_elsewhere_is_dropped(room: Room) -> None:
+    room.put("a", "b")
+    room.raw.delete(keys.job("a"))
+    room.raw.set(keys.result("a"), b"{}", px=60_000)
+    assert ids(await room.claim()) == ["b"]
+    assert room.score(keys.QUEUE, "a") is None
+
+
+@pytest.mark.parametrize("enqueued_again", [False, True], ids=["its job is gone", "enqueued once more"])
+async def test_a_cron_job_that_has_run_is_dropped(room: Room, enqueued_again: bool) -> None:
+    room.put("cron:1")
+    job = await room.claim_one()
+    await room.finish(job.lease, "done", keep_ms=60_000)
+    room.put("cron:1")
+    if not enqueued_again:
+        room.raw.delete(keys.job("cron:1"))
+    assert (await room.claim()).jobs == []
+    assert room.dump() == {keys.in_progress("cron:1"): b"ended"}
+
+
+async def test_a_job_of_a_stock_worker_is_left_alone(room: Room) -> None:
+    room.put("a")
+    room.raw.set(keys.in_progress("a"), b"1", px=60_000)
+    score = room.score(keys.QUEUE, "a")
+    claim = await room.claim()
+    assert (claim.jobs, claim.more) == ([], False)
+    assert room.score(keys.QUEUE, "a") == score
+    assert room.raw.get(keys.in_progress("a")) == b"1"
+
+
+@pytest.mark.parametrize("want", [1, 100])
+async def test_a_thousand_jobs_of_a_stock_worker_do_not_block_the_one_behind_them(
+    room: Room, want: int
+) -> None:
+    foreign = [f"foreign{n}" for n in range(999)]
+    room.put(*foreign, "ours")
+    for job_id in foreign:
+        room.raw.set(keys.in_progress(job_id), b"1", px=60_000)
+    before = room.commands()
+    assert ids(await room.claim(want)) == ["ours"]
+    assert room.commands() - before < 100
+    claim = await room.claim(want)
+    assert (claim.jobs, claim.more) == ([], False)
+
+
+# -- lanes -----------------------------------------------------------------------------------------
+
+
+async def test_lanes_are_served_in_equal_parts(room: Room) -> None:
+    for lane in "abc":
+        room.put(*(f"{lane}{n}" for n in range(100)), lane=keys.lane(lane))
+    claim = await room.claim(30)
+    assert Counter(job.lease.lane for job in claim.jobs) == {keys.lane(lane): 10 for lane in "abc"}
+    assert claim.more
+
+
+async def test_what_one_lane_does_not_use_the_others_get(room: Room) -> None:
+    room.put("a", lane=keys.lane("a"))
+    room.put(*(f"b{n}" for n in range(100)), lane=keys.lane("b"))
+    claim = await room.claim(30)
+    assert Counter(job.lease.lane for job in claim.jobs) == {keys.lane("a"): 1, keys.lane("b"): 29}
+
+
+async def test_lanes_take_turns_when_jobs_are_claimed_one_by_one(room: Room) -> None:
+    for lane in "abc":
+        room.put(*(f"{lane}{n}" for n in range(100)), lane=keys.lane(lane))
+    served: Counter[str] = Counter()
+    for _ in range(3):
+        served[(await room.claim_one()).lease.lane] += 1
+        await _a_millisecond(room)
+    assert served == {keys.lane(lane): 1 for lane in "abc"}
+
+
+async def test_a_long_lane_does_not_starve_short_ones(room: Room) -> None:
+    room.put(*(f"long{n}" for n in range(10_000)), lane=keys.lane("a-long"))
+    for lane in range(99):
+        room.put(*(f"{lane}-{n}" for n in range(10)), lane=keys.lane(str(lane)))
+    taken: Counter[str] = Counter()
+    for _ in range(25):
+        claim = await room.claim(50)
+        assert len(claim.jobs) == 50
+        taken.update(job.lease.lane for job in claim.jobs)
+        await _a_millisecond(room)
+    assert sum(taken.values()) - taken[keys.lane("a-long")] == 990
+    assert taken[keys.lane("a-long")] == 1_250 - 990
+
+
+async def test_more_lanes_than_one_claim_looks_at_are_all_served(room: Room) -> None:
+    for lane in range(1_000):
+        room.put(str(lane), lane=keys.lane(str(lane)))
+    taken: list[str] = []
+    for _ in range(16):
+        claim = await room.claim(100)
+        assert claim.more == (len(taken) + 64 <= 1_000)
+        taken += ids(claim)
+    assert sorted(taken, key=int) == [str(n) for n in range(1_000)]
+
+
+async def test_an_emptied_lane_leaves_the_lanes(room: Room) -> None:
+    room.put("a", lane=OTHER_LANE)
+    room.raw.zrem(OTHER_LANE, "a")
+    claim = await room.claim()
+    assert (claim.jobs, claim.next_ms) == ([], -1)
+    assert room.raw.zcard(keys.LANES) == 0
+
+
+async def test_a_lane_that_only_runs_jobs_is_looked_at_when_its_first_lease_ends(room: Room) -> None:
+    room.put("a", "b", lane=OTHER_LANE)
+    first = await room.claim(1, lease_ms=5_000)
+    claim = await room.claim(1, lease_ms=9_000)
+    assert claim.next_ms == first.now_ms + 5_000 == room.score(keys.LANES, OTHER_LANE)
+
+
+async def test_next_is_now_while_due_jobs_are_left_and_the_next_lease_end_after(room: Room) -> None:
+    room.put("a", "b")
+    claim = await room.claim(1)
+    assert (claim.next_ms, claim.more) == (claim.now_ms, True)
+    claim = await room.claim(1)
+    assert claim.next_ms == room.score(keys.QUEUE, "a")
+    claim = await room.claim(1)
+    assert not claim.more
+
+
+async def test_nothing_queued_has_no_next_moment(room: Room) -> None:
+    claim = await room.claim()
+    assert (claim.jobs, claim.next_ms, claim.more, claim.aborts) == ([], -1, False, [])
+
+
+async def test_the_own_queue_is_found_though_no_lane_was_told(room: Room, plain_arq: ArqRedis) -> None:
+    await plain_arq.enqueue_job("work", _job_id="a")
+    assert ids(await room.claim()) == ["a"]
+
+
+async def test_a_job_that_a_plain_client_deferred_sets_the_next_moment(
+    room: Room, plain_arq: ArqRedis
+) -> None:
+    await plain_arq.enqueue_job("work", _job_id="a", _defer_by=60)
+    assert (await room.claim()).next_ms == room.score(keys.QUEUE, "a")
+
+
+async def test_the_own_queue_has_a_name_of_its_own(room: Room) -> None:
+    room.put("a", lane="arq:mine", told=False)
+    assert ids(await room.claim(queue="arq:mine")) == ["a"]
+    room.raw.delete("arq:mine")
+
+
+# -- aborts ----------------------------------------------------------------------------------------
+
+
+async def test_an_abort_is_reported_with_its_job_only(room: Room) -> None:
+    room.put("a", "b")
+    asked_ms = room.now_ms()
+    room.raw.zadd(keys.ABORTS, {"b": asked_ms, "elsewhere": asked_ms})
+    claim = await room.claim()
+    assert sorted(claim.aborts) == ["b", "elsewhere"]
+    assert [job.abort_ms for job in claim.jobs] == [0, asked_ms]
+
+
+async def test_old_aborts_of_unknown_jobs_do_not_hide_a_new_one(room: Room) -> None:
+    room.put("a")
+    now_ms = room.now_ms()
+    room.raw.zadd(keys.ABORTS, {f"unknown{n}": now_ms - 1_000 for n in range(200)})
+    room.raw.zadd(keys.ABORTS, {f"ancient{n}": now_ms - 86_401_000 for n in range(200)})
+    room.raw.zadd(keys.ABORTS, {"a": now_ms})
+    claim = await room.claim()
+    assert claim.aborts[0] == "a"
+    assert claim.jobs[0].abort_ms == now_ms
+    assert room.raw.zcard(keys.ABORTS) == 201
+
+
+async def test_a_plain_clients_abort_does_not_take_a_running_job_from_its_worker(room: Room) -> None:
+    room.put("a")
+    job = await room.claim_one(worker="w1")
+    room.raw.zadd(keys.QUEUE, {"a": 1})  # arq.jobs.Job.abort, where the score is in the future
+    room.raw.zadd(keys.ABORTS, {"a": room.now_ms()})
+    claim = await room.claim(worker="w2")
+    assert (claim.jobs, claim.aborts) == ([], ["a"])
+    assert room.score(keys.QUEUE, "a") == claim.now_ms + LEASE_MS
+    assert room.raw.exists(keys.crashes("a")) == 0
+    assert await room.finish(job.lease)
+
+
+# -- wrong arguments -------------------------------------------------------------------------------
+
+
+async def test_wrong_arguments_are_refused_and_nothing_is_written(room: Room) -> None:
+    room.put("a")
+    before = room.dump()
+    for wrong in ({"want": "x"}, {"lease_ms": 0}, {"lease_ms": -1}, {"hold_ms": 0}):
+        right = {"want": 1, "lease_ms": LEASE_MS, "hold_ms": HOLD_MS}
+        with pytest.raises(ResponseError, match="claim: three keys and nine arguments"):
+            await room.scripts.claim(keys.QUEUE, "w1", **(right | wrong))
+    with pytest.raises(ResponseError, match="claim: three keys"):
+        await room.scripts._claim([keys.LANES], [1, 1, 1, "w1"])
+    assert room.dump() == before
+
+
+# -- cost ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("queued", "lanes"), [(11, 1), (10_000, 1), (10_000, 10), (10_000, 1_000)])
+async def test_the_cost_of_a_claim_does_not_grow_with_what_waits(
+    room: Room, queued: int, lanes: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for lane in range(lanes):
+        room.put(*(f"{lane}-{n}" for n in range(queued // lanes)), lane=keys.lane(str(lane)))
+    await room.scripts.renew([(await room.claim_one()).lease], LEASE_MS)  # the script is loaded
+    costs = {}
+    for want in (1, 9):
+        before = room.commands()
+        assert len((await room.claim(want)).jobs) == want
+        costs[want] = room.commands() - before - 1  # less INFO itself
+    with capsys.disabled():
+        print(
+            f"\n  {queued:>6} queued in {lanes:>5} lanes: {costs} commands for so many jobs claimed", end=""
+        )
+    assert costs[1] <= 12
+    assert costs[9] <= 9 * 6 + 10
+
+
+async def test_a_claim_of_many_costs_little_more_than_one_command_a_job(room: Room) -> None:
+    room.put(*map(str, range(10_000)))
+    await room.claim_one()
+    before = room.commands()
+    assert len((await room.claim(500)).jobs) == 500
+    assert room.commands() - before <= 500 + 15
+
+
+async def test_an_idle_claim_does_not_look_at_running_jobs(room: Room) -> None:
+    for lane in range(1_000):
+        room.put(*(f"{lane}-{n}" for n in range(5)), lane=keys.lane(str(lane)))
+    while (await room.claim(500)).more:
+        pass
+    before = room.commands()
+    claim = await room.claim(500)
+    assert (claim.jobs, claim.more) == ([], False)
+    assert room.commands() - before <= 8
+
+
+async def _a_millisecond(room: Room) -> None:
+    """Lanes of one millisecond are served by name, so each claim needs one of its own."""
+    now_ms = room.now_ms()
+    while room.now_ms() == now_ms:
+        pass

@@ -1,0 +1,253 @@
+"""The outbox: outcomes are written in batches, in order, once, and survive Redis going away."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from redis.exceptions import ConnectionError, OutOfMemoryError, ResponseError
+
+from client import keys
+from tests.conftest import Server, wait_until
+from tests.server.test_engine_room import Room, opened
+from worker.engine import finish
+from worker.engine.finish import BATCH, Outbox
+from worker.engine.outage import AWAY, Outage
+from worker.engine.scripts import Lease, Outcome
+
+TTL_MS = 60_000
+
+
+@pytest.fixture
+async def room(server: Server) -> AsyncIterator[Room]:
+    async with opened(server) as room:
+        yield room
+
+
+@dataclass
+class Desk:
+    """An outbox at work, and what it settled."""
+
+    outbox: Outbox
+    outage: Outage
+    settled: list[tuple[str, bool]] = field(default_factory=list)
+
+    async def emptied(self) -> None:
+        async with asyncio.timeout(10):
+            await self.outbox.emptied()
+
+
+@asynccontextmanager
+async def at_work(room: Room) -> AsyncIterator[Desk]:
+    outage = Outage(limit_s=10)
+    outbox = Outbox(room.scripts, outage, lambda outcome, ok: desk.settled.append((outcome.lease.job_id, ok)))
+    desk = Desk(outbox, outage)
+    running = asyncio.create_task(outbox.run())
+    try:
+        yield desk
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def claimed(room: Room, count: int) -> list[Lease]:
+    room.put(*map(str, range(count)))
+    return [job.lease for job in (await room.claim(count)).jobs]
+
+
+def done(lease: Lease) -> Outcome:
+    return Outcome(lease, "done", f"answer {lease.job_id}".encode(), ttl_ms=TTL_MS)
+
+
+def answers(room: Room, count: int) -> Any:
+    return room.raw.mget([keys.result(str(n)) for n in range(count)])
+
+
+async def test_what_ends_in_one_tick_is_written_by_one_script(room: Room) -> None:
+    leases = await claimed(room, 100)
+    async with at_work(room) as desk:
+        before = room.scripts_run()
+        for lease in leases:
+            desk.outbox.put(done(lease))
+        assert len(desk.outbox) == 100
+        await desk.emptied()
+        assert room.scripts_run() - before <= 2  # the first may not know the script yet
+        assert desk.settled == [(lease.job_id, True) for lease in leases]
+    assert answers(room, 100) == [f"answer {n}".encode() for n in range(100)]
+
+
+async def test_more_than_a_batch_is_written_in_order(room: Room) -> None:
+    leases = await claimed(room, 3 * BATCH + 1)
+    async with at_work(room) as desk:
+        for lease in leases:
+            desk.outbox.put(done(lease))
+        await desk.emptied()
+        assert [job_id for job_id, _ in desk.settled] == [lease.job_id for lease in leases]
+    assert len(desk.outbox) == 0
+
+
+async def test_an_outbox_with_nothing_in_it_is_empty(room: Room) -> None:
+    async with at_work(room) as desk:
+        await desk.emptied()
+
+
+async def test_what_is_put_while_a_batch_is_written_follows_it(room: Room) -> None:
+    leases = await claimed(room, 2)
+    async with at_work(room) as desk:
+        _wrap(room, before=lambda: desk.outbox.put(done(leases[1])), times=1)
+        desk.outbox.put(done(leases[0]))
+        await desk.emptied()
+        assert desk.settled == [("0", True), ("1", True)]
+
+
+async def test_a_refused_outcome_is_settled_and_logged(room: Room, caplog: pytest.LogCaptureFixture) -> None:
+    (lease,) = await claimed(room, 1)
+    async with at_work(room) as desk:
+        desk.outbox.put(done(Lease("0", lease.lane, "mill:1:w9")))
+        await desk.emptied()
+        assert desk.settled == [("0", False)]
+    assert "0: not accepted, its lease was lost" in caplog.text
+
+
+async def test_outcomes_wait_while_redis_is_away_and_are_written_when_it_is_back(
+    own_server: Server,
+) -> None:
+    async with opened(own_server) as room:
+        leases = await claimed(room, 300)
+        async with at_work(room) as desk:
+            own_server.stop()
+            for lease in leases:
+                desk.outbox.put(done(lease))
+            await desk.outage.begun()
+            assert desk.settled == []
+            own_server.start()
+            await _ride_out(desk, room)
+            await desk.emptied()
+            assert desk.settled == [(lease.job_id, True) for lease in leases]
+        assert answers(room, 300) == [f"answer {n}".encode() for n in range(300)]
+
+
+async def test_a_batch_whose_reply_was_lost_is_written_once(
+    room: Room, caplog: pytest.LogCaptureFixture
+) -> None:
+    leases = await claimed(room, 3)
+    with room.raw.pubsub() as heard:
+        heard.psubscribe(keys.done_channel("*"))
+        heard.get_message(timeout=1)
+        async with at_work(room) as desk:
+            _wrap(room, after=ConnectionError("the reply was lost"), times=1)
+            for lease in leases[:2]:
+                desk.outbox.put(done(lease))
+            desk.outbox.put(Outcome(leases[2], "retry", ttl_ms=TTL_MS))
+            await desk.outage.begun()
+            await _ride_out(desk, room)
+            await desk.emptied()
+            assert [job_id for job_id, _ in desk.settled] == ["0", "1", "2"]
+        told = [heard.get_message(timeout=0.05) for _ in range(3)]
+    assert [message and message["channel"] for message in told] == [b"mill:done:0", b"mill:done:1", None]
+    assert room.raw.get(keys.retry("2")) == b"1"
+    assert "not accepted" not in caplog.text
+
+
+async def test_outcomes_are_kept_while_redis_is_out_of_memory(own_server: Server) -> None:
+    async with opened(own_server) as room:
+        (lease,) = await claimed(room, 1)
+        async with at_work(room) as desk:
+            room.raw.config_set("maxmemory", "1")
+            desk.outbox.put(done(lease))
+            await desk.outage.begun()
+            with pytest.raises(OutOfMemoryError):
+                await room.claim()
+            room.raw.config_set("maxmemory", "0")
+            await _ride_out(desk, room)
+            await desk.emptied()
+            assert desk.settled == [("0", True)]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Error running script (call to f_1): @user_script:60: -OOM command not allowed",
+        "Error running script (call to f_1): @user_script:60: -READONLY You can't write against a replica.",
+        "MISCONF Redis is configured to save RDB snapshots, but is unable to persist to disk.",
+    ],
+)
+async def test_a_server_that_cannot_write_for_now_is_away(room: Room, words: str) -> None:
+    async def refuses(names: object, args: object) -> None:
+        raise ResponseError(words)
+
+    room.scripts._claim = refuses  # type: ignore[assignment]
+    with pytest.raises(AWAY, match=re.escape(words)):
+        await room.claim()
+
+
+async def test_an_outage_lasts_while_redis_refuses_even_a_ping() -> None:
+    refusals = [ResponseError("MISCONF Redis is unable to persist to disk"), ConnectionError("refused")]
+    renewed: list[bool] = []
+
+    async def ping() -> None:
+        if refusals:
+            raise refusals.pop()
+
+    async def renew() -> None:
+        renewed.append(outage.lasting)
+
+    outage = Outage(limit_s=10)
+    outage.begin(OutOfMemoryError("full"))
+    riding = asyncio.create_task(outage.ride_out(ping, renew))
+    async with asyncio.timeout(10):
+        await outage.over()
+    riding.cancel()
+    assert renewed == [True]
+
+
+async def test_outcomes_are_kept_when_redis_refuses_them(
+    room: Room, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(finish, "REFUSED_RETRY_S", 0)
+    (lease,) = await claimed(room, 1)
+    async with at_work(room) as desk:
+        _wrap(room, after=ResponseError("NOPERM this user has no permissions"), instead=True, times=2)
+        desk.outbox.put(done(lease))
+        await desk.emptied()
+        assert desk.settled == [("0", True)]
+    assert [record.levelno for record in caplog.records] == 2 * [logging.ERROR]
+
+
+async def _ride_out(desk: Desk, room: Room) -> None:
+    async def renew() -> None: ...
+
+    riding = asyncio.create_task(desk.outage.ride_out(room.pool.ping, renew))
+    await wait_until(lambda: not desk.outage.lasting, description="the outage to end")
+    riding.cancel()
+    await asyncio.gather(riding, return_exceptions=True)
+
+
+def _wrap(
+    room: Room,
+    *,
+    before: Callable[[], None] = lambda: None,
+    after: Exception | None = None,
+    instead: bool = False,
+    times: int,
+) -> None:
+    """The next calls of `finish`: with something before, an error after or one instead."""
+    write, left = room.scripts.finish, [None] * times
+
+    async def wrapped(outcomes: Sequence[Outcome]) -> list[bool]:
+        if not left:
+            return await write(outcomes)
+        left.pop()
+        before()
+        replies = [] if instead else await write(outcomes)
+        if after is not None:
+            raise after
+        return replies
+
+    room.scripts.finish = wrapped  # type: ignore[method-assign]

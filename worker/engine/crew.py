@@ -1,0 +1,230 @@
+"""The jobs that run here: how each is started, cancelled and concluded. Knows nothing of the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any, Literal
+
+from arq.cron import CronJob
+from arq.worker import Function, Worker
+
+from client import keys
+
+from . import run
+from .finish import Outbox
+from .outage import AWAY
+from .renew import Lost
+from .run import Ended, Policy, Run
+from .scripts import Claimed, Lease, Outcome
+
+NEWEST_ABORTS = 100  # requests looked at: old ones, for jobs that had ended, must not hide new ones
+LEAVE_LIMIT_S = 2.0  # for hooks, and for runs that were lost, to end before the worker does
+
+logger = logging.getLogger("arq.worker")
+
+
+class Crew(Worker):
+    """arq's Worker with another way to carry out jobs; Engine adds the loop."""
+
+    _outbox: Outbox
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.runs: dict[str, Run] = {}
+        self.held: dict[str, Lease] = {}  # runs, and outcomes not yet written: all that is to be renewed
+        self._afterwards: dict[Lease, dict[Any, Any]] = {}  # what after_job_end is to be called with
+        self._background: set[asyncio.Task[None]] = set()
+        self._woken = asyncio.Event()
+        self._hungry = False  # the last claim left due jobs behind
+        self._policy = Policy(
+            timeout_s=self.job_timeout_s,
+            max_tries=self.max_tries,
+            keep_result_s=self.keep_result_s,
+            keep_result_forever=self.keep_result_forever,
+            retry_jobs=self.retry_jobs,
+        )
+
+    # -- a run ---------------------------------------------------------------------------------------
+
+    def _start(self, claimed: Claimed) -> None:
+        job_id = claimed.lease.job_id
+        if (stale := self.runs.pop(job_id, None)) is not None:  # our own lease had lapsed
+            self._cancel(stale, "lost")
+        self.runs[job_id] = current = Run(claimed)
+        self.held[job_id] = claimed.lease
+        current.task = self.tasks[job_id] = self.loop.create_task(self._run(current))
+        current.task.add_done_callback(lambda task: self._reap(current, task))
+
+    async def _run(self, current: Run) -> None:
+        self._conclude(current, await self._carry_out(current))
+
+    def _reap(self, current: Run, task: asyncio.Task[None]) -> None:
+        """Concludes a run whose task did not: it was cancelled before its first step, or in a hook."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("%s: the engine itself failed", current.ref, exc_info=error)
+        if self.runs.get(current.lease.job_id) is current:
+            self._conclude(current, current.ended or self._stopped(current))
+
+    def _stopped(self, current: Run) -> Ended:
+        return run.failed(current, asyncio.CancelledError(), None, self._policy)
+
+    async def _carry_out(self, current: Run) -> Ended:
+        try:
+            function = run.read(current, self.functions, self._policy)
+        except (Exception, asyncio.CancelledError) as error:
+            return self._failed(current, error, None)
+        ctx = run.context(current, self.ctx)
+        if self.after_job_end:
+            self._afterwards[current.lease] = ctx
+        try:
+            if self.on_job_start:
+                await self.on_job_start(ctx)
+            logger.debug("→ %s try=%d", current.ref, current.job_try)
+            current.started_ms = run.now_ms()
+            result = await run.call(current, function, ctx, self._policy)
+            current.ended = run.succeeded(current, result, function, self._policy)
+            logger.debug("← %s", current.ref)
+        except (GeneratorExit, KeyboardInterrupt):  # the whole process ends
+            raise
+        except BaseException as error:  # a job's SystemExit is not the worker's
+            current.ended = self._failed(current, error, function)
+        if self.on_job_end:
+            try:
+                await self.on_job_end(ctx)
+            except Exception:
+                logger.exception("%s: on_job_end failed", current.ref)
+        return current.ended
+
+    def _failed(self, current: Run, error: BaseException, function: Function | CronJob | None) -> Ended:
+        ended = run.failed(current, error, function, self._policy)
+        _log(current, ended, error)
+        return ended
+
+    def _conclude(self, current: Run, ended: Ended) -> None:
+        """Hands the outcome over, unless the job is no longer this run's."""
+        job_id = current.lease.job_id
+        mine = self.runs.get(job_id) is current
+        if mine:
+            del self.runs[job_id]
+            self.tasks.pop(job_id, None)
+        if mine and current.stop != "lost":
+            self._count(ended)
+            self._outbox.put(ended.outcome)
+        else:
+            self._forget(current.lease)
+        if self._hungry:
+            self._woken.set()
+
+    def _forget(self, lease: Lease) -> dict[Any, Any] | None:
+        """Renews the lease no longer. Returns what after_job_end is to be called with."""
+        if self.held.get(lease.job_id) is lease:
+            del self.held[lease.job_id]
+        return self._afterwards.pop(lease, None)
+
+    def _count(self, ended: Ended) -> None:
+        match ended.ending:
+            case "complete":
+                self.jobs_complete += 1
+            case "failed":
+                self.jobs_failed += 1
+            case "retried" | "handed back":
+                self.jobs_retried += 1
+
+    def _settled(self, outcome: Outcome, accepted: bool) -> None:
+        """The outcome is written, or was refused."""
+        ctx = self._forget(outcome.lease)
+        if ctx is not None:
+            self._in_background(self._after(ctx))
+        if self._hungry or (self.burst and not self.held):
+            self._woken.set()
+
+    async def _after(self, ctx: dict[Any, Any]) -> None:
+        assert self.after_job_end is not None
+        try:
+            await self.after_job_end(ctx)
+        except Exception:
+            logger.exception("%s: after_job_end failed", ctx["job_id"])
+
+    # -- runs that are to stop -------------------------------------------------------------------------
+
+    def _cancel(self, current: Run, why: Literal["abort", "lost"]) -> None:
+        if current.stop is None and current.task is not None:
+            current.stop = why
+            current.task.cancel()
+
+    def _abort(self, job_id: str) -> None:
+        if self.allow_abort_jobs and (current := self.runs.get(job_id)) is not None:
+            self._cancel(current, "abort")
+
+    async def _heed_aborts(self) -> None:
+        """Cancels runs that plain arq clients want aborted: they write a request, but tell nobody."""
+        newest = await self.pool.zrange(keys.ABORTS, 0, NEWEST_ABORTS - 1, desc=True, withscores=True)
+        for job_id, asked_ms in newest:
+            current = self.runs.get(job_id.decode())
+            # A request older than the job meant an earlier job of its id.
+            if current is not None and 0 < current.enqueued_ms <= asked_ms:
+                self._cancel(current, "abort")
+
+    def _lose(self, lost: Lost) -> None:
+        """Leases that are no longer ours: whatever these runs bring would be refused."""
+        taken = [lease for lease in lost.taken if self._runs_under(lease)]
+        unknown = [lease for lease in lost.unknown if self._runs_under(lease)]
+        for lease in taken + unknown:
+            self._cancel(self.runs[lease.job_id], "lost")
+        if taken:
+            logger.warning("the leases of %d jobs were lost; they run elsewhere by now", len(taken))
+        if unknown:
+            self._in_background(self._explain(unknown))
+
+    async def _explain(self, unknown: list[Lease]) -> None:
+        """Jobs with a result have ended elsewhere, while this worker stood still; the others are lost."""
+        ended = 0
+        with suppress(*AWAY):
+            ended = await self.pool.exists(*(keys.result(lease.job_id) for lease in unknown))
+        if ended:
+            logger.warning("the leases of %d jobs were lost; they have ended elsewhere", ended)
+        if lost := len(unknown) - ended:
+            logger.error(
+                "Redis no longer knows %d of the jobs that run here: it has lost its data; they are cancelled",
+                lost,
+            )
+
+    def _runs_under(self, lease: Lease) -> bool:
+        current = self.runs.get(lease.job_id)
+        return current is not None and current.lease is lease
+
+    def _abandon(self, stubborn: Run) -> None:
+        """Hands a job back that goes on though it was cancelled; the process ends in a moment."""
+        logger.warning("%s does not end though it was cancelled: it is handed back", stubborn.ref)
+        self._conclude(stubborn, self._stopped(stubborn))
+
+    # -- the end ---------------------------------------------------------------------------------------
+
+    def _in_background(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = self.loop.create_task(coroutine)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _leave(self) -> None:
+        """Cancels what still runs, which happens after failures only, and forgets it; lets hooks end."""
+        left = [current.task for current in self.runs.values() if current.task is not None]
+        for current in list(self.runs.values()):
+            self._cancel(current, "lost")
+        if waiting := {*left, *self._background}:
+            await asyncio.wait(waiting, timeout=LEAVE_LIMIT_S)
+        for rest in (self.runs, self.held, self.tasks, self._afterwards):
+            rest.clear()
+
+
+def _log(current: Run, ended: Ended, error: BaseException) -> None:
+    if current.stop == "lost" or ended.ending == "handed back":
+        logger.info("↻ %s stopped here", current.ref)
+    elif ended.ending == "retried":
+        logger.info("↻ %s runs again in %.2f s", current.ref, ended.outcome.moment_ms / 1000)
+    elif isinstance(error, asyncio.CancelledError):
+        logger.info("⊘ %s aborted", current.ref)
+    else:
+        logger.warning("! %s failed, %s: %s", current.ref, type(error).__name__, error)

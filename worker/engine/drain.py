@@ -1,0 +1,63 @@
+"""What a worker does when it is told to stop: claim no more, let jobs end, hand the rest back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection
+from typing import Any
+
+from .finish import Outbox
+from .outage import Outage
+from .run import Run
+
+CANCEL_LIMIT_S = 1.0  # for cancelled jobs to end; those that swallow it are not waited for
+COMMIT_LIMIT_S = 4.0  # for the last outcomes to be written; what Heroku leaves after the drain
+
+logger = logging.getLogger("arq.worker")
+
+
+async def drain(runs: Collection[Run], limit_s: float, hurry: asyncio.Event) -> list[Run]:
+    """Waits until every run has ended, `limit_s` has passed or `hurry` is set; hands the rest back.
+
+    What is handed back is due at once, in its old place, and has used no try. Returns the runs that did
+    not end though they were cancelled.
+    """
+    tasks = {run.task for run in runs if run.task is not None}
+    if tasks and limit_s > 0 and not hurry.is_set():
+        hurried = asyncio.create_task(hurry.wait())
+        ended = asyncio.create_task(asyncio.wait(tasks))
+        await asyncio.wait((hurried, ended), timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+        hurried.cancel()
+        ended.cancel()
+    left = [run for run in runs if run.task is not None and not run.task.done()]
+    if left:
+        logger.info("handing %d unfinished jobs back", len(left))
+    for run in left:
+        run.stop = "hand back"
+        if run.task is not None:
+            run.task.cancel()
+    if left:
+        await asyncio.wait([run.task for run in left if run.task], timeout=CANCEL_LIMIT_S)
+    return [run for run in left if run.task is not None and not run.task.done()]
+
+
+async def commit(outbox: Outbox, outage: Outage) -> None:
+    """Writes the last outcomes. Says which are lost where Redis does not come back in time."""
+    try:
+        async with asyncio.timeout(COMMIT_LIMIT_S):
+            await outbox.emptied()
+    except TimeoutError:
+        logger.error(
+            "%d outcomes are lost, as Redis is away: their jobs run again when their leases end", len(outbox)
+        )
+
+
+async def end(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancels tasks until they have ended, for ten seconds at most."""
+    for _ in range(100):
+        for task in tasks:
+            task.cancel()
+        _, tasks = await asyncio.wait(tasks, timeout=0.1)
+        if not tasks:  # 3.11's wait_for, in redis-py, can lose a cancellation
+            return

@@ -1,0 +1,75 @@
+"""The outbox: outcomes that come together are written together, and none is given up while Redis is away."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from itertools import islice
+
+from redis.exceptions import RedisError
+
+from .outage import AWAY, Outage
+from .scripts import EngineScripts, Outcome
+
+BATCH = 250  # outcomes a script: some 5 ms of the server's time at most
+REFUSED_RETRY_S = 1.0
+
+logger = logging.getLogger("arq.worker")
+
+
+class Outbox:
+    """Outcomes on their way to Redis, in order. `run` writes; whoever puts does not wait."""
+
+    def __init__(
+        self, scripts: EngineScripts, outage: Outage, settled: Callable[[Outcome, bool], None]
+    ) -> None:
+        self._scripts = scripts
+        self._outage = outage
+        self._settled = settled
+        self._waiting: deque[Outcome] = deque()
+        self._kick = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, outcome: Outcome) -> None:
+        """Takes an outcome. It is written within the tick, or when Redis is back."""
+        self._waiting.append(outcome)
+        self._empty.clear()
+        self._kick.set()
+
+    async def emptied(self) -> None:
+        """Returns when everything put so far is written."""
+        await self._empty.wait()
+
+    async def run(self) -> None:
+        """Writes until cancelled. What is being written when Redis goes away is written again."""
+        uncertain = False  # the last batch may have arrived, though its reply did not
+        while True:
+            await self._kick.wait()
+            self._kick.clear()
+            await asyncio.sleep(0)  # the jobs that end in this tick share a script
+            while self._waiting:
+                batch = list(islice(self._waiting, BATCH))
+                try:
+                    accepted = await self._scripts.finish(batch)
+                except AWAY as error:
+                    uncertain = True
+                    self._outage.begin(error)
+                    await self._outage.over()
+                    continue
+                except RedisError:  # an answer that was paid for is not dropped for a server's refusal
+                    logger.exception("Redis refuses %d outcomes; they are kept", len(batch))
+                    await asyncio.sleep(REFUSED_RETRY_S)
+                    continue
+                for outcome, ok in zip(batch, accepted, strict=True):
+                    self._waiting.popleft()
+                    if not ok and not uncertain:
+                        logger.warning("%s: not accepted, its lease was lost", outcome.lease.job_id)
+                    self._settled(outcome, ok)
+                uncertain = False
+            self._empty.set()

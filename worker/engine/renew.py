@@ -1,0 +1,115 @@
+"""Leases are renewed from a thread of their own, so that a busy event loop loses none."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from arq.connections import RedisSettings
+
+from client.connection import connect
+
+from .outage import AWAY
+from .scripts import EngineScripts, Lease
+
+BATCH = 500  # leases a script: about a millisecond of the server's time
+PER_LEASE = 3  # renewals in a lease: two may be lost
+
+logger = logging.getLogger("arq.worker")
+
+
+@dataclass
+class Lost:
+    """Leases that could not be renewed."""
+
+    taken: list[Lease] = field(default_factory=list)  # another worker has the job, or it has ended
+    unknown: list[Lease] = field(default_factory=list)  # Redis does not know the job any more
+
+
+class Renewer:
+    """Renews everything in `held`, every third of a lease, over one connection of its own.
+
+    `lost` is called on the event loop that made the Renewer.
+    """
+
+    def __init__(
+        self,
+        redis_settings: RedisSettings,
+        held: dict[str, Lease],
+        lost: Callable[[Lost], None],
+        *,
+        lease_s: float,
+    ) -> None:
+        self._redis_settings = redis_settings
+        self._held = held
+        self._lost = lost
+        self._lease_s = lease_s
+        self._home = asyncio.get_running_loop()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._live, name="promptmill renewer", daemon=True)
+        self._redis = connect(redis_settings, max_connections=1, retries=0)
+        self._scripts = EngineScripts(self._redis)
+        self._main: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Renews no more. The leases then lapse, unless their jobs have been finished or handed back."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._cancel)
+            await asyncio.to_thread(self._thread.join)
+        elif not self._loop.is_closed():  # never started
+            self._loop.close()
+
+    async def renew_now(self) -> None:
+        """Renews all leases, now. Raises what redis-py raises."""
+        future = asyncio.run_coroutine_threadsafe(self._renew(), self._loop)
+        await asyncio.wrap_future(future)
+
+    def _cancel(self) -> None:
+        if self._main is not None:
+            self._main.cancel()
+
+    def _live(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._main = self._loop.create_task(self._every_third())
+        try:
+            self._loop.run_until_complete(self._main)
+        except asyncio.CancelledError:
+            pass
+        finally:
+            self._loop.run_until_complete(self._close())
+            self._loop.close()
+
+    async def _close(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}  # a renew_now that is still waiting
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await self._redis.aclose()
+
+    async def _every_third(self) -> None:
+        while True:
+            await asyncio.sleep(self._lease_s / PER_LEASE)
+            try:
+                await self._renew()
+            except AWAY as error:
+                logger.warning("the leases could not be renewed: %s", error)
+            except Exception:
+                logger.exception("the leases could not be renewed")
+
+    async def _renew(self) -> None:
+        leases = list(self._held.values())
+        lost = Lost()
+        for at in range(0, len(leases), BATCH):
+            batch = leases[at : at + BATCH]
+            replies = await self._scripts.renew(batch, round(self._lease_s * 1000))
+            for lease, reply in zip(batch, replies, strict=True):
+                if reply != 1 and self._held.get(lease.job_id) is lease:  # not finished in the meantime
+                    (lost.taken if reply == 0 else lost.unknown).append(lease)
+        if lost.taken or lost.unknown:
+            self._home.call_soon_threadsafe(self._lost, lost)

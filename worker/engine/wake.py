@@ -1,0 +1,51 @@
+"""One connection that hears when there is work, or when a job is to be aborted."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from arq.connections import RedisSettings
+
+from client import keys
+from client.connection import connect
+
+from .outage import AWAY
+
+READ_TIMEOUT_S = 5.0
+RECONNECT_S = 0.5
+
+logger = logging.getLogger("arq.worker")
+
+
+async def listen(
+    redis_settings: RedisSettings, *, wake: Callable[[], None], abort: Callable[[str], None]
+) -> None:
+    """Calls `wake` for every signal and `abort` for every job to be aborted, until cancelled.
+
+    A signal lost while there is no connection costs at most a poll: after reconnecting, `wake` is called.
+    """
+    redis = connect(redis_settings, max_connections=1, retries=0)
+    try:
+        while True:
+            pubsub = redis.pubsub()
+            try:
+                await pubsub.subscribe(keys.WAKE_CHANNEL)
+                while True:
+                    message = await pubsub.get_message(timeout=READ_TIMEOUT_S)
+                    if not message:
+                        continue
+                    if message["type"] == "subscribe":  # from now on nothing is missed
+                        wake()
+                    elif message["data"]:
+                        abort(message["data"].decode())
+                    else:
+                        wake()
+            except AWAY as error:
+                logger.debug("no signals for the moment: %s", error)
+            finally:
+                await pubsub.aclose()  # type: ignore[no-untyped-call]
+            await asyncio.sleep(RECONNECT_S)
+    finally:
+        await redis.aclose()

@@ -1,0 +1,287 @@
+"""The engine's loop: claim, start, wait to be woken."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import os
+import socket
+from contextlib import suppress
+from signal import Signals
+from time import monotonic
+from typing import Any, ClassVar
+from uuid import uuid4
+
+import click
+from arq import ArqRedis
+from arq.connections import RedisSettings, log_redis_info
+from arq.worker import Worker
+
+from client import keys
+from client.connection import connect, reachable
+from client.errors import QueueUnavailable
+
+from . import drain, wake
+from .crew import Crew
+from .finish import Outbox
+from .outage import AWAY, Outage, RedisGone
+from .renew import Renewer
+from .scripts import EngineScripts
+
+BATCH = 500  # jobs a claim: a few milliseconds of the server's time
+REPLY_LIMIT_S = 1.0  # for the reply to the last claim, once the worker has been told to stop
+FAREWELL_LIMIT_S = 0.5  # for taking the health check's key away
+HOLD_EXTRA_S = 3_600  # how much longer than any job its crash can be told from a first start
+
+logger = logging.getLogger("arq.worker")
+
+
+class Engine(Crew):
+    """arq's Worker, with another loop. Takes arq's parameters and three of its own.
+
+    :param lease_s: how long a job is this worker's without being renewed; renewed every third of it
+    :param drain_s: how long running jobs may go on after TERM or INT
+    :param outage_s: how long Redis may be away before the worker gives up
+
+    Four connections at most: two for commands (the jobs' own `ctx["redis"]` included), one that
+    listens, one that renews.
+    """
+
+    __signature__: ClassVar[inspect.Signature]
+
+    def __init__(
+        self,
+        *args: Any,
+        lease_s: float = 15,
+        drain_s: float = 20,
+        outage_s: float = 300,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.lease_s = lease_s
+        self.drain_s = drain_s
+        self.outage_s = outage_s
+        self.name = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:6]}"
+        self._stopping = asyncio.Event()
+        self._hurry = asyncio.Event()
+
+    # -- life ------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Runs until told to stop. What ends it otherwise is one sentence on arq's command line."""
+        try:
+            super().run()
+        except (QueueUnavailable, RedisGone) as error:
+            raise click.ClickException(str(error)) from None
+
+    async def main(self) -> None:
+        """Runs until told to stop, or, in burst mode, until nothing is queued."""
+        self._outage = Outage(limit_s=self.outage_s)
+        if self._pool is None:
+            assert self.redis_settings is not None
+            self._pool = connect(self.redis_settings)
+        self._pool.default_queue_name = self.queue_name
+        self._pool.expires_extra_ms = self.expires_extra_ms
+        logger.info("Starting worker for %d functions: %s", len(self.functions), ", ".join(self.functions))
+        with reachable():
+            await log_redis_info(self.pool, logger.info)
+        self.ctx["redis"] = self.pool
+        if self.on_startup:
+            await self.on_startup(self.ctx)
+        await self._with_rooms(self.pool)
+
+    async def _with_rooms(self, pool: ArqRedis) -> None:
+        """Opens the rooms around the loop, and closes them in the order that loses nothing."""
+        settings = self.redis_settings or _settings_of(pool)
+        self._scripts = EngineScripts(pool)
+        self._outbox = Outbox(self._scripts, self._outage, self._settled)
+        renewer = Renewer(settings, self.held, self._lose, lease_s=self.lease_s)
+        renewer.start()
+        self._rooms = [
+            asyncio.create_task(wake.listen(settings, wake=self._woken.set, abort=self._abort)),
+            asyncio.create_task(self._outbox.run()),
+            asyncio.create_task(self._notice_outages()),
+        ]
+        try:
+            await self._serve_through_outages(renewer)
+            for stubborn in await drain.drain(list(self.runs.values()), self.drain_s, self._hurry):
+                self._abandon(stubborn)
+            await drain.commit(self._outbox, self._outage)
+        except RedisGone as error:
+            raise RedisGone(f"{error} {self._what_is_lost()}") from None
+        finally:
+            await renewer.stop()
+            await drain.end(self._rooms)
+            await self._leave()
+
+    def _what_is_lost(self) -> str:
+        return (
+            f"Lost with this worker: {len(self._outbox)} outcomes that could not be written and "
+            f"{len(self.runs)} runs that had not ended; these jobs run again once Redis is back."
+        )
+
+    def _stop(self, signum: Signals) -> None:
+        sig = Signals(signum)
+        if self._stopping.is_set():
+            self._hurry.set()
+        if sig == Signals.SIGUSR1:  # arq's own, for a reload: no draining
+            self._hurry.set()
+        self._stopping.set()
+        self._woken.set()
+        logger.info(
+            "shutdown on %s ◆ %d jobs complete ◆ %d failed ◆ %d retries ◆ %d to be completed",
+            sig.name,
+            self.jobs_complete,
+            self.jobs_failed,
+            self.jobs_retried,
+            len(self.runs),
+        )
+        if self.on_stop:
+            self.on_stop(sig)
+
+    handle_sig = _stop
+    handle_sig_wait_for_completion = _stop
+
+    async def close(self) -> None:
+        """Stops as a signal would, then closes the connections. Idempotent."""
+        if self.main_task is not None and not self.main_task.done():
+            self._stop(Signals.SIGUSR1)
+            await asyncio.wait({self.main_task})
+        if self._pool is None:
+            return
+        with suppress(*AWAY):
+            async with asyncio.timeout(FAREWELL_LIMIT_S):
+                await self.pool.delete(self.health_check_key)
+        if self.on_shutdown:
+            await self.on_shutdown(self.ctx)
+        await self.pool.aclose()
+        self._pool = None
+        self._stopping.clear()  # arq's --watch runs the same worker again
+        self._hurry.clear()
+
+    # -- the loop ----------------------------------------------------------------------------------
+
+    async def _serve_through_outages(self, renewer: Renewer) -> None:
+        while not self._stopping.is_set():
+            serving = asyncio.create_task(self._serve())
+            await self._unless_told(serving, patience_s=REPLY_LIMIT_S)
+            if not serving.done():  # Redis hangs
+                await drain.end([serving])
+                return
+            try:
+                serving.result()
+            except AWAY as error:
+                self._outage.begin(error)
+            if not self._outage.lasting:
+                return
+            riding = asyncio.create_task(self._outage.ride_out(self.pool.ping, renewer.renew_now))
+            self._rooms.append(riding)  # it goes on while the worker drains
+            await self._unless_told(riding)
+            if not riding.done():
+                return
+            self._rooms.remove(riding)
+            riding.result()
+
+    async def _unless_told(self, task: asyncio.Task[None], *, patience_s: float = 0) -> None:
+        """Waits for `task`, but no longer than `patience_s` once the worker has been told to stop."""
+        told = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait((task, told), return_when=asyncio.FIRST_COMPLETED)
+        told.cancel()
+        if patience_s and not task.done():
+            await asyncio.wait((task,), timeout=patience_s)
+
+    async def _notice_outages(self) -> None:
+        """The outbox may be the first to notice; the loop is then not to wait for its next poll."""
+        while True:
+            await self._outage.begun()
+            self._woken.set()
+            await self._outage.over()
+
+    async def _serve(self) -> None:
+        kept_house_s = -self.poll_delay_s
+        while not (self._stopping.is_set() or self._outage.lasting):
+            self._woken.clear()
+            next_s = await self._claim()
+            if monotonic() - kept_house_s >= self.poll_delay_s:
+                kept_house_s = monotonic()
+                await self._keep_house()
+            if self.burst and await self._burst_is_over():
+                return
+            if next_s > 0:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(next_s):
+                        await self._woken.wait()
+            await asyncio.sleep(0)
+
+    async def _keep_house(self) -> None:
+        """Health, cron jobs, aborts. It asks Redis something, so that a full worker notices an outage too."""
+        await self.heart_beat()
+        if self.runs:
+            await self._heed_aborts()
+
+    async def _claim(self) -> float:
+        """Claims what there is room for and starts it. Returns how long to wait at most, in seconds."""
+        want = self._room()
+        if want <= 0 or not self.allow_pick_jobs:
+            self._hungry = True
+            return self.poll_delay_s
+        claim = await self._scripts.claim(
+            self.queue_name,
+            self.name,
+            want=want,
+            lease_ms=round(self.lease_s * 1000),
+            hold_ms=round((self.in_progress_timeout_s + HOLD_EXTRA_S) * 1000),
+        )
+        for claimed in claim.jobs:
+            self._start(claimed)
+        if any(job_id in self.runs for job_id in claim.aborts):
+            await self._heed_aborts()
+        self._hungry = claim.more
+        if claim.more:
+            return 0
+        wait_s = (claim.next_ms - claim.now_ms) / 1000
+        return wait_s if 0 < wait_s < self.poll_delay_s else self.poll_delay_s
+
+    def _room(self) -> int:
+        room = min(BATCH, self.max_jobs - len(self.runs), 2 * self.max_jobs - len(self.held))
+        if self.burst and self.max_burst_jobs >= 0:
+            room = min(room, self.max_burst_jobs - self._jobs_started())
+        return room
+
+    def _jobs_started(self) -> int:
+        return self.jobs_complete + self.jobs_retried + self.jobs_failed + len(self.runs)
+
+    async def _burst_is_over(self) -> bool:
+        if self.runs or len(self._outbox):
+            return False
+        if 0 <= self.max_burst_jobs <= self._jobs_started():
+            return True
+        # A lane stays in LANES until its next look, even when its last job has ended.
+        lanes = await self.pool.zrange(keys.LANES, 0, -1)
+        async with self.pool.pipeline(transaction=False) as pipe:
+            for lane in (self.queue_name, *lanes):
+                pipe.zcard(lane)
+            return not any(await pipe.execute())
+
+
+def _settings_of(pool: ArqRedis) -> RedisSettings:
+    """Where a pool that was handed to us goes, so that the other rooms can go there too."""
+    at = pool.connection_pool.connection_kwargs
+    return RedisSettings(
+        host=at.get("host", "localhost"),
+        port=at.get("port", 6379),
+        unix_socket_path=at.get("path"),
+        database=at.get("db", 0),
+        username=at.get("username"),
+        password=at.get("password"),
+    )
+
+
+_OURS = ("lease_s", "drain_s", "outage_s")
+Engine.__signature__ = inspect.Signature(
+    [
+        *inspect.signature(Worker).parameters.values(),
+        *(inspect.signature(Engine.__init__).parameters[name] for name in _OURS),
+    ]
+)
