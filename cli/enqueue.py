@@ -9,6 +9,7 @@ import click
 from pydantic_core import from_json
 
 from client import Job, Queue
+from client.tickets import HEAD_STARTS_S
 
 from .opening import no_worker_hint, open_queue
 
@@ -25,9 +26,15 @@ from .opening import no_worker_hint, open_queue
     metavar="SECONDS",
     help="How long the job waits before it may start.",
 )
-def enqueue(
-    function: str, args: tuple[str, ...], pairs: tuple[str, ...], job_id: str | None, defer_s: float
-) -> None:
+@click.option("--lane", metavar="NAME", help="Lanes are served in turn, so one's backlog delays no other.")
+@click.option(
+    "--priority",
+    type=click.Choice(list(HEAD_STARTS_S)),
+    default="normal",
+    show_default=True,
+    help="Who is served first within a lane.",
+)
+def enqueue(function: str, args: tuple[str, ...], pairs: tuple[str, ...], **terms: Any) -> None:
     """Put a job in the queue and print its id.
 
     Every ARG and VALUE is JSON where it reads as JSON, else a text. For chat and embed, ARG is the prompt
@@ -37,7 +44,7 @@ def enqueue(
     """
     texts = function in ("chat", "embed")  # a prompt such as 42 is a text, though it reads as a number
     values = [_text_or_json(arg) if texts else read_value(arg) for arg in args]
-    asyncio.run(_enqueue(function, values, dict(map(read_pair, pairs)), job_id, defer_s))
+    asyncio.run(_enqueue(function, values, dict(map(read_pair, pairs)), terms))
 
 
 def read_value(text: str) -> Any:
@@ -63,27 +70,26 @@ def _text_or_json(arg: str) -> Any:
     return value if isinstance(value, list | dict) else arg
 
 
-async def _enqueue(
-    function: str, args: list[Any], kwargs: dict[str, Any], job_id: str | None, defer_s: float
-) -> None:
+async def _enqueue(function: str, args: list[Any], kwargs: dict[str, Any], terms: dict[str, Any]) -> None:
     async with open_queue("enqueue") as (queue, stack):
-        job = await _put(queue, function, args, kwargs, job_id, defer_s)
+        job = await _put(queue, function, args, kwargs, terms)
         click.echo(job.id)
         if not await queue.workers_alive():
             click.echo(f"It waits: {no_worker_hint(stack)}.", err=True)
 
 
 async def _put(
-    queue: Queue, function: str, args: list[Any], kwargs: dict[str, Any], job_id: str | None, defer_s: float
+    queue: Queue, function: str, args: list[Any], kwargs: dict[str, Any], terms: dict[str, Any]
 ) -> Job[Any]:
     if function not in ("chat", "embed"):
-        return await queue.enqueue(function, *args, _job_id=job_id, _defer_s=defer_s, **kwargs)
-    if reserved := kwargs.keys() & {"job_id", "defer_s"}:
+        underscored = {f"_{name}": value for name, value in terms.items()}
+        return await queue.enqueue(function, *args, **underscored, **kwargs)
+    if reserved := kwargs.keys() & terms.keys():
         raise click.UsageError(f"Give {min(reserved)} as an option of its own, not as --kwarg.")
     if function == "embed" and args:
         texts = args[0] if isinstance(args[0], list) else args
-        return await queue.embed(texts, job_id=job_id, defer_s=defer_s, **kwargs)
+        return await queue.embed(texts, **terms, **kwargs)
     if function == "embed" or len(args) > 1:
         raise click.UsageError("chat takes one prompt (quote it), embed one text or more.")
     prompt = args[0] if args else {key: kwargs.pop(key) for key in ("messages", "prompt") if key in kwargs}
-    return await queue.chat(prompt, job_id=job_id, defer_s=defer_s, **kwargs)
+    return await queue.chat(prompt, **terms, **kwargs)

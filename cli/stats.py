@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from client import Queue
+from client import Queue, keys
 
 from .opening import open_queue
 from .printing import print_json
@@ -60,15 +60,13 @@ async def _stats() -> Stats:
 async def read_stats(queue: Queue) -> Stats:
     """Asks the server; the running jobs are counted by a scan of the keys."""
     redis = queue.redis
-    now_ms = round(time() * 1000)
-    due = await redis.zcount(queue.name, "-inf", now_ms)
-    later = await redis.zcount(queue.name, f"({now_ms}", "+inf")
+    due, later = await _waiting(queue)
     running = [key async for key in redis.scan_iter(match="arq:in-progress:*", count=SCAN_BATCH)]
     health = await redis.get(f"{queue.name}:health-check")
     info: dict[str, Any] = await redis.info()
     return Stats(
-        queued=max(0, due - len(running)),
-        deferred=later,
+        queued=due,
+        deferred=max(0, later - len(running)),  # a running job is in its lane, too: its lease ends later
         running=len(running),
         workers=[health.decode()] if health else [],
         server=server_name(info),
@@ -76,6 +74,18 @@ async def read_stats(queue: Queue) -> Stats:
         memory_limit_bytes=info.get("maxmemory") or None,
         clients=info.get("connected_clients"),
     )
+
+
+async def _waiting(queue: Queue) -> tuple[int, int]:
+    """How many jobs of all lanes are due, and how many are somebody's business later."""
+    now_ms = round(time() * 1000)
+    lanes = {queue.name.encode(), *await queue.redis.zrange(keys.LANES, 0, -1)}
+    async with queue.redis.pipeline(transaction=False) as pipe:
+        for lane in lanes:
+            pipe.zcount(lane, "-inf", now_ms)
+            pipe.zcount(lane, f"({now_ms}", "+inf")
+        counts = await pipe.execute()
+    return sum(counts[::2]), sum(counts[1::2])
 
 
 def server_name(info: Mapping[str, Any]) -> str:

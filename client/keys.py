@@ -2,7 +2,8 @@
 
     key                     type    holds                                score / unit    TTL
     arq:job:{id}            string  the job, JSON                        —               its deadline, 1 day by default
-    arq:in-progress:{id}    string  set while the job runs               —               longest timeout + 10 s
+    arq:in-progress:{id}    string  fencing token while the job runs;    —               longest timeout + 1 h
+                                    'ended' for a while after a cron job                 60 s
     arq:retry:{id}          string  tries used                           —               88,400 s
     arq:result:{id}         string  the result, JSON                     —               RESULT_TTL_S
     arq:queue               zset    job ids                              Unix ms, due    none: members are removed

@@ -72,7 +72,8 @@ class Scripts:
 
     async def revive(self, waits: Sequence[tuple[str, int]], life_ms: int) -> list[bool]:
         """Dead letters back into their lanes: (id, ms to wait) each. True where one is queued again."""
-        args: list[str | int] = [keys.WAKE_CHANNEL, keys.dead(""), keys.job(""), keys.result(""), life_ms]
+        prefixes = keys.dead(""), keys.job(""), keys.result(""), keys.in_progress("")
+        args: list[str | int] = [keys.WAKE_CHANNEL, *prefixes, life_ms]
         for wait in waits:
             args += wait
         return [revived == 1 for revived in await self._revive([keys.DEAD, keys.LANES], args)]

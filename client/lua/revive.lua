@@ -3,29 +3,34 @@
 -- KEYS[1]   dead letters: zset, job id → Unix ms of death
 -- KEYS[2]   lanes: zset, lane → Unix ms when it deserves a look
 -- ARGV[1]   channel that wakes workers
--- ARGV[2]   prefixes of the keys of a job: dead letter, job, result
---   …[4]
--- ARGV[5]   life of a job from when it is due, ms
+-- ARGV[2]   prefixes of the keys of a job: dead letter, job, result, in progress
+--   …[5]
+-- ARGV[6]   life of a job from when it is due, ms
 -- then, for each letter, two: id, wait before it is due in ms
 --
 -- Returns a list: 1 where the job is queued again, 0 where there is no such letter, or its job's
 -- arguments are lost, or a new job has its id.
 
 local dead, lanes, wake = KEYS[1], KEYS[2], ARGV[1]
-local letter, job, result, life_ms = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
-if #KEYS ~= 2 or #ARGV < 7 or (#ARGV - 5) % 2 ~= 0 then
-  return redis.error_reply('revive: two keys, five arguments and two for each letter')
+local letter, job, result, running, life_ms = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
+if #KEYS ~= 2 or #ARGV < 8 or #ARGV % 2 ~= 0 then
+  return redis.error_reply('revive: two keys, six arguments and two for each letter')
 end
 
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local revived = {}
-for at = 6, #ARGV, 2 do
+for at = 7, #ARGV, 2 do
   local id, due_ms = ARGV[at], now_ms + tonumber(ARGV[at + 1])
-  local found = redis.call('HMGET', letter .. id, 'job', 'lane')
-  local payload, lane = found[1], found[2]
-  local possible = payload and payload ~= '' and redis.call('EXISTS', job .. id) == 0
+  local found = redis.call('HMGET', letter .. id, 'job', 'lane', 'result')
+  local payload, lane, own_result = found[1], found[2], found[3]
+  local newer = redis.call('EXISTS', job .. id, running .. id) > 0
+  if not newer then
+    local last_result = redis.call('GET', result .. id)
+    newer = last_result and last_result ~= own_result
+  end
+  local possible = payload and payload ~= '' and not newer
   if possible then
     redis.call('SET', job .. id, payload, 'PX', due_ms - now_ms + life_ms)
     redis.call('DEL', result .. id, letter .. id)

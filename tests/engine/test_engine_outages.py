@@ -176,3 +176,25 @@ async def test_a_wrong_password_is_one_sentence(own_server: Server, workers: Wor
     assert re.match("Error: .*Redis refused the user or the password", process.text().splitlines()[-1])
     assert "Traceback" not in process.text()
     assert "wrong" not in process.text()
+
+
+async def test_an_outage_that_begins_during_the_drain_is_ridden_out(
+    own_server: Server, engines: Engines, own_queue: Queue
+) -> None:
+    answered = asyncio.Event()
+
+    async def answering(ctx: dict[str, Any]) -> int:
+        await answered.wait()
+        return 42
+
+    engine = await engines.start(own_server, answering, drain_s=20)
+    jobs = [await own_queue.enqueue("answering") for _ in range(2)]
+    await wait_until(lambda: len(engine.runs) == 2, description="they run")
+    engine.handle_sig(TERM)
+    own_server.stop()
+    answered.set()
+    await wait_until(lambda: engine._outage.lasting, description="the outbox notices")
+    own_server.start()
+    assert engine.main_task is not None
+    await asyncio.wait_for(engine.main_task, 10)
+    assert [await job.result(5) for job in jobs] == [42, 42]

@@ -87,3 +87,21 @@ def test_the_doctor_calls_a_server_that_is_away_a_failure(monkeypatch: pytest.Mo
     assert code == 1
     assert "fail     server" in out
     assert "secret" not in out + err
+
+
+def test_jobs_of_all_lanes_are_counted() -> None:
+    assert invoke("enqueue", "chat", "a", "--lane", "tenant", "--priority", "high")[0] == 0
+    assert invoke("enqueue", "anything", "--lane", "other", "--defer-s", "60")[0] == 0
+    found = json.loads(invoke("stats", "--json")[1])
+    assert (found["queued"], found["deferred"], found["running"]) == (1, 1, 0)
+
+
+def test_without_dead_letters_each_command_says_so() -> None:
+    assert invoke("dead", "list") == (0, "", "There are no dead letters.\n")
+    assert invoke("dead", "list", "--json") == (0, "[]\n", "")
+    assert invoke("dead", "retry", "--all") == (0, "0 queued again.\n", "")
+    assert invoke("dead", "delete", "--all") == (0, "0 deleted.\n", "")
+    code, _, err = invoke("dead", "show", "nope")
+    assert (code, err.startswith("promptmill: There is no dead letter 'nope'")) == (1, True)
+    assert invoke("dead", "retry", "nope")[0] == 1
+    assert invoke("dead", "retry")[0] == 2

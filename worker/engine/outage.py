@@ -34,29 +34,37 @@ class Outage:
         self._there = asyncio.Event()
         self._there.set()
         self._away = asyncio.Event()
+        self._past = asyncio.Event()
+        self._past.set()
 
     @property
     def lasting(self) -> bool:
-        return self._away.is_set()
+        """Whether nothing may be claimed: Redis is away, or not everybody has renewed yet."""
+        return not self._past.is_set()
 
     def begin(self, error: BaseException) -> None:
-        """Somebody could not reach Redis. Idempotent while it lasts."""
-        if not self.lasting:
+        """Somebody could not reach Redis. Idempotent while it is away."""
+        if self._there.is_set():
             logger.error(
                 "Redis is away (%s): calls in flight go on and their answers are kept for %g s",
                 error,
                 self._limit_s,
             )
             self._there.clear()
+            self._past.clear()
             self._away.set()
 
     async def begun(self) -> None:
-        """Returns when an outage lasts."""
+        """Returns when Redis is away."""
         await self._away.wait()
 
     async def over(self) -> None:
-        """Returns when none lasts."""
+        """Returns when Redis is there: outcomes may be written."""
         await self._there.wait()
+
+    async def past(self) -> None:
+        """Returns when everybody has had the time to renew: jobs may be claimed."""
+        await self._past.wait()
 
     async def ride_out(
         self, ping: Callable[[], Awaitable[object]], renew: Callable[[], Awaitable[None]]
@@ -78,3 +86,5 @@ class Outage:
         self._away.clear()
         self._there.set()
         await asyncio.sleep(GRACE_S)
+        if self._there.is_set():  # it has not gone away again
+            self._past.set()

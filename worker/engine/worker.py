@@ -101,10 +101,11 @@ class Engine(Crew):
         self._rooms = [
             asyncio.create_task(wake.listen(settings, wake=self._woken.set, abort=self._abort)),
             asyncio.create_task(self._outbox.run()),
-            asyncio.create_task(self._notice_outages()),
         ]
+        riding = asyncio.create_task(self._ride_outages(renewer))
+        self._rooms.append(riding)  # until the end, as an outage may begin while the worker drains
         try:
-            await self._serve_through_outages(renewer)
+            await self._serve_through_outages(riding)
             for stubborn in await drain.drain(list(self.runs.values()), self.drain_s, self._hurry):
                 self._abandon(stubborn)
             await drain.commit(self._outbox, self._outage)
@@ -162,7 +163,7 @@ class Engine(Crew):
 
     # -- the loop ----------------------------------------------------------------------------------
 
-    async def _serve_through_outages(self, renewer: Renewer) -> None:
+    async def _serve_through_outages(self, riding: asyncio.Task[None]) -> None:
         while not self._stopping.is_set():
             serving = asyncio.create_task(self._serve())
             await self._unless_told(serving, patience_s=REPLY_LIMIT_S)
@@ -175,28 +176,26 @@ class Engine(Crew):
                 self._outage.begin(error)
             if not self._outage.lasting:
                 return
-            riding = asyncio.create_task(self._outage.ride_out(self.pool.ping, renewer.renew_now))
-            self._rooms.append(riding)  # it goes on while the worker drains
-            await self._unless_told(riding)
-            if not riding.done():
-                return
-            self._rooms.remove(riding)
-            riding.result()
+            past = asyncio.create_task(self._outage.past())
+            await self._unless_told(past, riding)
+            past.cancel()
+            if riding.done():
+                riding.result()  # RedisGone
 
-    async def _unless_told(self, task: asyncio.Task[None], *, patience_s: float = 0) -> None:
-        """Waits for `task`, but no longer than `patience_s` once the worker has been told to stop."""
-        told = asyncio.create_task(self._stopping.wait())
-        await asyncio.wait((task, told), return_when=asyncio.FIRST_COMPLETED)
-        told.cancel()
-        if patience_s and not task.done():
-            await asyncio.wait((task,), timeout=patience_s)
-
-    async def _notice_outages(self) -> None:
-        """The outbox may be the first to notice; the loop is then not to wait for its next poll."""
+    async def _ride_outages(self, renewer: Renewer) -> None:
+        """Rides out one outage after the other. The outbox may notice one first, so the loop is woken."""
         while True:
             await self._outage.begun()
             self._woken.set()
-            await self._outage.over()
+            await self._outage.ride_out(self.pool.ping, renewer.renew_now)
+
+    async def _unless_told(self, *tasks: asyncio.Task[Any], patience_s: float = 0) -> None:
+        """Waits for one of `tasks`, no longer than `patience_s` once the worker has been told to stop."""
+        told = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait((*tasks, told), return_when=asyncio.FIRST_COMPLETED)
+        told.cancel()
+        if patience_s and not any(task.done() for task in tasks):
+            await asyncio.wait(tasks, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
 
     async def _serve(self) -> None:
         kept_house_s = -self.poll_delay_s

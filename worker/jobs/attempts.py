@@ -97,6 +97,8 @@ async def _follow(
     if again:
         await ledger.append(ctx, attempt, is_first=not earlier)
         return Retry(again.delay_s) if again.uses_a_try else TurnedAway(again.delay_s)
+    if error.retryable:  # it becomes a dead letter, which takes its history along
+        await ledger.append(ctx, attempt, is_first=not earlier)
     error.details["attempts"] = attempt.number
     return error
 
