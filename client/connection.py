@@ -5,7 +5,6 @@ A client process holds at most three connections, whatever its load: two for com
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,24 +12,14 @@ from typing import Any
 from arq import ArqRedis
 from arq.connections import RedisSettings
 from redis import exceptions as redis_errors
-from redis.asyncio import (
-    BlockingConnectionPool,
-    Connection,
-    ConnectionPool,
-    SSLConnection,
-    UnixDomainSocketConnection,
-)
+from redis.asyncio import BlockingConnectionPool, ConnectionPool
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import (
-    Sentinel,
-    SentinelConnectionPool,
-    SentinelManagedConnection,
-    SentinelManagedSSLConnection,
-)
+from redis.asyncio.sentinel import Sentinel
 from redis.backoff import ExponentialBackoff
 
 from .codec import decode, encode
 from .errors import QueueUnavailable
+from .links import SentinelLink, SentinelPool, SentinelTLSLink, TCPLink, TLSLink, UnixLink
 
 COMMAND_CONNECTIONS = 2
 SOCKET_TIMEOUT_S = 20  # no command of ours takes longer on a healthy server
@@ -107,27 +96,9 @@ def _sentence(error: BaseException) -> str:
     return "Redis cannot be reached: check REDIS_URL and that the server is up."
 
 
-class _UnixConnection(UnixDomainSocketConnection):
-    """redis-py's own greets the server as a part of connecting, and so keeps open what was refused."""
-
-    async def _connect(self) -> None:
-        async with asyncio.timeout(self.socket_connect_timeout):
-            self._reader, self._writer = await asyncio.open_unix_connection(self.path)
-
-
-class _SentinelPool(BlockingConnectionPool, SentinelConnectionPool):
-    """Redis-py's sentinel pool, with its blocking pool's patience at the limit."""
-
-    async def disconnect(self, inuse_connections: bool = True) -> None:
-        await super().disconnect(inuse_connections)
-        if inuse_connections:  # the end; the sentinels have connections of their own
-            for sentinel in self.sentinel_manager.sentinels:
-                await sentinel.aclose()
-
-
 def _pool(settings: RedisSettings, common: dict[str, Any], limit: int) -> BlockingConnectionPool:
     where = _where(settings) | common
-    pool_class = _SentinelPool if settings.sentinel else BlockingConnectionPool
+    pool_class = SentinelPool if settings.sentinel else BlockingConnectionPool
     return pool_class(max_connections=limit, timeout=None, **where)
 
 
@@ -135,14 +106,14 @@ def _where(settings: RedisSettings) -> dict[str, Any]:
     tls = _tls(settings) if settings.ssl else {}
     if settings.sentinel:
         return {
-            "connection_class": SentinelManagedSSLConnection if tls else SentinelManagedConnection,
+            "connection_class": SentinelTLSLink if tls else SentinelLink,
             "service_name": settings.sentinel_master,
             "sentinel_manager": _sentinel(settings),
             **tls,
         }
     if settings.unix_socket_path:
-        return {"connection_class": _UnixConnection, "path": settings.unix_socket_path}
-    kind = SSLConnection if tls else Connection
+        return {"connection_class": UnixLink, "path": settings.unix_socket_path}
+    kind = TLSLink if tls else TCPLink
     return {"connection_class": kind, "host": settings.host, "port": settings.port, **tls}
 
 

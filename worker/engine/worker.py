@@ -211,7 +211,8 @@ class Engine(Crew):
                 with suppress(TimeoutError):
                     async with asyncio.timeout(next_s):
                         await self._woken.wait()
-            await asyncio.sleep(0)
+            else:
+                await asyncio.sleep(0)  # the jobs that were claimed start first
 
     async def _keep_house(self) -> None:
         """Health, cron jobs, aborts. It asks Redis something, so that a full worker notices an outage too."""
