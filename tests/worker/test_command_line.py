@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 
-import pytest
-
 from client import Queue
 from tests.conftest import Server
 from tests.worker.processes import READY, ROOT, Processes, Provider
@@ -49,22 +47,6 @@ async def test_check_tells_whether_a_worker_is_alive(
     assert await worker.ended(SOON_S) == 0, worker.text()
     assert not await own_queue.workers_alive()
     assert "Traceback" not in worker.text() + without.text()
-
-
-async def test_watch_starts_again_when_a_file_changes_and_goes_on_with_the_queue(
-    own_server: Server, own_queue: Queue, processes: Processes, provider: Provider
-) -> None:
-    pytest.importorskip("watchfiles")
-    watched = processes.directory / "watched"
-    watched.mkdir()
-    worker = await processes.worker("--watch", str(watched), **provider.settings(), REDIS_URL=own_server.url)
-    await (await own_queue.chat("Before")).result(SOON_S)
-    (watched / "my_jobs.py").write_text("# changed")
-    await worker.wrote(READY, times=2)
-    assert "files changed, reloading arq worker" in worker.text()
-    assert "After" in (await (await own_queue.chat("After")).result(SOON_S)).text
-    worker.terminate()
-    assert await worker.ended(SOON_S) == 0, worker.text()
 
 
 async def test_the_procfile_runs_a_worker_that_stops_on_term(
