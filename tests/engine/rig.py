@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -16,11 +15,11 @@ from arq.worker import Function, func
 
 from client import decode, encode, keys, redis_settings
 from tests.conftest import Server, wait_until
+from tests.worker.processes import READY, Process
 from worker.engine import Engine
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-READY = " jobs at once; "  # what a worker writes when it has started
 
 
 class Engines:
@@ -72,37 +71,6 @@ class Engines:
 def nothing_left_in(engine: Engine) -> bool:
     """Whether it holds no run, lease, task or hook."""
     return not (engine.runs or engine.held or engine.tasks or engine._afterwards or engine._background)
-
-
-@dataclass
-class Process:
-    """A worker of a test's own, its output in a file."""
-
-    popen: subprocess.Popen[bytes]
-    log: Path
-
-    @property
-    def alive(self) -> bool:
-        return self.popen.poll() is None
-
-    def text(self) -> str:
-        return self.log.read_text(errors="replace")
-
-    def send(self, signum: signal.Signals) -> None:
-        self.popen.send_signal(signum)
-
-    async def ended(self, timeout_s: float = 10) -> int:
-        """Its exit code, once it has ended by itself."""
-        await wait_until(lambda: not self.alive, description="the process ends", timeout_s=timeout_s)
-        return self.popen.returncode
-
-    async def wrote(self, words: str, *, times: int = 1, timeout_s: float = 20) -> None:
-        await wait_until(
-            lambda: self.text().count(words) >= times or not self.alive,
-            description=f"{words!r} in the log",
-            timeout_s=timeout_s,
-        )
-        assert self.text().count(words) >= times, self.text()
 
 
 @dataclass

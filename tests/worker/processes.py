@@ -50,6 +50,9 @@ class Process:
         """How many jobs ended well here, as it wrote with -v."""
         return len(re.findall(r"← \S+:\S+", self.text()))
 
+    def send(self, signum: signal.Signals) -> None:
+        self.popen.send_signal(signum)
+
     def terminate(self) -> None:
         self.popen.terminate()
 
