@@ -6,14 +6,12 @@ the first 1,000 no-op jobs.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
-from typing import Any
 
 from client import Queue
 
 from .drain import drain
-from .options import Options, absent, figure, is_absent, measured
+from .options import Options, figure, is_absent, measured
 from .ours import OURS, OurClient
 from .report import Case, Figures
 from .stage import stage
@@ -26,17 +24,11 @@ MOST_GROWTH = 1.5  # times what a job costs with the short queue: more than the 
 GOAL = "claim cost flat from the short queue to the long one"
 
 
-def lanes_available() -> bool:
-    """Whether the client can name a job's lane."""
-    return "_lane" in inspect.signature(Queue.enqueue).parameters
-
-
 async def enqueue_in_lanes(queue: Queue, works: Sequence[Work], lanes: int) -> None:
-    """The seam: job `number` into lane `number` modulo `lanes`. Raises TypeError while there are no lanes."""
+    """Job `number` into lane `number` modulo `lanes`."""
 
     async def enqueue(work: Work) -> None:
-        lane: dict[str, Any] = {"_lane": f"lane-{work.number % lanes}"}
-        await queue.enqueue("work", *work.arguments, **lane)
+        await queue.enqueue("work", *work.arguments, _lane=f"lane-{work.number % lanes}")
 
     await in_parallel(enqueue, works)
 
@@ -58,12 +50,7 @@ async def claim_costs(options: Options) -> list[Case]:
     """A case for each length of the queue, in one queue and in lanes."""
     lengths = options.pick((1_000, 100_000), (500, 2_000))
     cases = await _compare("one queue", lengths, in_lanes=False)
-    if lanes_available():
-        return cases + await _compare(f"{LANES:,} lanes", lengths, in_lanes=True)
-    return [
-        *cases,
-        absent(f"{OURS.name}, {LANES:,} lanes", "not available yet: Queue.enqueue takes no _lane"),
-    ]
+    return cases + await _compare(f"{LANES:,} lanes", lengths, in_lanes=True)
 
 
 async def _compare(where: str, lengths: tuple[int, int], *, in_lanes: bool) -> list[Case]:

@@ -43,7 +43,6 @@ class Renewer:
         *,
         lease_s: float,
     ) -> None:
-        self._redis_settings = redis_settings
         self._held = held
         self._lost = lost
         self._lease_s = lease_s
