@@ -25,6 +25,8 @@ from pydantic_settings import SettingsError as SourceError
 
 OPENAI_URL = "https://api.openai.com/v1"
 ANTHROPIC_URL = "https://api.anthropic.com/v1"
+GEMINI_URL = "https://generativelanguage.googleapis.com/v1beta"
+BUILT_IN = ("openai", "anthropic", "gemini")  # providers with variables of their own: NAME_API_KEY
 
 
 class SettingsError(Exception):
@@ -66,7 +68,7 @@ class ProviderSettings(BaseModel):
 
     base_url: BaseURL
     api_key: SecretStr | None = None
-    kind: Literal["openai", "anthropic"] = "openai"
+    kind: Literal["openai", "anthropic", "gemini"] = "openai"
     needs_key: bool = False
 
 
@@ -92,9 +94,12 @@ class Settings(BaseSettings):
     openai_base_url: BaseURL = OPENAI_URL
     anthropic_api_key: SecretStr | None = None
     anthropic_base_url: BaseURL = ANTHROPIC_URL
+    gemini_api_key: SecretStr | None = None
+    gemini_base_url: BaseURL = GEMINI_URL
     providers: dict[str, ProviderSettings] = {}
     default_model: RoutedModel = "openai/gpt-4o-mini"
     default_embed_model: RoutedModel = "openai/text-embedding-3-small"
+    prices_file: str | None = None
 
     # the worker
     max_jobs: Annotated[int, Field(ge=1, le=20_000)] = 500
@@ -107,6 +112,15 @@ class Settings(BaseSettings):
     lease_s: Annotated[float, Field(ge=1, le=3_600)] = 15
     redis_outage_s: Seconds = 300
     job_modules: Names = ()
+    loop_lag_warn_ms: Annotated[int, Field(ge=0, le=60_000)] = 100
+
+    # the worker for CPU jobs
+    cpu_processes: Annotated[int, Field(ge=1, le=1_024)] | None = None
+    cpu_memory_mb: Annotated[int, Field(ge=0)] = 0
+
+    # limits of the whole fleet; worker/limits.py reads them
+    limits: str | None = None
+    limits_file: str | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -121,7 +135,7 @@ class Settings(BaseSettings):
         return {name.lower(): provider for name, provider in providers.items()}
 
     def all_providers(self) -> dict[str, ProviderSettings]:
-        """Every provider by name: the two built in, and those of PROVIDERS__NAME__BASE_URL."""
+        """Every provider by name: those built in, and those of PROVIDERS__NAME__BASE_URL."""
         built_in = {
             "openai": ProviderSettings(
                 base_url=self.openai_base_url,
@@ -133,6 +147,12 @@ class Settings(BaseSettings):
                 api_key=self.anthropic_api_key,
                 kind="anthropic",
                 needs_key=self.anthropic_base_url == ANTHROPIC_URL,
+            ),
+            "gemini": ProviderSettings(
+                base_url=self.gemini_base_url,
+                api_key=self.gemini_api_key,
+                kind="gemini",
+                needs_key=self.gemini_base_url == GEMINI_URL,
             ),
         }
         return built_in | self.providers

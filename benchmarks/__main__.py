@@ -17,7 +17,19 @@ from .options import Options
 from .ours import OURS
 from .report import Case, as_json, as_table
 
-NAMES = ("throughput", "latency", "idle", "fleet", "recovery", "enqueue", "concurrency", "memory")
+NAMES = (
+    "throughput",
+    "latency",
+    "idle",
+    "fleet",
+    "recovery",
+    "enqueue",
+    "concurrency",
+    "memory",
+    "flow",
+    "llm",
+)
+HTTP_CLIENTS = ("httpx", "httpx-aiohttp", "aiohttp", "openai")  # packages; those of llm
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -25,22 +37,25 @@ NAMES = ("throughput", "latency", "idle", "fleet", "recovery", "enqueue", "concu
 @click.option("--json", "json_", is_flag=True, help="Print one JSON object for each benchmark.")
 @click.option("--quick", is_flag=True, help="Small counts: whether it runs, not how well.")
 @click.option("--peers", default=",".join(all_peers.NAMES), show_default=True, help="Beside whom, or none.")
+@click.option("--only", default="", help="These cases of flow or llm, such as crowd,outage.")
 @click.option(
     "--save", type=click.Path(file_okay=False, path_type=Path), help="Write NAME.json files here too."
 )
-def main(names: tuple[str, ...], json_: bool, quick: bool, peers: str, save: Path | None) -> None:
+def main(names: tuple[str, ...], json_: bool, quick: bool, peers: str, only: str, save: Path | None) -> None:
     """Runs the benchmarks NAME, all of them by default: throughput, latency, idle, fleet, recovery,
-    enqueue, concurrency, memory.
+    enqueue, concurrency, memory, flow, llm.
 
     Each starts its own server and workers on this machine and ends them. The status is 0 when they ran,
     whether or not their goals were met.
     """
-    wanted = [name.strip() for name in peers.split(",") if name.strip() not in ("", "none")]
+    wanted = _listed(peers)
     if unknown := set(wanted) - set(all_peers.NAMES):
         raise click.BadParameter(f"unknown: {', '.join(sorted(unknown))}", param_hint="--peers")
     found, absent = all_peers.find(wanted)
-    options = Options(quick, found, absent)
-    machine = describe(package for system in (OURS, *found) for package in system.packages)
+    options = Options(quick, found, absent, _listed(only))
+    machine = describe(
+        [*(package for system in (OURS, *found) for package in system.packages), *HTTP_CLIENTS]
+    )
     for name in names or NAMES:
         print(f"{name}:", file=sys.stderr, flush=True)
         cases = _run(name, options)
@@ -49,6 +64,10 @@ def main(names: tuple[str, ...], json_: bool, quick: bool, peers: str, save: Pat
             save.mkdir(parents=True, exist_ok=True)
             (save / f"{name}.json").write_text(document + "\n")
         print(document if json_ else as_table(name, cases), flush=True)
+
+
+def _listed(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip() not in ("", "none")]
 
 
 def _run(name: str, options: Options) -> Sequence[Case]:

@@ -22,6 +22,7 @@ class Drained:
     worker_cpu_s: float
     redis_cpu_s: float
     redis_script_us: float
+    redis_command_us: float
     redis_commands: int
     peak_rss_bytes: int
 
@@ -55,6 +56,7 @@ async def drain(
         worker_cpu_s,
         after.cpu_s - before.cpu_s,
         after.script_us - before.script_us,
+        after.command_us - before.command_us,
         after.commands - before.commands,
         peak_rss_bytes,
     )

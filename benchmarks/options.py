@@ -17,11 +17,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Options:
-    """`absent` holds the reason for each peer that was asked for and cannot be imported."""
+    """`absent` holds the reason for each peer that was asked for and cannot be imported.
+
+    `only` names the cases of a benchmark that offers a choice; none means all.
+    """
 
     quick: bool = False
     peers: Sequence[System] = ()
     absent: dict[str, str] = field(default_factory=dict)
+    only: Sequence[str] = ()
 
     def pick(self, full: T, quick: T) -> T:
         return quick if self.quick else full

@@ -18,6 +18,7 @@ _BARS = {
     "idle": ("worker_cpu_percent", "% of a core, jobs in flight and nothing else to do", ""),
     "enqueue": ("jobs_per_s", "requests of 1 KB enqueued per second, in bulk", ", bulk"),
     "concurrency": ("wall_s", "seconds for 3,000 jobs of 1 s, 1,000 at once (ideal: 3)", ""),
+    "llm": ("calls_per_s", "LLM calls of 5 s answered per second, one worker process", ", unharmed"),
     "memory": ("redis_bytes_per_job", "bytes in Redis per queued job beyond its payload", ", queued"),
 }
 _OURS, _THEIRS = "#d9480f", "#adb5bd"

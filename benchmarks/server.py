@@ -17,6 +17,8 @@ from cli.stack.embedded import find_server
 
 START_LIMIT_S = 20
 
+_SCRIPTS = ("eval", "evalsha", "fcall")
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -26,6 +28,7 @@ class Reading:
     cpu_s: float
     memory_bytes: int  # in use, without the buffers of connections
     script_us: float  # microseconds spent in EVAL, EVALSHA and FCALL
+    command_us: float  # microseconds spent in all other commands; EXEC's are those it ran
 
 
 class Server:
@@ -58,12 +61,17 @@ class Server:
 
     async def reading(self) -> Reading:
         info: dict[str, Any] = await self._redis.info("everything")
-        scripts = (info.get(f"cmdstat_{name}", {}) for name in ("eval", "evalsha", "fcall"))
+        spent_us = {
+            name.removeprefix("cmdstat_"): counts["usec"]
+            for name, counts in info.items()
+            if name.startswith("cmdstat_")
+        }
         return Reading(
             info["total_commands_processed"],
             info["used_cpu_user"] + info["used_cpu_sys"],
             info["used_memory"] - info["mem_clients_normal"],
-            sum(script.get("usec", 0) for script in scripts),
+            sum(spent_us.get(name, 0) for name in _SCRIPTS),
+            sum(us for name, us in spent_us.items() if name not in (*_SCRIPTS, "exec")),
         )
 
     async def stop(self) -> None:

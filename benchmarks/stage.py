@@ -50,6 +50,10 @@ class Worker:
         if not self._child.alive:
             raise self._child.obituary()
 
+    def has_written(self, words: str) -> bool:
+        """Whether `words` are in the end of its log."""
+        return words in self._child.log_text()
+
     def last_words(self) -> str:
         lines = [line.strip() for line in self._child.log_text().splitlines() if line.strip()]
         return lines[-1][:200] if lines else "it wrote nothing"
@@ -65,6 +69,7 @@ class Stage:
         self.tally = tally
         self.workers: list[Worker] = []
         self._directory = directory
+        self._started = 0  # workers ever started: two that live never share a log
 
     def start_worker(self, concurrency: int) -> Worker:
         system, url = self.system, self.server.url
@@ -76,7 +81,8 @@ class Stage:
         }
         environment |= system.environment(concurrency, url)
         command = [sys.executable, "-m", *system.worker(concurrency, url)]
-        log = self._directory / f"worker-{len(self.workers)}.log"
+        log = self._directory / f"worker-{self._started}.log"
+        self._started += 1
         worker = Worker(start_child(f"worker of {system.name}", command, log, env=environment))
         self.workers.append(worker)
         return worker

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from typing import Any
 
 import click
 
 from .opening import no_worker_hint, open_queue
-from .printing import print_result
+from .printing import print_result, print_stream
 
 
 @click.command()
 @click.argument("prompt")
 @click.option("--model", metavar="PROVIDER/MODEL", help="The model; DEFAULT_MODEL where left out.")
 @click.option("--system", metavar="TEXT", help="The system prompt.")
+@click.option("--tenant", metavar="NAME", help="Whose limits it comes under, besides the model's.")
 @click.option("--simulate", is_flag=True, help="Ask a simulated provider: no key, no cost.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer with its usage and cost as JSON.")
 @click.option(
@@ -24,28 +26,40 @@ from .printing import print_result
     metavar="SECONDS",
     help="How long to wait; without it, as long as it takes.",
 )
+@click.option(
+    "--stream/--no-stream",
+    "stream",
+    default=None,
+    help="Print the answer as it is written; without either flag, where standard output is a terminal.",
+)
 def ask(
-    prompt: str, model: str | None, system: str | None, simulate: bool, as_json: bool, timeout_s: float | None
+    prompt: str,
+    *,
+    simulate: bool,
+    as_json: bool,
+    stream: bool | None,
+    timeout_s: float | None,
+    **options: Any,
 ) -> None:
     """Complete one prompt and print the answer.
 
     A PROMPT of - is read from standard input.
     """
     text = sys.stdin.read() if prompt == "-" else prompt
-    asyncio.run(_ask(text, model, system, simulate=simulate, as_json=as_json, timeout_s=timeout_s))
+    if stream and as_json:
+        raise click.UsageError("--stream prints text as it comes, and --json all at the end: leave one out.")
+    options["stream"] = not as_json and (sys.stdout.isatty() if stream is None else stream)
+    asyncio.run(_ask(text, options, simulate=simulate, as_json=as_json, timeout_s=timeout_s))
 
 
 async def _ask(
-    prompt: str,
-    model: str | None,
-    system: str | None,
-    *,
-    simulate: bool,
-    as_json: bool,
-    timeout_s: float | None,
+    prompt: str, options: dict[str, Any], *, simulate: bool, as_json: bool, timeout_s: float | None
 ) -> None:
     async with open_queue("ask", worker=True, simulate=simulate) as (queue, stack):
-        job = await queue.chat(prompt, model=model, system=system)
+        job = await queue.chat(prompt, **options)
         if stack.kind == "given" and not await queue.workers_alive():
             click.echo(f"Waiting: {no_worker_hint(stack)}.", err=True)
-        print_result(await job.result(timeout_s), as_json=as_json)
+        if options["stream"]:
+            await print_stream(job, timeout_s)
+        else:
+            print_result(await job.result(timeout_s), as_json=as_json)

@@ -26,6 +26,11 @@ from .opening import no_worker_hint, open_queue
     metavar="SECONDS",
     help="How long the job waits before it may start.",
 )
+@click.option("--tenant", metavar="NAME", help="Whose limits the job comes under, besides its model's.")
+@click.option("--conversation", metavar="NAME", help="Jobs of one conversation follow one another.")
+@click.option(
+    "--limit", "limits", multiple=True, metavar="KEY", help="One more limit it comes under; repeatable."
+)
 @click.option("--lane", metavar="NAME", help="Lanes are served in turn, so one's backlog delays no other.")
 @click.option(
     "--priority",
@@ -65,22 +70,10 @@ def read_pair(pair: str) -> tuple[str, Any]:
     return key, read_value(value)
 
 
-def _text_or_json(arg: str) -> Any:
-    value = read_value(arg)
-    return value if isinstance(value, list | dict) else arg
-
-
-async def _enqueue(function: str, args: list[Any], kwargs: dict[str, Any], terms: dict[str, Any]) -> None:
-    async with open_queue("enqueue") as (queue, stack):
-        job = await _put(queue, function, args, kwargs, terms)
-        click.echo(job.id)
-        if not await queue.workers_alive():
-            click.echo(f"It waits: {no_worker_hint(stack)}.", err=True)
-
-
-async def _put(
+async def put(
     queue: Queue, function: str, args: list[Any], kwargs: dict[str, Any], terms: dict[str, Any]
 ) -> Job[Any]:
+    """Enqueues it; `terms` are the options of the command line. Raises click.UsageError."""
     if function not in ("chat", "embed"):
         underscored = {f"_{name}": value for name, value in terms.items()}
         return await queue.enqueue(function, *args, **underscored, **kwargs)
@@ -93,3 +86,16 @@ async def _put(
         raise click.UsageError("chat takes one prompt (quote it), embed one text or more.")
     prompt = args[0] if args else {key: kwargs.pop(key) for key in ("messages", "prompt") if key in kwargs}
     return await queue.chat(prompt, **terms, **kwargs)
+
+
+def _text_or_json(arg: str) -> Any:
+    value = read_value(arg)
+    return value if isinstance(value, list | dict) else arg
+
+
+async def _enqueue(function: str, args: list[Any], kwargs: dict[str, Any], terms: dict[str, Any]) -> None:
+    async with open_queue("enqueue") as (queue, stack):
+        job = await put(queue, function, args, kwargs, terms)
+        click.echo(job.id)
+        if not await queue.workers_alive():
+            click.echo(f"It waits: {no_worker_hint(stack)}.", err=True)

@@ -88,11 +88,18 @@ async def _abort(job_id: str) -> bool:
 
 
 def _describe(info: JobInfo) -> str:
-    lines = [info.status.value, f"  function  {info.function}", f"  enqueued  {info.enqueued_at:%F %T} UTC"]
-    moments = {"due": info.due_at, "started": info.started_at, "finished": info.finished_at}
+    lines = [info.status.value, f"  function  {info.function}"]
+    moments = {
+        "enqueued": info.enqueued_at,
+        "due": info.due_at,
+        "started": info.started_at,
+        "finished": info.finished_at,
+    }
     lines += [f"  {name:<9} {moment:%F %T} UTC" for name, moment in moments.items() if moment]
     if info.tries is not None:
         lines.append(f"  tries     {info.tries}")
+    if info.waiting:
+        lines.append(f"  {info.waiting.sentence}")
     if info.error:
         lines.append(f"  error     {info.error}")
     return "\n".join(lines)

@@ -23,6 +23,8 @@ COMMANDS = {
     "status": ("cli.jobs:status", "Say what has become of a job."),
     "result": ("cli.jobs:result", "Print what a job returned."),
     "abort": ("cli.jobs:abort", "End a job, whether queued or running."),
+    "limits": ("cli.limits:limits", "Look at limits, set, pause and remove them."),
+    "cost": ("cli.cost:cost", "Add up what calls have cost."),
     "dead": ("cli.dead:dead", "Look at dead letters, run them again or delete them."),
     "stats": ("cli.stats:stats", "Count the jobs and say how the server is."),
     "doctor": ("cli.doctor:doctor", "Check the server, the providers and the settings."),

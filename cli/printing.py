@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import aclosing
 from typing import Any
 
 import click
 from pydantic_core import to_json
 
-from client import Completion
+from client import Completion, Embeddings, Job, ResultTimeout
 
 
 def print_json(value: Any) -> None:
@@ -21,5 +23,27 @@ def print_result(value: Any, *, as_json: bool) -> None:
         click.echo(value.text)
     elif not as_json and isinstance(value, str):
         click.echo(value)
+    elif isinstance(value, Embeddings):
+        print_json(value.model_dump())  # the numbers, not their base64
     else:
         print_json(value)
+
+
+async def print_stream(job: Job[Completion], timeout_s: float | None) -> None:
+    """A completion's text as it is written. Raises as Job.result does."""
+    shown = ""
+    try:
+        async with asyncio.timeout(timeout_s), aclosing(job.stream()) as events:
+            async for event in events:
+                if event.kind == "reset" and shown:
+                    click.echo()
+                    click.echo("The answer starts over.", err=True)
+                    shown = ""
+                shown += event.text
+                click.echo(event.text, nl=False)
+    except TimeoutError:
+        raise ResultTimeout(
+            f"Job {job.id} has not finished within {timeout_s:g} s; it goes on: ask again later."
+        ) from None
+    text = (await job.result()).text
+    click.echo(text.removeprefix(shown) if text.startswith(shown) else "")  # what was not stored

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from time import time
 from typing import Any
 
@@ -79,7 +80,8 @@ async def read_stats(queue: Queue) -> Stats:
 async def _waiting(queue: Queue) -> tuple[int, int]:
     """How many jobs of all lanes are due, and how many are somebody's business later."""
     now_ms = round(time() * 1000)
-    lanes = {queue.name.encode(), *await queue.redis.zrange(keys.LANES, 0, -1)}
+    waiting = [await queue.redis.zrange(lanes, 0, -1) for lanes in (keys.LANES, keys.CPU_LANES)]
+    lanes = {queue.name.encode(), *chain.from_iterable(waiting)}
     async with queue.redis.pipeline(transaction=False) as pipe:
         for lane in lanes:
             pipe.zcount(lane, "-inf", now_ms)

@@ -14,6 +14,7 @@ from arq.jobs import JobStatus
 
 from . import errors, keys
 from .codec import decode, encode
+from .costs import Cost
 from .dead import DeadLetter, DeadLetters
 from .errors import (
     InvalidRedisURL,
@@ -25,8 +26,16 @@ from .errors import (
     ProviderError,
     QueueUnavailable,
     ResultTimeout,
+    SlotLost,
+    SlotTimeout,
 )
+from .events import StreamEvent
 from .job import Job, JobInfo
+from .limits.admin import Limits
+from .limits.limit import Limit
+from .limits.listing import LimitState
+from .limits.slots import Slot
+from .limits.why import Waiting
 from .queue import Queue
 from .schemas import (
     Attempt,
@@ -38,13 +47,14 @@ from .schemas import (
     Timings,
     Usage,
 )
-from .sync import SyncJob, SyncQueue
+from .sync import SyncJob, SyncLimits, SyncQueue
 from .url import redis_settings
 
 __all__ = [
     "Attempt",
     "ChatRequest",
     "Completion",
+    "Cost",
     "DeadLetter",
     "DeadLetters",
     "EmbedRequest",
@@ -57,16 +67,25 @@ __all__ = [
     "JobInfo",
     "JobNotFound",
     "JobStatus",
+    "Limit",
+    "LimitState",
+    "Limits",
     "Message",
     "MillError",
     "ProviderError",
     "Queue",
     "QueueUnavailable",
     "ResultTimeout",
+    "Slot",
+    "SlotLost",
+    "SlotTimeout",
+    "StreamEvent",
     "SyncJob",
+    "SyncLimits",
     "SyncQueue",
     "Timings",
     "Usage",
+    "Waiting",
     "decode",
     "encode",
     "errors",

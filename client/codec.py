@@ -31,6 +31,8 @@ from .errors import (
     from_wire,
 )
 from .schemas import Completion, Embeddings
+from .splices import Splices
+from .vectors import CONTEXT_KEY
 
 _MODELS: dict[str, type[BaseModel]] = {
     "promptmill.completion": Completion,
@@ -49,8 +51,9 @@ def encode(data: dict[str, Any]) -> bytes:
         refused.append(_refusal(value))
         raise refused[0]
 
+    splices = Splices()
     try:
-        return to_json(data, fallback=fallback)
+        return splices.put_in(to_json(data, fallback=fallback, context={CONTEXT_KEY: splices.take}))
     except PydanticSerializationError as error:
         reason = str(error).removeprefix("Error serializing to JSON: ")
         raise (
@@ -60,11 +63,17 @@ def encode(data: dict[str, Any]) -> bytes:
 
 def decode(data: bytes) -> dict[str, Any]:
     """The record that `encode` wrote. Raises ValueError on anything but JSON, pickle included."""
+    splices = Splices()
+    record = _read(splices.cut_out(data), splices)
+    return record if splices.all_used else _read(data, splices)  # what looked like vectors was data
+
+
+def _read(data: bytes, splices: Splices) -> dict[str, Any]:
     record: dict[str, Any] = from_json(data)
     if not isinstance(record, dict):
         raise ValueError("The record is not a JSON object.")
     if _RESULT in record:
-        record[_RESULT] = _revive(record[_RESULT])
+        record[_RESULT] = _revive(record[_RESULT], splices)
     return record
 
 
@@ -99,9 +108,9 @@ def _refusal(value: Any) -> Unserializable:
     )
 
 
-def _revive(value: Any) -> Any:
+def _revive(value: Any, splices: Splices) -> Any:
     if isinstance(value, list):
-        return [_revive(item) for item in value] if _may_hold_tagged(value) else value
+        return [_revive(item, splices) for item in value] if _may_hold_tagged(value) else value
     if not isinstance(value, dict):
         return value
     tag = value.get("object")
@@ -110,10 +119,11 @@ def _revive(value: Any) -> Any:
         return asyncio.CancelledError(error.message) if isinstance(error, JobAborted) else error
     if isinstance(tag, str) and tag in _MODELS:
         try:
-            return _MODELS[tag].model_validate(value)
+            return _MODELS[tag].model_validate(splices.filled_in(value))
         except ValidationError:  # a field from another version: the data is worth more than the type
+            splices.is_in_doubt = True
             return value
-    return {key: _revive(item) for key, item in value.items()}
+    return {key: _revive(item, splices) for key, item in value.items()}
 
 
 def _may_hold_tagged(items: list[Any]) -> bool:

@@ -1,6 +1,7 @@
 """arq's RedisSettings → a client of bounded connections, and what Redis's refusals mean.
 
-A client process holds at most three connections, whatever its load: two for commands, one that listens.
+A client process holds at most four connections, whatever its load: two for commands, one that listens for
+results, and one for slots while any call waits for one.
 """
 
 from __future__ import annotations
@@ -124,3 +125,16 @@ def _sentinel(settings: RedisSettings) -> Sentinel:
 def _tls(settings: RedisSettings) -> dict[str, Any]:
     names = ("cert_reqs", "ca_certs", "certfile", "keyfile", "check_hostname")
     return {f"ssl_{name}": getattr(settings, f"ssl_{name}") for name in names}
+
+
+def settings_of(pool: ArqRedis) -> RedisSettings:
+    """Where a pool that was handed to us goes, so that the other rooms can go there too."""
+    at = pool.connection_pool.connection_kwargs
+    return RedisSettings(
+        host=at.get("host", "localhost"),
+        port=at.get("port", 6379),
+        unix_socket_path=at.get("path"),
+        database=at.get("db", 0),
+        username=at.get("username"),
+        password=at.get("password"),
+    )

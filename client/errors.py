@@ -10,10 +10,13 @@
         ├── JobAborted                 somebody called abort()
         ├── JobExpired                 not started before its deadline
         ├── JobTimedOut                ran longer than its timeout
+        ├── SlotTimeout                a call waited longer than its wait_s for a slot
+        ├── SlotLost                   the slot of a call was taken away, or had lapsed
         ├── JobFailed                  its own code raised; `error_type` names the class
         │   ├── UnknownFunction        no worker knows a function of that name
         │   ├── TriesExhausted         failed on every try it had
         │   ├── JobCrashed             took three workers with it
+        │   ├── ProcessDied            a CPU job's process crashed, or ran out of memory
         │   └── Unserializable         its arguments or its result are not JSON
         ├── ProviderNotConfigured      no such provider, or no key for it
         └── ProviderError              the provider refused or failed
@@ -100,6 +103,14 @@ class JobTimedOut(JobError):
     """Ran longer than its timeout."""
 
 
+class SlotTimeout(JobError):
+    """A call waited longer than its wait_s for a slot; it has none, and nothing is left of it."""
+
+
+class SlotLost(JobError):
+    """The slot of a call was taken away, or had lapsed and another call has it; the call was cancelled."""
+
+
 class JobFailed(JobError):
     """The job's own code raised; `error_type` names the class of what it raised."""
 
@@ -118,6 +129,10 @@ class TriesExhausted(JobFailed):
 
 class JobCrashed(JobFailed):
     """Took three workers with it; it is among the dead letters."""
+
+
+class ProcessDied(JobFailed):
+    """A CPU job's process crashed, or ran out of memory, while it ran the job."""
 
 
 class Unserializable(JobFailed):

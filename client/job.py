@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from arq.jobs import DeserializationError, JobDef, JobResult, JobStatus, deserialize_job, deserialize_result
@@ -16,7 +16,10 @@ from . import keys
 from .codec import decode, describe
 from .connection import reachable
 from .errors import JobAborted, JobError, JobNotFound, ResultTimeout, Unserializable
+from .events import StreamEvent
+from .limits.why import Waiting, why
 from .scripts import not_found
+from .streams import follow
 from .tickets import lane_of
 
 if TYPE_CHECKING:
@@ -27,18 +30,22 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class JobInfo:
-    """What is known of a job now. Times are UTC; `due_at` is None once it has finished."""
+    """What is known of a job now. Times are UTC; `due_at` is None once it has finished.
+
+    Of a job that still runs after its deadline, only its start is known.
+    """
 
     job_id: str
     status: JobStatus
     function: str
-    enqueued_at: datetime
+    enqueued_at: datetime | None
     due_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
     tries: int | None = None
     success: bool | None = None
     error: str | None = None  # one sentence, where it failed
+    waiting: Waiting | None = None  # why it has not started
 
 
 class Job(Generic[T]):
@@ -78,30 +85,56 @@ class Job(Generic[T]):
                 f"Job {self.id} has not finished within {timeout_s:g} s; it goes on: ask again later."
             ) from None
 
+    def stream(self, after: str | None = None) -> AsyncGenerator[StreamEvent, None]:
+        """The answer as it is written, from its beginning or behind the event whose id is `after`.
+
+        From any process, while the job runs or when it has ended. It ends with a `done` or `error` event,
+        which comes with the result. A job without `stream=True` gives its text at once, at its end. Leaving
+        does not cancel the job. Raises JobNotFound, QueueUnavailable, InvalidRequest for a strange `after`.
+        """
+        return follow(self, self._queue.listener, after)
+
     async def status(self) -> JobStatus:
         """deferred, queued, in_progress, complete or not_found."""
         try:
-            return (await self.info()).status
+            return (await self._look())[0].status
         except JobNotFound:
             return JobStatus.not_found
 
     async def info(self) -> JobInfo:
-        """All that is known of the job, without waiting. Raises JobNotFound."""
+        """All that is known of the job, and why it waits, without waiting. Raises JobNotFound."""
+        info, payload = await self._look()
+        if info.status not in (JobStatus.queued, JobStatus.deferred):
+            return info
+        redis, name = self._queue.redis, self._queue.name
+        with reachable():
+            return replace(info, waiting=await why(redis, name, self.id, lane_of(payload, name), payload))
+
+    async def _look(self) -> tuple[JobInfo, bytes]:
+        """The job without why it waits, and its payload."""
         queue = self._queue
         with reachable():
             async with queue.redis.pipeline(transaction=True) as look:  # all of one moment
                 look.get(keys.result(self.id))
                 look.get(keys.job(self.id))
-                look.exists(keys.in_progress(self.id))
+                look.get(keys.in_progress(self.id))
                 look.zscore(queue.name, self.id)
-                record, payload, running, due_ms = await look.execute()
+                record, payload, token, due_ms = await look.execute()
             if due_ms is None and (lane := lane_of(payload, queue.name)) != queue.name:
-                due_ms = await queue.redis.zscore(lane, self.id)
+                async with queue.redis.pipeline(
+                    transaction=True
+                ) as look:  # it may have been claimed meanwhile
+                    look.get(keys.in_progress(self.id))
+                    look.zscore(lane, self.id)
+                    token, due_ms = await look.execute()
         with _readable(self.id):
             if record:
-                return _finished(self.id, deserialize_result(record, deserializer=decode))
+                return _finished(self.id, deserialize_result(record, deserializer=decode)), b""
             if payload:
-                return _unfinished(self.id, deserialize_job(payload, deserializer=decode), running, due_ms)
+                job = deserialize_job(payload, deserializer=decode)
+                return _unfinished(self.id, job, token, due_ms), payload
+        if token not in (None, b"ended"):
+            return _overdue(self.id, token), b""
         raise not_found(self.id)
 
     async def abort(self, timeout_s: float | None = 10) -> bool:
@@ -139,13 +172,20 @@ def _finished(job_id: str, result: JobResult) -> JobInfo:
     )
 
 
-def _unfinished(job_id: str, job: JobDef, running: bool, due_ms: float | None) -> JobInfo:
+def _unfinished(job_id: str, job: JobDef, token: bytes | None, due_ms: float | None) -> JobInfo:
     due_at = None if due_ms is None else ms_to_datetime(int(due_ms))
-    if running:
+    if token:
         status = JobStatus.in_progress
     else:
         status = JobStatus.deferred if (due_ms or 0) > timestamp_ms() else JobStatus.queued
     return JobInfo(job_id, status, job.function, job.enqueue_time, due_at=due_at)
+
+
+def _overdue(job_id: str, token: bytes) -> JobInfo:
+    kind, _, rest = token.partition(b":")
+    began_us = rest.partition(b":")[0] if kind == b"mill" else b""  # an arq worker's token has no time
+    started_at = datetime.fromtimestamp(int(began_us) / 1_000_000, UTC) if began_us.isdigit() else None
+    return JobInfo(job_id, JobStatus.in_progress, "<unknown>", None, started_at=started_at)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 - It sends every command in a task of its own where there is a socket timeout: a fifth of a command's
   cost, and a cancellation that Python 3.11 can lose. Here the timeout is a timer.
+- It hands a large command to its transport as a whole. Here it goes out piece by piece.
 - On a unix socket it greets the server as a part of connecting, and so keeps open what was refused.
 - Its sentinel pool refuses at its limit, where its blocking pool waits; and it never closes the
   sentinels' own connections.
@@ -10,7 +11,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from redis import exceptions as redis_errors
 from redis.asyncio import BlockingConnectionPool, Connection, SSLConnection, UnixDomainSocketConnection
@@ -20,6 +21,8 @@ from redis.asyncio.sentinel import (
     SentinelManagedConnection,
     SentinelManagedSSLConnection,
 )
+
+PIECE_BYTES = 1024 * 1024
 
 
 class _TimedSend(AbstractConnection):
@@ -31,11 +34,25 @@ class _TimedSend(AbstractConnection):
         limit_s, self.socket_timeout = self.socket_timeout, None
         try:
             async with asyncio.timeout(limit_s):
-                await super().send_packed_command(command, check_health)
+                for piece in _pieces(command):
+                    await super().send_packed_command(piece, check_health)
+                    check_health = False  # in the middle of a command, a PING would be a part of it
         except TimeoutError:
             raise redis_errors.TimeoutError("Timeout writing to socket") from None
         finally:
             self.socket_timeout = limit_s
+
+
+def _pieces(command: bytes | str | Iterable[bytes]) -> Iterator[bytes | str | Iterable[bytes]]:
+    """asyncio's transports copy what they cannot send at once three times, in one go: 200 ms for 80 MB."""
+    parts = [command] if isinstance(command, bytes) else command
+    if not isinstance(parts, list) or sum(map(len, parts)) <= PIECE_BYTES:
+        yield command
+        return
+    for part in parts:
+        view = memoryview(part)
+        for start in range(0, len(part), PIECE_BYTES):
+            yield [bytes(view[start : start + PIECE_BYTES])]
 
 
 class TCPLink(_TimedSend, Connection):

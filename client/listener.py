@@ -1,9 +1,9 @@
-"""One connection that wakes all who wait for a result in this process.
+"""One connection that wakes all who wait for a result, or follow a stream, in this process.
 
 A waiter's channel is subscribed to. The confirmation, and every message after it, make us look at the
 job, many in one round trip; a new connection subscribes and so looks again. Therefore a result is seen
 at once whether it came before, during or after the subscription. A slow sweep over the waiters is the
-safety net for signals that never came (a stock arq worker sends none).
+safety net for signals that never came (a stock arq worker sends none). Streams: followers.py.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from redis.asyncio.client import PubSub
 from . import keys
 from .connection import reachable
 from .errors import QueueUnavailable
+from .followers import Followers
 from .scripts import Scripts, Unfinished, absence
 from .sweep import Sweep
 
@@ -43,6 +44,7 @@ class Listener:
         self._look: _IDS = {}
         self._sweep = Sweep()
         self._work = asyncio.Event()
+        self.followers = Followers(scripts.read_streams, self._work.set)
         self._down_since_s: float | None = None
         self._task: asyncio.Task[None] | None = None
         self._listening = self._closed = False
@@ -97,6 +99,7 @@ class Listener:
                 self._work.set()
 
     def _fail(self, error: Exception) -> None:
+        self.followers.fail(error)
         for waiting in self._waiters.values():
             for future in waiting:
                 if not future.done():
@@ -114,7 +117,7 @@ class Listener:
                 self._fail(group.exceptions[0])
             finally:
                 await pubsub.aclose()  # type: ignore[no-untyped-call]
-            if self._closed or not self._waiters:
+            if self._closed or not (self._waiters or self.followers):
                 self._down_since_s = None
                 return
             await asyncio.sleep(RECONNECT_S)
@@ -137,6 +140,7 @@ class Listener:
         await pubsub.subscribe(_ALWAYS)
         self._leave.clear()
         self._join = dict.fromkeys(self._waiters)
+        self.followers.reconnect()
         self._work.set()
         self._listening = not self._closed
         async with asyncio.TaskGroup() as tasks:
@@ -152,7 +156,9 @@ class Listener:
     async def _read(self, pubsub: PubSub) -> None:
         while self._listening:
             message = await pubsub.get_message(timeout=READ_TIMEOUT_S)
-            if message and message["type"] in ("message", "subscribe"):
+            if message and keys.is_events(message["channel"]):
+                self.followers.take(message)
+            elif message and message["type"] in ("message", "subscribe"):
                 job_id = keys.job_id_of(message["channel"])
                 if job_id in self._waiters:
                     self._look[job_id] = None
@@ -166,6 +172,7 @@ class Listener:
             while leaving := _take(self._leave):
                 await pubsub.unsubscribe(*map(keys.done_channel, leaving))
             await self._look_at(self._look)
+            await self.followers.work(pubsub)
 
     async def _wait_for_work(self) -> None:
         with suppress(TimeoutError):

@@ -10,6 +10,7 @@ from arq import ArqRedis
 
 from . import keys
 from .errors import JobError, JobExpired, JobNotFound
+from .events import FIELD, Position, position
 from .tickets import Ticket
 
 RESULT_OF_ABORTED_TTL_S = 86_400  # as long as a result lives by default
@@ -32,24 +33,25 @@ class Scripts:
 
     def __init__(self, redis: ArqRedis, queue: str) -> None:
         self._queue = queue
+        self._redis = redis
         self._enqueue = redis.register_script(_ENQUEUE)
         self._look = redis.register_script(_LOOK)
         self._abort = redis.register_script(_ABORT)
         self._revive = redis.register_script(_REVIVE)
 
-    async def enqueue(self, lane: str, tickets: Sequence[Ticket]) -> list[bool]:
-        """One round trip: all tickets into a lane, and workers woken. True where the id was new."""
-        names: list[str] = [keys.LANES]
-        args: list[str | bytes | int] = [lane, keys.WAKE_CHANNEL]
+    async def enqueue(self, tickets: Sequence[Ticket]) -> list[bool]:
+        """One round trip: all tickets into their lanes, and workers woken. True where the id was new."""
+        names: list[str] = [keys.lanes_of(tickets[0].lane)]
+        args: list[str | bytes | int] = [keys.WAKE_CHANNEL, keys.stream("")]
         for ticket in tickets:
             id_ = ticket.job_id
             names += (keys.job(id_), keys.result(id_), keys.in_progress(id_))
-            args += (id_, ticket.payload, ticket.defer_ms, ticket.life_ms)
+            args += (id_, ticket.payload, ticket.defer_ms, ticket.life_ms, ticket.lane)
         return [added == 1 for added in await self._enqueue(names, args)]
 
     async def look(self, job_ids: Sequence[str]) -> list[bytes | Unfinished]:
         """For each id at one moment: its result record, else what is known of it."""
-        names = [self._queue]
+        names = [self._queue, keys.LANES, keys.CPU_LANES]
         for id_ in job_ids:
             names += (keys.result(id_), keys.job(id_), keys.in_progress(id_))
         reply: list[bytes | int] = await self._look(names, job_ids)
@@ -73,10 +75,21 @@ class Scripts:
     async def revive(self, waits: Sequence[tuple[str, int]], life_ms: int) -> list[bool]:
         """Dead letters back into their lanes: (id, ms to wait) each. True where one is queued again."""
         prefixes = keys.dead(""), keys.job(""), keys.result(""), keys.in_progress("")
-        args: list[str | int] = [keys.WAKE_CHANNEL, *prefixes, life_ms]
+        args: list[str | int] = [keys.WAKE_CHANNEL, *prefixes, life_ms, keys.lane("cpu|"), keys.stream("")]
         for wait in waits:
             args += wait
-        return [revived == 1 for revived in await self._revive([keys.DEAD, keys.LANES], args)]
+        return [revived == 1 for revived in await self._revive([keys.DEAD, keys.LANES, keys.CPU_LANES], args)]
+
+    async def read_streams(
+        self, places: Sequence[tuple[str, str]], count: int
+    ) -> list[list[tuple[Position, bytes]]]:
+        """For each (job id, first event's id) up to `count` events, as they are stored. One round trip."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for job_id, first in places:
+                pipe.xrange(keys.stream(job_id), first, "+", count)
+            replies = await pipe.execute()
+        field = FIELD.encode()
+        return [[(position(id_), entry[field]) for id_, entry in reply] for reply in replies]
 
 
 def not_found(job_id: str) -> JobNotFound:

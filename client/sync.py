@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from concurrent.futures import CancelledError
 from functools import wraps
 from types import TracebackType
@@ -16,8 +16,11 @@ from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
 from . import keys
 from .engine import Engine
-from .errors import QueueUnavailable
+from .errors import MillError, QueueUnavailable
+from .events import StreamEvent
 from .job import Job
+from .limits.admin import Limits
+from .limits.slots import LEASE_S, Slot, SlotBlock
 from .listener import CLOSED
 from .queue import Queue
 from .url import redis_settings
@@ -67,6 +70,16 @@ def _plain(
     return call
 
 
+def _limits(
+    verb: Callable[Concatenate[Limits, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[SyncLimits, P], T]:
+    @wraps(verb)
+    def call(self: SyncLimits, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._queue.call(lambda queue: verb(queue.limits, *args, **kwargs))
+
+    return call
+
+
 class SyncJob(Generic[T]):
     """A Job whose verbs block the calling thread. Safe to use from many threads."""
 
@@ -84,8 +97,88 @@ class SyncJob(Generic[T]):
     info = _blocking(Job.info)
     abort = _blocking(Job.abort)
 
+    def stream(self, after: str | None = None) -> Iterator[StreamEvent]:
+        """As Job.stream."""
+
+        async def begin(queue: Queue) -> AsyncGenerator[StreamEvent, None]:
+            return queue.job(self.id).stream(after)
+
+        async def following(_: Queue) -> StreamEvent | None:
+            return await anext(events, None)
+
+        events = self._queue.call(begin)
+        try:
+            while (event := self._queue.call(following)) is not None:
+                yield event
+        finally:
+            self._queue.call(lambda _: events.aclose())
+
     def __repr__(self) -> str:
         return f"<SyncJob {self.id}>"
+
+
+class SyncLimits:
+    """Limits whose verbs block the calling thread."""
+
+    def __init__(self, queue: SyncQueue) -> None:
+        self._queue = queue
+
+    set = _limits(Limits.set)
+    remove = _limits(Limits.remove)
+    pause = _limits(Limits.pause)
+    resume = _limits(Limits.resume)
+    evict = _limits(Limits.evict)
+    list = _limits(Limits.list)
+
+    def slot(
+        self,
+        key: str,
+        /,
+        *more: str,
+        tokens: int = 0,
+        wait_s: float | None = None,
+        lease_s: float = LEASE_S,
+    ) -> SyncSlotBlock:
+        """As Limits.slot, for `with`. As a thread cannot be cancelled, SlotLost is raised at the block's end."""
+
+        async def block(queue: Queue) -> SlotBlock:
+            return queue.limits.slot(key, *more, tokens=tokens, wait_s=wait_s, lease_s=lease_s)
+
+        return SyncSlotBlock(self._queue, block)
+
+
+class SyncSlotBlock:
+    """What `queue.limits.slot(…)` returns, for one `with`."""
+
+    def __init__(self, queue: SyncQueue, make: Callable[[Queue], Coroutine[Any, Any, SlotBlock]]) -> None:
+        self._queue = queue
+        self._block = queue.call(make)
+
+    def __enter__(self) -> Slot:
+        self._block.check()
+        try:
+            slot = self._queue.call(lambda _: self._block.enter())
+        except MillError:
+            raise
+        except BaseException as interrupt:  # it may have its slots by now
+            self._leave(interrupt)
+            raise
+        self._block.begin()
+        return slot
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._block.end()
+        self._leave(error)
+        if error is None:
+            self._block.raise_lost()
+
+    def _leave(self, error: BaseException | None) -> None:
+        self._queue.call(lambda _: self._block.leave(error))
 
 
 class SyncQueue:
@@ -99,6 +192,7 @@ class SyncQueue:
         self._open = lambda: Queue.from_url(url, ssl_cert_reqs=ssl_cert_reqs, name=name)
         self._lock = threading.Lock()
         self._engine: Engine | None = None
+        self.limits = SyncLimits(self)
 
     @classmethod
     def from_url(cls, url: str, *, ssl_cert_reqs: str | None = None, name: str = keys.QUEUE) -> Self:
@@ -112,6 +206,7 @@ class SyncQueue:
     embed_many = _many(Queue.embed_many)
     forget = _plain(Queue.forget)
     ping = _plain(Queue.ping)
+    costs = _plain(Queue.costs)
     workers_alive = _plain(Queue.workers_alive)
 
     def job(self, job_id: str) -> SyncJob[Any]:

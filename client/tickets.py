@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from time import time_ns
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 from uuid import uuid4
 
+from . import keys
 from .codec import decode, encode
-from .errors import InvalidRequest, JobAborted
+from .errors import InvalidRequest, JobAborted, Unserializable
+from .limits.estimate import input_tokens, output_tokens
+from .limits.lanes import Kind, joined, model_part
 from .requests import check_size
+from .schemas import ChatRequest, EmbedRequest
 
 # Who is served first within a lane: a head start in seconds, or its name. It is a head start in time, so
 # whoever has none waits at most that long behind those who have one.
@@ -20,7 +24,6 @@ Priority: TypeAlias = Literal["low", "normal", "high"] | float
 LIFE_S = 86_400.0  # how long a job may wait to be started, and tried again, by default
 HEAD_STARTS_S = {"low": 0.0, "normal": 60.0, "high": 600.0}  # plain arq clients give none: low
 MAX_HEAD_START_S = 86_400.0
-MAX_LANE_CHARS = 256
 MAX_S = 10 * 365 * 86_400  # ten years: a longer wait or life is a mistake in the unit
 
 
@@ -29,6 +32,7 @@ class Ticket:
     """A job on its way into the queue."""
 
     job_id: str
+    lane: str  # the key
     payload: bytes
     defer_ms: int  # below 0: a head start
     life_ms: int
@@ -36,33 +40,54 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """When, where and under which ids a call's jobs are to run."""
+    """When and under which ids a call's jobs are to run, and what limits them besides their models."""
 
-    lane: str  # the key
     job_ids: Sequence[str] | None
     defer_s: float
     deadline_s: float
     priority: Priority
+    place: tuple[str, ...]  # the end of their lanes' names, in parts
 
 
-def payload(function: str, args: Sequence[Any], kwargs: dict[str, Any], lane: str) -> bytes:
-    """The job as arq's record, and its lane. Raises Unserializable, and InvalidRequest if too large."""
-    data = encode({"t": None, "f": function, "a": args, "k": kwargs, "et": _now_ms(), "q": lane})
-    check_size(data)
-    return data
+class Work(NamedTuple):
+    """A job without an id: the key of its lane, and arq's record of it."""
+
+    lane: str
+    payload: bytes
 
 
-def tickets(payloads: Sequence[bytes], terms: Terms) -> list[Ticket]:
-    """A ticket for each payload, under its id or a new one. Raises InvalidRequest."""
+def llm_work(kind: Kind, request: ChatRequest | EmbedRequest, place: Sequence[str]) -> Work:
+    """A call in the lane of its model; the record begins with its tokens. Raises InvalidRequest."""
+    lane = keys.lane(joined(model_part(request.model, kind), *place))
+    try:
+        record = _record(kind, [request.model_dump(exclude_defaults=True)], {}, lane)
+    except Unserializable as error:  # in metadata or extra, or half a character in a prompt
+        raise InvalidRequest(str(error)) from None
+    return Work(lane, b'{"n":%d,"m":%d,' % (input_tokens(request), output_tokens(request)) + record[1:])
+
+
+def job_work(
+    function: str, args: Sequence[Any], kwargs: dict[str, Any], place: Sequence[str], queue: str
+) -> Work:
+    """A job of any function, in `queue` where it has no place of its own.
+
+    Raises Unserializable, and InvalidRequest if it is too large.
+    """
+    lane = keys.lane(joined(*place)) if place else queue
+    return Work(lane, _record(function, args, kwargs, lane))
+
+
+def tickets(works: Sequence[Work], terms: Terms) -> list[Ticket]:
+    """A ticket for each, under its id or a new one. Raises InvalidRequest."""
     job_ids, defer_s, deadline_s = terms.job_ids, terms.defer_s, terms.deadline_s
-    ids = [uuid4().hex for _ in payloads] if job_ids is None else _checked(job_ids, len(payloads))
+    ids = [uuid4().hex for _ in works] if job_ids is None else _checked(job_ids, len(works))
     if not (0 <= defer_s <= MAX_S and 0 < deadline_s <= MAX_S):  # not-a-number is refused, too
         raise InvalidRequest(
             "defer_s must not be negative, deadline_s must be above 0, and neither above ten years, in seconds."
         )
     head_start_ms = round(_head_start_s(terms.priority) * 1000)
     defer_ms, life_ms = round(defer_s * 1000) or -head_start_ms, ceil((defer_s + deadline_s) * 1000)
-    return [Ticket(id_, data, defer_ms, life_ms) for id_, data in zip(ids, payloads, strict=True)]
+    return [Ticket(id_, *work, defer_ms, life_ms) for id_, work in zip(ids, works, strict=True)]
 
 
 def lane_of(data: bytes | None, queue: str) -> str:
@@ -90,13 +115,10 @@ def aborted_record(job_id: str, lane: str, data: bytes | None) -> bytes:
     )
 
 
-def checked_lane(name: str) -> str:
-    """The name of a lane, or InvalidRequest."""
-    if not isinstance(name, str) or not name or len(name) > MAX_LANE_CHARS or any(map(str.isspace, name)):
-        raise InvalidRequest(
-            f"A lane is a name of 1 to {MAX_LANE_CHARS} characters without spaces, not {name!r}."
-        )
-    return name
+def _record(function: str, args: Sequence[Any], kwargs: dict[str, Any], lane: str) -> bytes:
+    data = encode({"t": None, "f": function, "a": args, "k": kwargs, "et": _now_ms(), "q": lane})
+    check_size(data)
+    return data
 
 
 def _job(data: bytes | None) -> dict[str, Any]:

@@ -6,9 +6,6 @@ Procfile   worker: arq worker.WorkerSettings
 
 from typing import Any
 
-from arq import Retry
-
-from client import ChatRequest, Message, ProviderError
 from worker import job
 
 
@@ -19,11 +16,5 @@ async def count_words(text: str) -> int:
 
 @job(name="summary", timeout_s=120, max_tries=3)
 async def summarise(ctx: dict[str, Any], text: str, words: int = 50) -> dict[str, Any]:
-    question = Message(role="user", content=f"Summarise in {words} words: {text}")
-    try:
-        answer = await ctx["llm"].chat(ChatRequest(messages=[question]), call_id=ctx["job_id"])
-    except ProviderError as error:
-        if error.retryable:
-            raise Retry(defer=2 ** ctx["job_try"]) from None  # seconds
-        raise
+    answer = await ctx["llm"].ask("openai/gpt-4o-mini", f"Summarise in {words} words: {text}")
     return {"summary": answer.text, "words_before": await count_words(text)}

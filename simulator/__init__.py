@@ -1,4 +1,4 @@
-"""A provider that tells the truth: OpenAI's and Anthropic's APIs with latency, caps and faults.
+"""A provider that tells the truth: OpenAI's, Anthropic's and Google's APIs with latency, caps and faults.
 
 It imports nothing else of the project. `python -m simulator --help` lists what it can do;
 `GET /stats` says what really happened and `PATCH /config` changes its behaviour while it runs.

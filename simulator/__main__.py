@@ -64,7 +64,7 @@ async def _run(config: SimulatorConfig, host: str, port: int) -> None:
 )
 @click.option("--port", default=0, show_default=True, help="Port to listen on; 0 picks one.")
 def main(host: str, port: int, **settings: Any) -> None:
-    """A provider that speaks OpenAI's and Anthropic's APIs, with latency, limits and faults."""
+    """A provider that speaks OpenAI's, Anthropic's and Google's APIs, with latency, limits and faults."""
     try:
         config = SimulatorConfig.of(settings)
     except InvalidConfig as invalid:

@@ -19,7 +19,8 @@ class Anthropic:
     request_id_header = "request-id"
 
     def authenticate(self, headers: Mapping[str, str]) -> None:
-        key = headers.get("x-api-key", "")
+        bearer = headers.get("authorization", "").removeprefix("Bearer ")  # as its SDK sends the key since 2
+        key = headers.get("x-api-key") or bearer
         if not key:
             raise error(401, "authentication_error", "x-api-key header is required")
         if key == INVALID_KEY:

@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import uuid4
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from .anthropic import error
 from .config import SimulatorConfig
@@ -13,9 +13,12 @@ from .dialect import (
     Refused,
     Reply,
     is_positive_int,
+    mapping,
+    objects,
     parse_object,
 )
-from .text import Answer, answer_to, content_text, count_tokens, read_messages
+from .structured import PROSE, Asked, answer_asked
+from .text import Answer, content_text, count_tokens, read_messages
 
 
 def read_message(raw: bytes, config: SimulatorConfig) -> Reply:
@@ -28,7 +31,13 @@ def read_message(raw: bytes, config: SimulatorConfig) -> Reply:
     input_tokens = count_tokens(chars + len(content_text(body.get("system"))))
     if input_tokens > config.context_tokens:
         raise _invalid(f"prompt is too long: {input_tokens} tokens > {config.context_tokens} maximum")
-    answer = answer_to(prompt, fill_tokens=config.output_tokens, max_tokens=body["max_tokens"])
+    answer = answer_asked(
+        _asked(body),
+        prompt,
+        is_users_turn=_is_said(messages[-1]),
+        fill_tokens=config.output_tokens,
+        max_tokens=body["max_tokens"],
+    )
     rendering = _Rendering(body["model"], input_tokens, answer)
     events = rendering.events if body.get("stream") is True else None
     return Reply(body["model"], input_tokens, answer.tokens, rendering.body, events)
@@ -56,25 +65,47 @@ def _check_body(body: dict[str, Any]) -> list[dict[str, Any]]:
     return messages
 
 
+def _is_said(message: dict[str, Any]) -> bool:
+    """Whether the turn is the user's own, and not the result of a tool."""
+    return message.get("role") == "user" and bool(content_text(message.get("content")))
+
+
+def _asked(body: dict[str, Any]) -> Asked:
+    choice, config = mapping(body.get("tool_choice")), mapping(body.get("output_config"))
+    kind, wanted = choice.get("type"), mapping(config.get("format"))
+    tools = [] if kind == "none" else objects(body.get("tools"))
+    if not tools and not wanted:
+        return PROSE
+    return Asked(
+        {str(tool.get("name")): mapping(tool.get("input_schema")) for tool in tools},
+        str(choice.get("name")) if kind == "tool" else "" if kind == "any" else None,
+        wanted.get("type") == "json_schema",
+        mapping(wanted.get("schema")),
+    )
+
+
 class _Rendering:
     def __init__(self, model: str, input_tokens: int, answer: Answer) -> None:
         self._model = model
         self._input_tokens = input_tokens
         self._answer = answer
-        self._stop_reason = "max_tokens" if answer.is_cut else "end_turn"
+        self._stop_reason = "max_tokens" if answer.is_cut else "tool_use" if answer.call_name else "end_turn"
 
     def body(self) -> bytes:
         message = self._message()
-        message["content"] = [{"type": "text", "text": self._answer.text}]
+        block = self._block()
+        block |= (
+            {"input": from_json(self._answer.text)} if self._answer.call_name else {"text": self._answer.text}
+        )
+        message["content"] = [block]
         message["stop_reason"] = self._stop_reason
         message["usage"] = self._usage(self._answer.tokens)
         return to_json(message)
 
     def events(self) -> Events:
-        block = {"type": "text", "text": ""}
         opening = (
             _event({"type": "message_start", "message": self._message()})
-            + _event({"type": "content_block_start", "index": 0, "content_block": block})
+            + _event({"type": "content_block_start", "index": 0, "content_block": self._block()})
             + _event({"type": "ping"})
         )
         closing = (
@@ -88,7 +119,17 @@ class _Rendering:
             )
             + _event({"type": "message_stop"})
         )
-        return Events(opening, [_delta(piece) for piece in self._answer.pieces()], closing)
+        tokens = [
+            _delta(piece, is_call=self._answer.call_name is not None) for piece in self._answer.pieces()
+        ]
+        return Events(opening, tokens, closing)
+
+    def _block(self) -> dict[str, Any]:
+        """The one block of the message, still empty."""
+        if self._answer.call_name:
+            name = self._answer.call_name
+            return {"type": "tool_use", "id": f"toolu_{uuid4().hex[:24]}", "name": name, "input": {}}
+        return {"type": "text", "text": ""}
 
     def _message(self) -> dict[str, Any]:
         return {
@@ -112,8 +153,10 @@ class _Rendering:
         }
 
 
-def _delta(piece: str) -> bytes:
+def _delta(piece: str, *, is_call: bool) -> bytes:
     delta = {"type": "text_delta", "text": piece}
+    if is_call:
+        delta = {"type": "input_json_delta", "partial_json": piece}
     return _event({"type": "content_block_delta", "index": 0, "delta": delta})
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from aiohttp import web
 from pydantic_core import to_json
@@ -12,7 +13,10 @@ from .anthropic_messages import read_message
 from .calls import Endpoint, Simulator
 from .config import InvalidConfig, SimulatorConfig
 from .delivery import json_response
-from .dialect import Refused, parse_object
+from .dialect import ReadCall, Refused, parse_object
+from .gemini import Gemini
+from .gemini_content import read_content
+from .gemini_embeddings import read_batch
 from .openai import OpenAI, error
 from .openai_chat import read_chat
 from .openai_embeddings import read_embeddings
@@ -26,6 +30,7 @@ LISTED_MODELS = (
     "text-embedding-3-small",
     "claude-sonnet-4-5",
 )
+LISTED_GEMINI_MODELS = ("gemini-2.5-flash", "gemini-embedding-001")
 
 
 def create_app(config: SimulatorConfig | None = None) -> web.Application:
@@ -41,7 +46,9 @@ def create_app(config: SimulatorConfig | None = None) -> web.Application:
             web.post("/v1/chat/completions", Endpoint(simulator, openai, read_chat).__call__),
             web.post("/v1/embeddings", Endpoint(simulator, openai, read_embeddings).__call__),
             web.post("/v1/messages", Endpoint(simulator, Anthropic(), read_message).__call__),
+            web.post("/v1beta/models/{model:[^/:]+}:{verb}", partial(_call_gemini, simulator)),
             web.get("/v1/models", _list_models),
+            web.get("/v1beta/models", _list_gemini_models),
             web.get("/stats", control.show_stats),
             web.delete("/stats", control.reset_stats),
             web.get("/config", control.show_config),
@@ -123,6 +130,29 @@ async def _list_models(request: web.Request) -> web.Response:
         for name in LISTED_MODELS
     ]
     return _json({"object": "list", "data": models})
+
+
+async def _list_gemini_models(request: web.Request) -> web.Response:
+    try:
+        Gemini().authenticate(request.headers)
+    except Refused as refused:
+        return _refuse(refused)
+    return _json({"models": [{"name": f"models/{name}"} for name in LISTED_GEMINI_MODELS]})
+
+
+async def _call_gemini(simulator: Simulator, request: web.Request) -> web.StreamResponse:
+    """The model and what to do with it are in the path, not in the body."""
+    model, verb = request.match_info["model"], request.match_info["verb"]
+    read: ReadCall
+    if verb == "generateContent":
+        read = partial(read_content, model=model, stream=False)
+    elif verb == "streamGenerateContent" and request.query.get("alt") == "sse":
+        read = partial(read_content, model=model, stream=True)
+    elif verb == "batchEmbedContents":
+        read = partial(read_batch, model=model)
+    else:
+        return await _unknown_path(request)
+    return await Endpoint(simulator, Gemini(), read)(request)
 
 
 async def _unknown_path(request: web.Request) -> web.Response:

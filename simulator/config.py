@@ -35,6 +35,10 @@ class SimulatorConfig(BaseModel):
     output_tokens: int = Field(
         default=40, ge=1, le=1_000_000, description="Tokens an answer is filled up to."
     )
+    stamp_deltas: bool = Field(
+        default=False,
+        description="OpenAI's deltas tell when each was sent: ms since the epoch, last 4 digits.",
+    )
     context_tokens: int = Field(
         default=128_000, ge=1, description="Longest input in tokens, at 4 characters each."
     )
@@ -45,7 +49,7 @@ class SimulatorConfig(BaseModel):
     tpm: Cap | None = Field(default=None, description="Input and output tokens a minute (token bucket).")
     fault_500: Probability = Field(default=0, description="Chance of an internal server error.")
     fault_529: Probability = Field(
-        default=0, description="Chance of an overload: 529 from Anthropic, 503 from OpenAI."
+        default=0, description="Chance of an overload: 529 from Anthropic, 503 from the others."
     )
     fault_hang: Probability = Field(default=0, description="Chance of no answer, ever.")
     fault_reset: Probability = Field(default=0, description="Chance of a TCP reset in place of the answer.")

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+import time
 from collections.abc import Callable, Mapping
 
 from aiohttp import web
@@ -11,6 +12,7 @@ from aiohttp import web
 from .dialect import Events, Reply
 from .faults import Fault
 from .latency import Pace
+from .text import STAMP
 
 MIN_WRITE_GAP_S = 0.02  # seconds; tokens due closer together than this share a write
 BROKEN_JSON = b'{"id": "broken", "choices": [{"index": 0, "message": {"role": '
@@ -56,7 +58,7 @@ async def send_stream(
     tokens = events.tokens
     if fault is Fault.CUT_STREAM:
         tokens = tokens[: max(1, len(tokens) // 2)]
-    await _write_at_pace(response, events.opening, tokens, pace)
+    await _write_at_pace(response, events.opening, tokens, pace, _stamped if events.stamped else bytes)
     if fault is Fault.CUT_STREAM:
         close(request)
     elif fault is Fault.MALFORMED:
@@ -88,15 +90,24 @@ def reset(request: web.Request) -> None:
 
 
 async def _write_at_pace(
-    response: web.StreamResponse, opening: bytes, tokens: list[bytes], pace: Pace
+    response: web.StreamResponse,
+    opening: bytes,
+    tokens: list[bytes],
+    pace: Pace,
+    finish: Callable[[bytes], bytes],
 ) -> None:
+    """`finish` sees what is written just before it is."""
     clock = asyncio.get_running_loop().time
     started_s = clock()
     sent, due, pending = 0, 1 if pace.gap_s else len(tokens), opening
     while sent < len(tokens):
-        await response.write(pending + b"".join(tokens[sent:due]))
+        await response.write(finish(pending + b"".join(tokens[sent:due])))
         pending, sent = b"", due
         if sent < len(tokens):
             await asyncio.sleep(max(MIN_WRITE_GAP_S, started_s + sent * pace.gap_s - clock()))
             # All that is due by the clock: a late wake-up catches up in one write.
             due = max(sent + 1, 1 + int((clock() - started_s) / pace.gap_s))
+
+
+def _stamped(piece: bytes) -> bytes:
+    return piece.replace(STAMP.encode(), b"%04d" % (time.time_ns() // 1_000_000 % 10_000))

@@ -28,11 +28,13 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """A stream ready to send: server-sent events as bytes, one item of `tokens` a token."""
+    """A stream ready to send: server-sent events as bytes, one item of `tokens` a token. Where they are
+    `stamped`, each STAMP in them becomes the time of its sending."""
 
     opening: bytes
     tokens: list[bytes]
     closing: bytes
+    stamped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,16 @@ def parse_object(body: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return parsed if isinstance(parsed, dict) else None
+
+
+def objects(value: object) -> list[dict[str, Any]]:
+    """The objects of a list; none where it is not one."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def mapping(value: object) -> dict[str, Any]:
+    """An object; an empty one where it is not one."""
+    return value if isinstance(value, dict) else {}
 
 
 def is_positive_int(value: object) -> bool:

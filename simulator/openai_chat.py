@@ -1,15 +1,17 @@
 """OpenAI's `POST /v1/chat/completions`."""
 
 import time
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
 from pydantic_core import to_json
 
 from .config import SimulatorConfig
-from .dialect import Events, Reply, is_positive_int, parse_object
+from .dialect import Events, Reply, is_positive_int, mapping, objects, parse_object
 from .openai import check_body, error
-from .text import Answer, answer_to, count_tokens, read_messages
+from .structured import PROSE, Asked, answer_asked
+from .text import STAMP, Answer, count_tokens, read_messages
 
 
 def read_chat(raw: bytes, config: SimulatorConfig) -> Reply:
@@ -27,7 +29,15 @@ def read_chat(raw: bytes, config: SimulatorConfig) -> Reply:
             param="messages",
             code="context_length_exceeded",
         )
-    answer = answer_to(prompt, fill_tokens=config.output_tokens, max_tokens=_max_tokens(body))
+    answer = answer_asked(
+        _asked(body),
+        prompt,
+        is_users_turn=messages[-1].get("role") == "user",
+        fill_tokens=config.output_tokens,
+        max_tokens=_max_tokens(body),
+    )
+    if config.stamp_deltas and body.get("stream") is True:
+        answer = replace(answer, text=STAMP * answer.tokens)
     rendering = _Rendering(body["model"], input_tokens, answer, _wants_usage(body))
     events = rendering.events if body.get("stream") is True else None
     return Reply(body["model"], input_tokens, answer.tokens, rendering.body, events)
@@ -76,6 +86,23 @@ def _max_tokens(body: dict[str, Any]) -> int | None:
     return None
 
 
+def _asked(body: dict[str, Any]) -> Asked:
+    choice, wanted = body.get("tool_choice"), mapping(body.get("response_format"))
+    tools = [] if choice == "none" else objects(body.get("tools"))
+    if not tools and not wanted:
+        return PROSE
+    functions = [mapping(tool.get("function")) for tool in tools]
+    must_call = "" if choice == "required" else None
+    if isinstance(choice, dict):
+        must_call = str(mapping(choice.get("function")).get("name"))
+    return Asked(
+        {str(each.get("name")): mapping(each.get("parameters")) for each in functions},
+        must_call,
+        wanted.get("type") in ("json_object", "json_schema"),
+        mapping(mapping(wanted.get("json_schema")).get("schema")),
+    )
+
+
 def _wants_usage(body: dict[str, Any]) -> bool:
     options = body.get("stream_options")
     return isinstance(options, dict) and options.get("include_usage") is True
@@ -87,7 +114,7 @@ class _Rendering:
         self._input_tokens = input_tokens
         self._answer = answer
         self._with_usage = with_usage
-        self._finish_reason = "length" if answer.is_cut else "stop"
+        self._finish_reason = "length" if answer.is_cut else "tool_calls" if answer.call_name else "stop"
 
     def body(self) -> bytes:
         message: dict[str, Any] = {
@@ -96,6 +123,8 @@ class _Rendering:
             "refusal": None,
             "annotations": [],
         }
+        if self._answer.call_name:
+            message |= {"content": None, "tool_calls": [self._call(self._answer.text)]}
         choice = {
             "index": 0,
             "message": message,
@@ -109,7 +138,7 @@ class _Rendering:
         envelope = self._envelope("chat.completion.chunk")
         usage: dict[str, Any] = {"usage": None} if self._with_usage else {}
 
-        def chunk(delta: dict[str, str], finish_reason: str | None = None) -> bytes:
+        def chunk(delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
             choice = {
                 "index": 0,
                 "delta": delta,
@@ -122,11 +151,25 @@ class _Rendering:
         if self._with_usage:
             final = {**envelope, "choices": [], "usage": self._usage()}
             closing += b"data: %b\n\n" % to_json(final)
+        if self._answer.call_name:
+            first: dict[str, Any] = {"content": None, "tool_calls": [{"index": 0, **self._call("")}]}
+            deltas: list[dict[str, Any]] = [
+                {"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}
+                for piece in self._answer.pieces()
+            ]
+        else:
+            first = {"content": ""}
+            deltas = [{"content": piece} for piece in self._answer.pieces()]
         return Events(
-            opening=chunk({"role": "assistant", "content": ""}),
-            tokens=[chunk({"content": piece}) for piece in self._answer.pieces()],
+            opening=chunk({"role": "assistant", **first}),
+            tokens=[chunk(delta) for delta in deltas],
             closing=closing + b"data: [DONE]\n\n",
+            stamped=self._answer.text.startswith(STAMP),
         )
+
+    def _call(self, arguments: str) -> dict[str, Any]:
+        function = {"name": self._answer.call_name, "arguments": arguments}
+        return {"id": f"call_{uuid4().hex[:24]}", "type": "function", "function": function}
 
     def _envelope(self, object_type: str) -> dict[str, Any]:
         return {

@@ -8,7 +8,7 @@ MAX_REQUEST_IDS = 200_000  # remembered client request ids; beyond it the oldest
 
 
 class Stats:
-    """Counts since the start or the last reset. Calls are the POSTs under `/v1`.
+    """Counts since the start or the last reset. Calls are the POSTs under `/v1` and `/v1beta`.
 
     requests     calls that arrived, whatever became of them
     open         calls let in and being served now; `peak_open` is the most there were at once

@@ -5,6 +5,7 @@ from typing import Any
 
 CHARS_PER_TOKEN = 4
 ECHOED_CHARS = 200  # how much of the last user message an answer repeats
+STAMP = "#now"  # a token that stands for the time of its sending: milliseconds, the last 4 digits
 FILLER = (
     "The simulator goes on in plain words, one after the other, "
     "so that the answer has the length it was asked to have. "
@@ -13,11 +14,13 @@ FILLER = (
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer's text and length; `is_cut` when the caller's token limit ended it."""
+    """An answer's text and length; `is_cut` when the caller's token limit ended it. Where it is a call of the
+    tool `call_name`, the text is the call's arguments as JSON."""
 
     text: str
     tokens: int
     is_cut: bool
+    call_name: str | None = None
 
     def pieces(self) -> list[str]:
         """The text, one token a piece."""

@@ -1,29 +1,40 @@
-"""The worker: `arq worker.WorkerSettings` runs it, `from worker import job` adds jobs to it.
+"""The workers: `arq worker.WorkerSettings` and `arq worker.CpuWorkerSettings`; `from worker import job` adds jobs.
 
-WorkerSettings is made from the environment when it is first asked for, so that a module of jobs can
-import `job` without any setting being read, and checks that Redis answers: arq's own report is a traceback.
+Both are made from the environment when they are first asked for, so that a module of jobs can
+import `job` without any setting being read, and check that Redis answers: arq's own report is a traceback.
+`http_client` and `httpx2_client`, for the SDKs that jobs call, are imported when they are first asked for, too.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from .registry import JobModuleError, job
 
 if TYPE_CHECKING:
+    from .sdks.lent import http_client
+    from .sdks.lent2 import httpx2_client
+
+    CpuWorkerSettings: type
     WorkerSettings: type
 
-__all__ = ["JobModuleError", "WorkerSettings", "job"]
+__all__ = ["CpuWorkerSettings", "JobModuleError", "WorkerSettings", "http_client", "httpx2_client", "job"]
+
+_CLIENTS = {"http_client": ".sdks.lent", "httpx2_client": ".sdks.lent2"}
 
 
 def __getattr__(name: str) -> Any:
-    if name != "WorkerSettings":
+    if name in _CLIENTS:
+        globals()[name] = getattr(importlib.import_module(_CLIENTS[name], __name__), name)
+    elif name in ("CpuWorkerSettings", "WorkerSettings"):
+        globals()[name] = _from_environment(name)
+    else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = _from_environment()
     return globals()[name]
 
 
-def _from_environment() -> type:
+def _from_environment(name: str) -> type:
     """Raises click.ClickException, which arq's CLI shows as one sentence with exit code 1."""
     import click
 
@@ -31,11 +42,12 @@ def _from_environment() -> type:
     from settings import SettingsError, load
 
     from .app import WorkerUnusable, reach_redis, worker_settings
+    from .cpu.settings import cpu_worker_settings
     from .engine import install
 
     try:
         settings = load()
-        made = worker_settings(settings)
+        made = worker_settings(settings) if name == "WorkerSettings" else cpu_worker_settings(settings)
         reach_redis(settings)
         install()
         return made

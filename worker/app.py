@@ -9,12 +9,19 @@ from typing import Any
 from arq.connections import RedisSettings
 from arq.worker import Function, func
 
-from client import SyncQueue, decode, encode, redis_settings
+from client import Limits, SyncQueue, decode, encode, redis_settings
+from client.connection import connect
 from settings import Settings
 
-from .jobs import chat, embed
-from .llm import LLM
+from .cpu.route import for_llm_worker
+from .jobs import chat, embed, of_ones_own
+from .ledger import Book
+from .limits import aliases, configured, publish
+from .llm import LLM, Learner, OwnPrices, PriceFileError, read_prices
 from .registry import JobModuleError, load
+from .sdks import http_client, lend
+from .streams import Relay
+from .watchdog import Watchdog, hooks
 
 HEALTH_EVERY_S = 10  # `arq --check` and `promptmill doctor` notice a dead worker within a second more
 
@@ -26,15 +33,38 @@ class WorkerUnusable(Exception):
 
 
 def worker_settings(settings: Settings) -> type:
-    """The class that `arq worker.WorkerSettings` runs. Raises WorkerUnusable, JobModuleError."""
+    """The class that `arq worker.WorkerSettings` runs. Raises WorkerUnusable, SettingsError, JobModuleError."""
+
+    limits, own_prices = configured(settings), _own_prices(settings)
 
     async def on_startup(ctx: dict[str, Any]) -> None:
-        ctx["llm"] = LLM.open(settings)
+        for key in await publish(ctx["redis"], settings, limits):
+            logger.info("limit of %s: %s", key, limits[key].words() if key in limits else "taken away")
+        ctx["learner"] = learner = Learner(ctx["redis"], own_prices)
+        ctx["relay"], ctx["book"] = Relay(ctx["redis"]), Book(ctx["redis"])
+        ctx["llm"] = LLM.open(settings, observe=learner.observe, own_prices=own_prices)
+        lend(ctx["llm"].http)
+        ctx["http"] = http_client(
+            connect_timeout_s=settings.connect_timeout_s, read_timeout_s=settings.request_timeout_s
+        )
+        ctx["limits"] = Limits(ctx["redis"], connect(_redis(settings), max_connections=1, retries=0))
+        if watchdog := Watchdog.over(settings.loop_lag_warn_ms):
+            ctx["watchdog"] = watchdog
         logger.info("%d jobs at once; %s", settings.max_jobs, _providers(settings))
 
+    async def on_data_lost(ctx: dict[str, Any]) -> None:
+        await publish(ctx["redis"], settings, limits)
+
     async def on_shutdown(ctx: dict[str, Any]) -> None:
+        if "watchdog" in ctx:
+            ctx.pop("watchdog").stop()
         if "llm" in ctx:  # arq calls this after a start that failed, too
+            await ctx.pop("relay").close()
+            await ctx.pop("book").close()
             await ctx.pop("llm").close()
+            await ctx.pop("learner").close()
+        if "limits" in ctx:
+            await ctx.pop("limits").close()
 
     return type(
         "WorkerSettings",
@@ -45,6 +75,7 @@ def worker_settings(settings: Settings) -> type:
             "redis_settings": _redis(settings),
             "on_startup": on_startup,
             "on_shutdown": on_shutdown,
+            **(hooks() if settings.loop_lag_warn_ms else {}),
             "max_jobs": settings.max_jobs,
             "max_tries": settings.max_tries,
             "job_timeout": settings.job_timeout_s,
@@ -52,6 +83,8 @@ def worker_settings(settings: Settings) -> type:
             "drain_s": settings.drain_s,
             "lease_s": settings.lease_s,
             "outage_s": settings.redis_outage_s,
+            "on_data_lost": on_data_lost,
+            "models": tuple(aliases(settings).values()),
             "allow_abort_jobs": True,
             "health_check_interval": HEALTH_EVERY_S,
             "job_serializer": encode,
@@ -78,7 +111,14 @@ def _functions(settings: Settings) -> Sequence[Function]:
             f"A job of JOB_MODULES is named {taken!r}, as one of promptmill's own: give it another name "
             "with @job(name=…)."
         )
-    return [*ours, *theirs]
+    return [*ours, *(of_ones_own(for_llm_worker(job), settings.max_tries) for job in theirs)]
+
+
+def _own_prices(settings: Settings) -> OwnPrices:
+    try:
+        return read_prices(settings.prices_file)
+    except PriceFileError as error:
+        raise WorkerUnusable(str(error)) from None
 
 
 def _redis(settings: Settings) -> RedisSettings:

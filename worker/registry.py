@@ -1,4 +1,4 @@
-"""The jobs this process can run: two of our own, and every coroutine marked with `@job`.
+"""The jobs this process can run: two of our own, and every function marked with `@job`.
 
 from worker import job
 
@@ -7,20 +7,25 @@ async def summarise(document_id: int) -> str: ...
 
 @job(timeout_s=30, max_tries=2)
 async def translate(ctx, text): ...  # a first parameter named ctx gets arq's context
+
+@job(cpu=True)                       # a plain function that computes: `arq worker.CpuWorkerSettings` runs it
+def crunch(numbers): ...
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from functools import wraps
 from importlib import import_module
-from typing import Any, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
 from arq.worker import Function, func
 
 Coro = Callable[..., Coroutine[Any, Any, Any]]
 C = TypeVar("C", bound=Coro)
+F = TypeVar("F", bound=Callable[..., Any])
 
 _registered: dict[str, Function] = {}
 
@@ -29,44 +34,65 @@ class JobModuleError(Exception):
     """A job, or a module that JOB_MODULES names, cannot be used. One sentence."""
 
 
+@dataclass
+class CpuFunction(Function):
+    """A plain function that computes; worker/cpu/route.py gives it the `coroutine` that has it computed."""
+
+    compute: Callable[..., Any]
+
+
 @overload
 def job(coroutine: C, /) -> C: ...
 @overload
 def job(
     *,
+    cpu: Literal[False] = False,
     name: str | None = None,
     timeout_s: float | None = None,
     max_tries: int | None = None,
     result_ttl_s: float | None = None,
 ) -> Callable[[C], C]: ...
+@overload
+def job(
+    *,
+    cpu: Literal[True],
+    name: str | None = None,
+    timeout_s: float | None = None,
+    max_tries: int | None = None,
+    result_ttl_s: float | None = None,
+) -> Callable[[F], F]: ...
 def job(
     coroutine: Coro | None = None,
     /,
     *,
+    cpu: bool = False,
     name: str | None = None,
     timeout_s: float | None = None,
     max_tries: int | None = None,
     result_ttl_s: float | None = None,
 ) -> Any:
-    """Registers a coroutine function as a job and returns it unchanged, so it can still be called.
+    """Registers a function as a job and returns it unchanged, so it can still be called.
 
-    `name` is what it is enqueued by (its own name by default), `timeout_s` how long it may run
-    (JOB_TIMEOUT_S by default), `max_tries` how often it may start, `result_ttl_s` how long its result
-    is kept (RESULT_TTL_S by default; 0 keeps none). Raises JobModuleError where two jobs have one name.
+    With `cpu` it is a plain function that computes, and runs in a process of the CPU worker; without, a
+    coroutine function that waits. `name` is what it is enqueued by (its own name by default), `timeout_s`
+    how long it may run (JOB_TIMEOUT_S by default), `max_tries` how often it may start, `result_ttl_s` how
+    long its result is kept (RESULT_TTL_S by default; 0 keeps none). Raises JobModuleError where two jobs
+    have one name.
     """
 
-    def register(coroutine: Coro) -> Coro:
-        if not inspect.iscoroutinefunction(coroutine) or not hasattr(coroutine, "__name__"):
-            raise JobModuleError(f"@job takes a coroutine function: write `async def {_called(coroutine)}`.")
+    def register(made: Callable[..., Any]) -> Callable[..., Any]:
+        if refusal := _refusal(made, cpu):
+            raise JobModuleError(refusal)
+        coroutine: Any = _computed_elsewhere if cpu else _taking_ctx(made)
         function = func(
-            _taking_ctx(coroutine),
-            name=name or coroutine.__name__,
+            coroutine,
+            name=name or made.__name__,
             timeout=timeout_s,
             max_tries=max_tries,
             keep_result=result_ttl_s,
         )
-        _add(function)
-        return coroutine
+        _add(CpuFunction(**vars(function), compute=made) if cpu else function)
+        return made
 
     return register if coroutine is None else register(coroutine)
 
@@ -96,6 +122,23 @@ def _taking_ctx(coroutine: Coro) -> Coro:
     return without_ctx
 
 
+async def _computed_elsewhere(_ctx: dict[str, Any], /, *args: Any, **kwargs: Any) -> Any:
+    raise NotImplementedError("This worker's wiring has no place for CPU jobs.")
+
+
+def _refusal(made: Any, cpu: bool) -> str | None:
+    """Why it cannot be a job."""
+    waits = inspect.iscoroutinefunction(made)
+    if cpu and (waits or not inspect.isfunction(made)):
+        return f"@job(cpu=True) takes a plain function: write `def {_called(made)}`."
+    if not cpu and (not waits or not hasattr(made, "__name__")):
+        return (
+            f"@job takes a coroutine function: write `async def {_called(made)}`, "
+            "or mark a plain one that computes with `@job(cpu=True)`."
+        )
+    return None
+
+
 def _called(thing: Any) -> str:
     return getattr(thing, "__name__", None) or "my_job(…)"
 
@@ -111,5 +154,6 @@ def _add(function: Function) -> None:
 
 
 def _origin(function: Function) -> tuple[str, str]:
-    coroutine: Any = inspect.unwrap(function.coroutine)
-    return coroutine.__module__, coroutine.__qualname__
+    made: Any = function.compute if isinstance(function, CpuFunction) else function.coroutine
+    made = inspect.unwrap(made)
+    return made.__module__, made.__qualname__

@@ -6,7 +6,7 @@ import asyncio
 
 import httpx
 
-from settings import ProviderSettings, Settings
+from settings import BUILT_IN, ProviderSettings, Settings
 
 from .finding import Finding
 
@@ -63,6 +63,8 @@ async def _ask(client: httpx.AsyncClient, provider: ProviderSettings) -> int | s
         response = await client.get(f"{provider.base_url}/models", headers=_headers(provider))
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return type(error).__name__
+    if provider.kind == "gemini" and response.status_code == 400:  # what Google says of a wrong key
+        return 401
     return response.status_code
 
 
@@ -70,6 +72,8 @@ def _headers(provider: ProviderSettings) -> dict[str, str]:
     key = provider.api_key.get_secret_value() if provider.api_key else ""
     if provider.kind == "anthropic":
         return {"x-api-key": key, "anthropic-version": ANTHROPIC_VERSION} if key else {}
+    if provider.kind == "gemini":
+        return {"x-goog-api-key": key} if key else {}
     return {"authorization": f"Bearer {key}"} if key else {}
 
 
@@ -78,6 +82,6 @@ def _is_usable(provider: ProviderSettings) -> bool:
 
 
 def _key_variable(name: str) -> str:
-    if name in ("openai", "anthropic"):
+    if name in BUILT_IN:
         return f"{name.upper()}_API_KEY"
     return f"PROVIDERS__{name.upper()}__API_KEY"

@@ -16,7 +16,8 @@ import click
 from pydantic_core import to_json
 
 from cli.stack import open_stack
-from client import Queue
+from client import InvalidRequest, Queue
+from client.limits.lanes import place
 from settings import Settings, load
 
 from .items import Invalid
@@ -62,6 +63,10 @@ class Refused(click.ClickException):
 @click.option(
     "--window", type=click.IntRange(min=1), help="Jobs in the queue at once.  [default: 4 x MAX_JOBS]"
 )
+@click.option("--tenant", metavar="NAME", help="Whose limits the run comes under, besides its models'.")
+@click.option(
+    "--limit", "limits", multiple=True, metavar="KEY", help="One more limit it comes under; repeatable."
+)
 @click.option("--concurrency", type=click.IntRange(1, 20_000), help="Calls at once of the private worker.")
 @click.option(
     "--simulate",
@@ -93,8 +98,8 @@ def run(
     settings = load()
     if concurrency is not None:
         settings = settings.model_copy(update={"max_jobs": concurrency})
-    options = _options(file, settings, simulate=simulate, **flags)
     with _refusing():
+        options = _options(file, settings, simulate=simulate, **flags)
         summary = _run(options, settings, simulate=simulate)
     for line in summary.lines():
         _say(line)
@@ -114,6 +119,8 @@ def _options(
     system: str | None,
     max_tokens: int | None,
     temperature: float | None,
+    tenant: str | None,
+    limits: tuple[str, ...],
     **flags: Any,
 ) -> RunOptions:
     is_private = simulate or settings.redis_url is None  # a fleet has models and keys of its own
@@ -124,7 +131,14 @@ def _options(
         max_tokens=max_tokens,
         temperature=temperature,
     )
-    return RunOptions(file, defaults=defaults, check_providers=is_private, keys_needed=not simulate, **flags)
+    return RunOptions(
+        file,
+        defaults=defaults,
+        limits=place(tenant, limits=limits),
+        check_providers=is_private,
+        keys_needed=not simulate,
+        **flags,
+    )
 
 
 def _run(options: RunOptions, settings: Settings, *, simulate: bool) -> RunSummary:
@@ -191,7 +205,7 @@ def _refusing() -> Iterator[None]:
     """What is wrong with the input or the disk becomes one sentence and its exit status."""
     try:
         yield
-    except InputError as error:
+    except (InputError, InvalidRequest) as error:
         raise Refused(str(error)) from None
     except OutputError as error:
         raise click.ClickException(str(error)) from None

@@ -47,6 +47,7 @@ class RunOptions:
     skip_invalid: bool = False
     retry_errors: bool = False
     window: int | None = None
+    limits: tuple[str, ...] = ()  # limit keys of all its jobs, besides their models'
     check_providers: bool = True  # False with a fleet, which has providers of its own
     keys_needed: bool = True  # False where the provider is simulated
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from settings import ProviderSettings, Settings
+from settings import BUILT_IN, ProviderSettings, Settings
 
 from .options import InputError
 
@@ -42,5 +42,4 @@ def _has_key(provider: ProviderSettings) -> bool:
 
 
 def _variable(name: str) -> str:
-    built_in = name in ("openai", "anthropic")
-    return f"{name.upper()}_API_KEY" if built_in else f"PROVIDERS__{name.upper()}__API_KEY"
+    return f"{name.upper()}_API_KEY" if name in BUILT_IN else f"PROVIDERS__{name.upper()}__API_KEY"

@@ -39,6 +39,8 @@ def _flat_answer(item: Item, answer: Completion | Embeddings) -> dict[str, Any]:
         record |= {"text": answer.text, "model": answer.model, "finish_reason": answer.finish_reason}
         if answer.tool_calls:
             record["tool_calls"] = answer.tool_calls
+        if answer.reasoning:
+            record["reasoning"] = answer.reasoning
     else:
         record |= {"vectors": answer.vectors, "model": answer.model}
     return record | {

@@ -89,7 +89,13 @@ class _Run:
         self._feed = Feed(plan)
         self._wake = asyncio.Event()
         self._window = Window(self._wake.set)
-        self._sender = Sender(queue, self._window, patience_s=timing.patience_s, clock=timing.clock)
+        self._sender = Sender(
+            queue,
+            self._window,
+            limits=plan.options.limits,
+            patience_s=timing.patience_s,
+            clock=timing.clock,
+        )
         self._window_jobs = plan.options.window_jobs(plan.settings)
         self._chunk_jobs = max(1, min(CHUNK_JOBS, self._window_jobs // 4))
         self._ticked_s = self._heard_s = self._now_s()

@@ -17,11 +17,19 @@ class RunQueue(Protocol):
     """The part of client.Queue that a run uses."""
 
     async def chat_many(
-        self, requests: Iterable[ChatRequest], *, job_ids: Sequence[str] | None = None
+        self,
+        requests: Iterable[ChatRequest],
+        *,
+        job_ids: Sequence[str] | None = None,
+        limits: Sequence[str] = (),
     ) -> Sequence[Waitable]: ...
 
     async def embed_many(
-        self, requests: Iterable[EmbedRequest], *, job_ids: Sequence[str] | None = None
+        self,
+        requests: Iterable[EmbedRequest],
+        *,
+        job_ids: Sequence[str] | None = None,
+        limits: Sequence[str] = (),
     ) -> Sequence[Waitable]: ...
 
     async def forget(self, job_ids: Iterable[str]) -> None: ...
@@ -33,11 +41,18 @@ class Sender:
     """Puts jobs into the queue and hands them to the window."""
 
     def __init__(
-        self, queue: RunQueue, window: Window, *, patience_s: float, clock: Callable[[], float]
+        self,
+        queue: RunQueue,
+        window: Window,
+        *,
+        limits: Sequence[str],
+        patience_s: float,
+        clock: Callable[[], float],
     ) -> None:
         self.unsent: list[Ticket] = []  # refused by a server that was away, to be sent again
         self._queue = queue
         self._window = window
+        self._limits = limits
         self._patience_s = patience_s
         self._now_s = clock
         self._away_since_s: float | None = None
@@ -83,9 +98,11 @@ class Sender:
                 chats.append((ticket, request))
             else:
                 embeds.append((ticket, request))
-        queue, jobs = self._queue, list[Waitable]()
+        queue, limits, jobs = self._queue, self._limits, list[Waitable]()
         if chats:
-            jobs += await queue.chat_many([r for _, r in chats], job_ids=[t.job_id for t, _ in chats])
+            ids = [ticket.job_id for ticket, _ in chats]
+            jobs += await queue.chat_many([request for _, request in chats], job_ids=ids, limits=limits)
         if embeds:
-            jobs += await queue.embed_many([r for _, r in embeds], job_ids=[t.job_id for t, _ in embeds])
+            ids = [ticket.job_id for ticket, _ in embeds]
+            jobs += await queue.embed_many([request for _, request in embeds], job_ids=ids, limits=limits)
         return list(zip([ticket for ticket, _ in (*chats, *embeds)], jobs, strict=True))

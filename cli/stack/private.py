@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -17,6 +18,7 @@ from .place import Place
 from .processes import (
     HEALTH_KEY,
     simulated,
+    start_cpu_worker,
     start_simulator,
     start_worker,
     until_simulating,
@@ -36,6 +38,7 @@ class PrivateStack:
         self.server: Child | None = None
         self.simulator: Child | None = None
         self.worker: Child | None = None
+        self.cpu_worker: Child | None = None
         self._place = place
         self._record = record
 
@@ -48,6 +51,8 @@ class PrivateStack:
         self.server = await start_server(self._place)
         if self._record.worker:
             await ask_server(self._place.socket, f"DEL {HEALTH_KEY}")  # a killed worker's outlives it
+            if self._has_cpu_worker():
+                await self.start_cpu_worker()
             await self.start_worker()
         if self.simulator:
             await until_simulating(self.simulator)
@@ -58,24 +63,32 @@ class PrivateStack:
         self.worker = start_worker(self._place, self.settings)
         await until_working(self.worker, self._place)
 
+    async def start_cpu_worker(self) -> None:
+        """A worker for CPU jobs, not yet ready: nothing but such jobs waits for it."""
+        self.cpu_worker = start_cpu_worker(self._place, self.settings)
+
+    def _has_cpu_worker(self) -> bool:
+        """Not for `promptmill run`, which has jobs of ours only. Only the modules know whether theirs compute."""
+        return self._record.owner == "up" and bool(self.settings.job_modules)
+
     async def stop(self) -> None:
-        """The worker drains first, then go the simulator and the server. Cancelling kills them all."""
+        """The workers drain first, then go the simulator and the server. Cancelling kills them all."""
+        grace_s = self.settings.drain_s + DRAIN_EXTRA_S
         try:
-            if self.worker:
-                await self.worker.stop(self.settings.drain_s + DRAIN_EXTRA_S)
+            await asyncio.gather(*(w.stop(grace_s) for w in (self.worker, self.cpu_worker) if w))
             if self.simulator:
                 await self.simulator.stop(STOP_LIMIT_S)
             if self.server:
                 await self.server.stop(STOP_LIMIT_S)
         finally:
-            for child in filter(None, (self.worker, self.simulator, self.server)):
+            for child in filter(None, (self.worker, self.cpu_worker, self.simulator, self.server)):
                 child.kill()
             forget_server(self._place)
             remove_record(self._place)
 
     def dead(self) -> Child | None:
         """A process that has ended though nobody stopped it."""
-        children = filter(None, (self.server, self.simulator, self.worker))
+        children = filter(None, (self.server, self.simulator, self.worker, self.cpu_worker))
         return next((child for child in children if not child.alive), None)
 
 

@@ -36,17 +36,21 @@ _SIMULATED_KEY = SecretStr("simulated")
 
 def simulated(settings: Settings, simulator_url: str) -> Settings:
     """A copy of the settings whose every provider is the simulator: no real one can be called with it."""
-    base_url = f"{simulator_url}/v1"
+    base_url, gemini_url = f"{simulator_url}/v1", f"{simulator_url}/v1beta"
+
+    def replaced(provider: ProviderSettings) -> ProviderSettings:
+        url = gemini_url if provider.kind == "gemini" else base_url
+        return provider.model_copy(update={"base_url": url, "api_key": _SIMULATED_KEY})
+
     return settings.model_copy(
         update={
             "openai_base_url": base_url,
             "openai_api_key": _SIMULATED_KEY,
             "anthropic_base_url": base_url,
             "anthropic_api_key": _SIMULATED_KEY,
-            "providers": {
-                name: provider.model_copy(update={"base_url": base_url, "api_key": _SIMULATED_KEY})
-                for name, provider in settings.providers.items()
-            },
+            "gemini_base_url": gemini_url,
+            "gemini_api_key": _SIMULATED_KEY,
+            "providers": {name: replaced(provider) for name, provider in settings.providers.items()},
         }
     )
 
@@ -87,6 +91,12 @@ def start_worker(place: Place, settings: Settings) -> Child:
     """A worker on the server that `settings.redis_url` names."""
     command = [*_python("arq"), "worker.WorkerSettings"]
     return start_child("worker", command, place.log("worker"), env=environment_of(settings))
+
+
+def start_cpu_worker(place: Place, settings: Settings) -> Child:
+    """A worker for CPU jobs on the same server. Without any such job in JOB_MODULES it waits, and costs little."""
+    command = [*_python("arq"), "worker.CpuWorkerSettings"]
+    return start_child("CPU worker", command, place.log("cpu"), env=environment_of(settings))
 
 
 async def until_working(worker: Child, place: Place) -> None:

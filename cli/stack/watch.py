@@ -68,7 +68,8 @@ def restart(stack: PrivateStack, say: Callable[[str], None]) -> Revive:
 
     async def revive(child: Child) -> bool:
         nonlocal backoff_s
-        if child is not stack.worker:
+        start_again = _start_of(child, stack)
+        if start_again is None:
             return False
         if monotonic() - child.started_at_s > LASTING_S:
             backoff_s = FIRST_BACKOFF_S
@@ -76,10 +77,17 @@ def restart(stack: PrivateStack, say: Callable[[str], None]) -> Revive:
         await asyncio.sleep(backoff_s)
         backoff_s = min(2 * backoff_s, LONGEST_BACKOFF_S)
         try:
-            await stack.start_worker()
+            await start_again()
         except StackError:
             return True  # the next look finds it dead again and says so
-        say("The worker is back.")
+        say(f"The {child.name} is back.")
         return True
 
     return revive
+
+
+def _start_of(child: Child, stack: PrivateStack) -> Callable[[], Awaitable[None]] | None:
+    """What starts another in its place; None where nothing can stand in for it."""
+    if child is stack.worker:
+        return stack.start_worker
+    return stack.start_cpu_worker if child is stack.cpu_worker else None

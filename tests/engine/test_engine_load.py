@@ -154,5 +154,5 @@ async def test_thousands_in_flight_leave_nothing_behind(
     await wait_until(lambda: nothing_left_in(engine), description="nothing is held")
     await engine.close()
     with server.client() as client:
-        client.delete(keys.LANES)
+        client.delete(keys.LANES, keys.EPOCH)
         assert {key.rpartition(b":")[0] for key in client.scan_iter(count=1000)} == {b"arq:result"}

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,19 @@ from tests.engine.rig import Engines
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_S = 20  # a process that is not ready by then never will be
+
+
+# What each example needs of the extra `sdks`; without it, its test is skipped
+SDK_EXAMPLES = {
+    "openai_sdk": "openai",
+    "anthropic_sdk": "anthropic",
+    "langchain_chain": "langchain_openai",
+}
+
+
+def sdk_examples() -> list[str]:
+    """The modules of those that can be imported."""
+    return [f"examples.{name}" for name, package in SDK_EXAMPLES.items() if find_spec(package)]
 
 
 @dataclass(frozen=True)
@@ -66,7 +80,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
             "OPENAI_BASE_URL": f"{simulator_url}/v1",
             "OPENAI_API_KEY": "simulated",
             "DEFAULT_MODEL": "openai/gpt-4o-mini",
-            "JOB_MODULES": "examples.my_jobs",
+            "ANTHROPIC_BASE_URL": simulator_url,  # for the SDK, which adds /v1 itself
+            "ANTHROPIC_API_KEY": "simulated",
+            "JOB_MODULES": ",".join(["examples.my_jobs", "examples.analyse", *sdk_examples()]),
         }
         worker = [str(Path(sys.executable).with_name("arq")), "worker.WorkerSettings"]
         log = _start(worker, directory, "worker", environment, cleanup)

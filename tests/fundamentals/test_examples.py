@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import time
 from pathlib import Path
 from types import ModuleType
@@ -98,6 +99,13 @@ def test_jobs_of_ones_own_are_enqueued_and_run(stack: LiveStack) -> None:
 
     assert printed.startswith("16 {'summary': 'Simulated answer to: Summarise in 5 words")
     assert printed.strip().endswith("'words_before': 16}")
+
+
+def test_one_job_asks_side_by_side_and_returns_one_typed_result(stack: LiveStack) -> None:
+    found = json.loads(stack.run_python("-m", "examples.analyse"))
+
+    assert list(found) == ["tone", "topics", "claims", "gaps", "summary"]
+    assert all(f"Simulated answer to: Describe the {aspect} of" in found[aspect] for aspect in found)
 
 
 async def test_a_job_can_still_be_called() -> None:

@@ -13,7 +13,7 @@ from arq.jobs import Job as ArqJob
 from arq.jobs import ResultNotFound
 from arq.worker import Worker, func
 
-from client import JobAborted, JobStatus, Queue, ResultTimeout, decode, encode, errors, redis_settings
+from client import JobAborted, JobStatus, Queue, ResultTimeout, decode, encode, errors, keys, redis_settings
 from tests.conftest import Server, wait_until
 
 
@@ -59,7 +59,7 @@ async def test_our_queue_reads_a_job_that_arq_enqueued(server: Server, queue: Qu
 
 
 async def test_arq_reads_a_job_that_we_enqueued(server: Server, queue: Queue, arq: ArqRedis) -> None:
-    job = await queue.chat("hi")
+    job = await queue.enqueue("chat", {"messages": [{"content": "hi"}]})
     theirs = ArqJob(job.id, arq, _deserializer=decode)
     definition = await theirs.info()
     assert definition is not None
@@ -67,6 +67,15 @@ async def test_arq_reads_a_job_that_we_enqueued(server: Server, queue: Queue, ar
     await work(server)
     assert await theirs.result(timeout=5) == "answer to hi"
     assert [result.job_id for result in await arq.all_job_results()] == [job.id]
+
+
+async def test_arq_reads_a_chat_in_its_lane(queue: Queue, arq: ArqRedis) -> None:
+    job = await queue.chat("hi", model="openai/m", tenant="acme")
+    theirs = ArqJob(job.id, arq, keys.lane("openai/m|tenant:acme"), decode)
+    definition = await theirs.info()
+    assert definition is not None
+    assert (definition.function, await theirs.status()) == ("chat", JobStatus.queued)
+    assert [found.job_id for found in await arq.queued_jobs(queue_name=theirs._queue_name)] == [job.id]
 
 
 async def test_arq_raises_our_typed_errors(server: Server, queue: Queue, arq: ArqRedis) -> None:
@@ -109,7 +118,7 @@ async def test_a_result_that_a_stock_worker_does_not_announce_is_found(
     server: Server, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("client.sweep.EVERY_S", 0.01)
-    job = await queue.chat("hi")
+    job = await queue.enqueue("chat", {"messages": [{"content": "hi"}]})
     with pytest.raises(ResultTimeout):
         await job.result(0)
     waiting = asyncio.create_task(job.result(10))

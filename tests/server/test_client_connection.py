@@ -237,14 +237,14 @@ async def test_a_command_is_sent_again_after_the_connection_broke(server: Server
         client.client_kill_filter(_type="normal", skipme=True)
     assert (await queue.chat("hi", job_id="a")).id == "a"
     with server.client() as client:
-        assert client.zcard(keys.QUEUE) == 1
+        assert client.zcard(keys.lane("@chat")) == 1
 
 
 async def test_a_busy_client_waits_for_a_connection_and_is_never_refused(
     server: Server, queue: Queue
 ) -> None:
     await asyncio.gather(*(queue.chat("hi") for _ in range(500)))
-    assert await queue.redis.zcard(keys.QUEUE) == 500
+    assert await queue.redis.zcard(keys.lane("@chat")) == 500
     pool = queue.redis.connection_pool
     assert len(pool._available_connections) == connections.COMMAND_CONNECTIONS
 

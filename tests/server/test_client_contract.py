@@ -26,6 +26,7 @@ from client.tickets import HEAD_STARTS_S
 from tests.conftest import wait_until
 
 DAY_MS = 86_400_000
+CHATS = keys.lane("@chat")  # where chats go that say no more than their prompt
 
 
 async def payload(queue: Queue, job_id: str) -> dict[str, Any]:
@@ -38,11 +39,11 @@ async def finish(queue: Queue, job_id: str, outcome: object, *, signal: bool = T
     """What a worker does at the end of a job."""
     job = await payload(queue, job_id)
     failed = isinstance(outcome, BaseException)
-    record = {**job, "t": 1, "s": not failed, "r": outcome, "st": job["et"], "ft": job["et"], "q": queue.name}
+    record = {**job, "t": 1, "s": not failed, "r": outcome, "st": job["et"], "ft": job["et"]}
     async with queue.redis.pipeline(transaction=True) as end:
         end.set(keys.result(job_id), encode(record | {"id": job_id}), ex=60)
         end.delete(keys.job(job_id), keys.in_progress(job_id))
-        end.zrem(queue.name, job_id)
+        end.zrem(job["q"], job_id)
         if signal:
             end.publish(keys.done_channel(job_id), "")
         await end.execute()
@@ -59,7 +60,9 @@ async def test_a_chat_is_queued_as_arq_reads_it(any_queue: Queue) -> None:
     fields = {"messages": [{"role": "user", "content": "hi"}], "model": "openai/m", "max_tokens": 5}
     assert (record["f"], record["a"], record["k"]) == ("chat", [fields], {})
     head_start_ms = HEAD_STARTS_S["normal"] * 1000
-    assert await any_queue.redis.zscore(keys.QUEUE, job.id) + head_start_ms >= record["et"]
+    lane = keys.lane("openai/m")
+    assert record["q"] == lane
+    assert await any_queue.redis.zscore(lane, job.id) + head_start_ms >= record["et"]
 
 
 async def test_an_embedding_is_queued_as_one_job(any_queue: Queue) -> None:
@@ -86,7 +89,7 @@ async def test_arguments_that_are_not_json_are_refused(any_queue: Queue) -> None
 
 async def test_many_chats_keep_their_order_over_several_round_trips(any_queue: Queue) -> None:
     jobs = await any_queue.chat_many([f"prompt {i}" for i in range(450)])
-    assert len({job.id for job in jobs}) == await any_queue.redis.zcard(keys.QUEUE) == 450
+    assert len({job.id for job in jobs}) == await any_queue.redis.zcard(CHATS) == 450
     for i in (0, 199, 200, 449):
         message = (await payload(any_queue, jobs[i].id))["a"][0]["messages"][0]
         assert message["content"] == f"prompt {i}"
@@ -109,7 +112,7 @@ async def test_an_id_is_queued_once(any_queue: Queue) -> None:
     again = await any_queue.chat("second", job_id="a")
     assert again.id == "a"
     assert (await payload(any_queue, "a"))["a"][0]["messages"][0]["content"] == "first"
-    assert await any_queue.redis.zcard(keys.QUEUE) == 1
+    assert await any_queue.redis.zcard(CHATS) == 1
 
 
 async def test_an_id_given_twice_in_one_call_is_queued_once(any_queue: Queue) -> None:
@@ -123,7 +126,7 @@ async def test_an_id_that_has_its_result_is_not_run_again(any_queue: Queue) -> N
     await finish(any_queue, "a", "answer")
     again = await any_queue.chat("hi", job_id="a")
     assert await again.result(5) == "answer"
-    assert await any_queue.redis.zcard(keys.QUEUE) == 0
+    assert await any_queue.redis.zcard(CHATS) == 0
 
 
 async def test_an_id_is_free_again_once_it_is_forgotten(any_queue: Queue) -> None:
@@ -290,7 +293,7 @@ async def test_a_job_that_has_not_started_is_aborted_at_once(any_queue: Queue, g
     info = await any_queue.job("a").info()
     assert (info.function, info.enqueued_at) == ("chat", before.enqueued_at)
     assert (info.status, info.success) == (JobStatus.complete, False)
-    assert await any_queue.redis.zcard(keys.QUEUE) == 0
+    assert await any_queue.redis.zcard(CHATS) == 0
     assert not await any_queue.redis.exists(keys.job("a"), keys.ABORTS)
 
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
 import pytest
 
 from client import InvalidRequest, JobStatus, Queue, keys
+from client.errors import JobExpired
+from client.tickets import Ticket
 
 
 async def test_a_job_in_a_lane_is_found_by_its_id_alone(any_queue: Queue) -> None:
     await any_queue.chat("hi", job_id="a", lane="tenant:acme")
     await any_queue.chat("hi", job_id="b", lane="tenant:acme", defer_s=60)
-    assert await any_queue.redis.zcard(keys.lane("tenant:acme")) == 2
+    lane = keys.lane("@chat|tenant:acme")
+    assert await any_queue.redis.zcard(lane) == 2
     assert await any_queue.job("a").status() == JobStatus.queued
     assert await any_queue.job("b").status() == JobStatus.deferred
     assert await any_queue.job("b").abort()
-    assert await any_queue.redis.zcard(keys.lane("tenant:acme")) == 1
+    assert await any_queue.redis.zcard(lane) == 1
 
 
 async def test_a_head_start_decides_within_a_lane(any_queue: Queue) -> None:
@@ -35,7 +42,113 @@ async def test_a_priority_that_is_none_is_refused(any_queue: Queue, priority: ob
         await any_queue.chat("hi", priority=priority)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("lane", ["", "a b", "x" * 257, 7])
+@pytest.mark.parametrize("lane", ["", "a b", "a|b", "x" * 257, 7])
 async def test_a_lane_without_a_name_is_refused(any_queue: Queue, lane: object) -> None:
     with pytest.raises(InvalidRequest, match=r"^A lane is a name of 1 to 256 characters"):
         await any_queue.chat("hi", lane=lane)  # type: ignore[arg-type]
+
+
+async def lanes(queue: Queue) -> dict[str, list[str]]:
+    """Every lane and its jobs."""
+    found = [name.decode() for name in await queue.redis.zrange(keys.LANES, 0, -1)]
+    prefix = keys.lane("")
+    return {
+        name.removeprefix(prefix): [id_.decode() for id_ in await queue.redis.zrange(name, 0, -1)]
+        for name in found
+    }
+
+
+WHERE: dict[str, Any] = {"tenant": "acme", "conversation": "42", "limits": ["gpu"], "lane": "bulk"}
+PLACE = "tenant:acme|conversation:42|gpu|bulk"
+
+
+async def test_a_call_goes_to_the_lane_of_its_model_and_its_limits(any_queue: Queue) -> None:
+    await any_queue.chat("hi", job_id="chat", model="OpenAI/gpt-4o", **WHERE)
+    await any_queue.embed("hi", job_id="embed", model="e", **WHERE)
+    await any_queue.enqueue("f", _job_id="own", **{f"_{name}": value for name, value in WHERE.items()})
+    await any_queue.enqueue("f", _job_id="plain")
+    assert await lanes(any_queue) == {
+        f"openai/gpt-4o|{PLACE}": ["chat"],
+        f"@embed/e|{PLACE}": ["embed"],
+        PLACE: ["own"],
+        keys.QUEUE: ["plain"],
+    }
+    assert await any_queue.job("chat").status() == JobStatus.queued
+
+
+async def test_many_calls_go_to_the_lanes_of_their_own_models(any_queue: Queue) -> None:
+    requests = [{"prompt": str(n), "model": f"p/{n % 3}"} for n in range(6)]
+    jobs = await any_queue.chat_many(requests, job_ids=list("abcdef"), tenant="acme")
+    assert [job.id for job in jobs] == list("abcdef")
+    texts = [{"texts": ["hi"], "model": "p/0"}, "hi"]
+    await any_queue.embed_many(texts, job_ids=["g", "h"], tenant="acme")  # type: ignore[arg-type]
+    found = {name: sorted(ids) for name, ids in (await lanes(any_queue)).items()}
+    assert found == {
+        "p/0|tenant:acme": ["a", "d", "g"],
+        "p/1|tenant:acme": ["b", "e"],
+        "p/2|tenant:acme": ["c", "f"],
+        "@embed|tenant:acme": ["h"],
+    }
+
+
+async def test_calls_of_many_models_share_their_round_trips(
+    any_queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[int] = []
+    enqueue = any_queue.scripts.enqueue
+
+    async def counted(tickets: Sequence[Ticket]) -> list[bool]:
+        sent.append(len(tickets))
+        return await enqueue(tickets)
+
+    monkeypatch.setattr(any_queue.scripts, "enqueue", counted)
+    await any_queue.chat_many({"prompt": "hi", "model": f"p/{n}"} for n in range(450))
+    assert sent == [200, 200, 50]
+    assert len(await lanes(any_queue)) == 450
+
+
+async def test_a_call_that_cannot_have_a_lane_is_refused(any_queue: Queue) -> None:
+    with pytest.raises(InvalidRequest, match=r"^A tenant is a name"):
+        await any_queue.chat("hi", tenant="")
+    assert await any_queue.redis.dbsize() == 0
+
+
+async def test_a_record_begins_with_the_tokens_it_may_take(any_queue: Queue) -> None:
+    await any_queue.chat("x" * 400, job_id="told", max_tokens=50)
+    await any_queue.chat("x" * 400, job_id="untold")
+    await any_queue.embed(["x" * 100, "x" * 100], job_id="embed")
+    await any_queue.enqueue("f", _job_id="own", _tenant="acme")
+    beginnings = {
+        "told": b'{"n":104,"m":50,"t":null,"f":"chat",',
+        "untold": b'{"n":104,"m":0,"t":null,"f":"chat",',
+        "embed": b'{"n":50,"m":-1,"t":null,"f":"embed",',
+        "own": b'{"t":null,"f":"f",',
+    }
+    for job_id, beginning in beginnings.items():
+        record = await any_queue.redis.get(keys.job(job_id))
+        assert record is not None
+        assert record.startswith(beginning)
+
+
+async def test_a_job_whose_deadline_passed_in_its_lane_has_expired(any_queue: Queue) -> None:
+    job = await any_queue.chat("hi", tenant="acme")
+    await any_queue.redis.delete(keys.job(job.id))  # as the deadline does
+    for timeout_s in (0, 5):
+        with pytest.raises(JobExpired):
+            await job.result(timeout_s)
+
+
+@pytest.mark.parametrize(
+    ("token", "began"),
+    [(b"mill:1700000000000000:host:1", datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)), (b"1", None)],
+)
+async def test_a_job_that_runs_past_its_deadline_is_in_progress(
+    any_queue: Queue, token: bytes, began: datetime | None
+) -> None:
+    job = await any_queue.chat("hi")
+    await any_queue.redis.set(keys.in_progress(job.id), token, px=60_000)
+    await any_queue.redis.delete(keys.job(job.id))  # as the deadline does
+    info = await job.info()
+    assert (info.status, info.started_at, info.enqueued_at) == (JobStatus.in_progress, began, None)
+    await any_queue.redis.set(keys.in_progress(job.id), b"ended", px=60_000)  # a cron job's, for a while
+    assert await job.status() == JobStatus.not_found

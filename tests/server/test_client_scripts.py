@@ -13,19 +13,19 @@ from client.scripts import Scripts
 from client.tickets import Ticket, aborted_record
 
 
-def ticket(job_id: str, *, defer_ms: int = 0) -> Ticket:
-    return Ticket(job_id, b"{}", defer_ms, 60_000)
+def ticket(job_id: str, *, lane: str = keys.QUEUE, defer_ms: int = 0) -> Ticket:
+    return Ticket(job_id, lane, b"{}", defer_ms, 60_000)
 
 
 @pytest.mark.parametrize(
     ("script", "names", "args", "usage"),
     [
-        ("_enqueue", ["q"], [], "enqueue: one key and two arguments, then three keys and four arguments"),
-        ("_enqueue", ["q", "j", "r"], ["q", "w", "a", "{}", 0, 1], "enqueue: one key"),
-        ("_enqueue", ["q", "j", "r", "p"], ["q", "w", "a", "{}", 0], "enqueue: one key"),
-        ("_enqueue", ["q", "j", "r", "p"], ["q", "w", *["a", "{}", 0, 1] * 2], "enqueue: one key"),
-        ("_look", ["q"], [], "look: a queue, then three keys and one argument"),
-        ("_look", ["q", "r", "j"], ["a"], "look: a queue"),
+        ("_enqueue", ["l"], ["w"], "enqueue: one key and two arguments, then three keys and five arguments"),
+        ("_enqueue", ["l", "j", "r"], ["w", "s", "a", "{}", 0, 1, "q"], "enqueue: one key"),
+        ("_enqueue", ["l", "j", "r", "p"], ["w", "s", "a", "{}", 0, 1], "enqueue: one key"),
+        ("_enqueue", ["l", "j", "r", "p"], ["w", "s", *["a", "{}", 0, 1, "q"] * 2], "enqueue: one key"),
+        ("_look", ["q", "l"], [], "look: a queue and the lanes, then three keys and one argument"),
+        ("_look", ["q", "l", "r", "j"], ["a"], "look: a queue"),
         ("_abort", ["j", "p", "q", "a"], ["a", "{}", 1, "c", "w"], "abort: five keys and five arguments"),
         ("_abort", ["j", "p", "q", "a", "r"], ["a"], "abort: five keys and five arguments"),
     ],
@@ -41,14 +41,32 @@ async def test_a_wrong_number_of_arguments_is_an_error(
 
 async def test_enqueue_tells_which_ids_were_new(any_queue: Queue) -> None:
     scripts = Scripts(any_queue.redis, any_queue.name)
-    assert await scripts.enqueue(keys.QUEUE, [ticket("a"), ticket("b"), ticket("a")]) == [True, True, False]
-    assert await scripts.enqueue(keys.QUEUE, [ticket("b"), ticket("c")]) == [False, True]
+    assert await scripts.enqueue([ticket("a"), ticket("b"), ticket("a")]) == [True, True, False]
+    assert await scripts.enqueue([ticket("b"), ticket("c")]) == [False, True]
+
+
+async def test_one_call_fills_several_lanes(any_queue: Queue) -> None:
+    scripts, (a, b, c) = Scripts(any_queue.redis, any_queue.name), map(keys.lane, "abc")
+    await scripts.enqueue([ticket("known", lane=c)])
+    await any_queue.redis.zrem(keys.LANES, c)
+    mixed = [
+        ticket("1", lane=a, defer_ms=90_000),
+        ticket("2", lane=b, defer_ms=60_000),
+        ticket("3", lane=a, defer_ms=30_000),
+        ticket("known", lane=c),
+    ]
+    assert await scripts.enqueue(mixed) == [True, True, True, False]
+    for lane, ids in ((a, [b"3", b"1"]), (b, [b"2"]), (c, [b"known"])):
+        assert await any_queue.redis.zrange(lane, 0, -1) == ids
+    looks = dict(await any_queue.redis.zrange(keys.LANES, 0, -1, withscores=True))
+    first_due = {lane: await any_queue.redis.zscore(lane, id_) for lane, id_ in ((a, "3"), (b, "2"))}
+    assert {lane.decode(): at for lane, at in looks.items()} == first_due
 
 
 async def test_a_deferred_job_is_due_by_the_clock_of_the_server(queue: Queue) -> None:
     scripts = Scripts(queue.redis, queue.name)
     seconds, micros = await queue.redis.time()
-    await scripts.enqueue(keys.QUEUE, [ticket("now"), ticket("later", defer_ms=5_000)])
+    await scripts.enqueue([ticket("now"), ticket("later", defer_ms=5_000)])
     now_ms = seconds * 1000 + micros // 1000
     due_ms = [await queue.redis.zscore(keys.QUEUE, id_) for id_ in ("now", "later")]
     assert all(
@@ -58,26 +76,39 @@ async def test_a_deferred_job_is_due_by_the_clock_of_the_server(queue: Queue) ->
 
 async def test_look_tells_every_state_in_the_order_asked(any_queue: Queue) -> None:
     scripts = Scripts(any_queue.redis, any_queue.name)
-    await scripts.enqueue(keys.QUEUE, [ticket("queued")])
+    await scripts.enqueue([ticket("queued")])
     await any_queue.redis.set(keys.in_progress("running"), b"1", px=9_000)
     await any_queue.redis.set(keys.result("done"), b"record", px=9_000)
     await any_queue.redis.zadd(keys.QUEUE, {"expired": 1})
-    asked = ["done", "queued", "unknown", "running", "expired", "done"]
+    await scripts.enqueue([ticket("late", lane=keys.lane("l"))])
+    await any_queue.redis.delete(keys.job("late"))  # as the deadline does
+    asked = ["done", "queued", "unknown", "running", "expired", "late", "done"]
     assert await scripts.look(asked) == [
         b"record",
         "waits or runs",
         "unknown",
         "waits or runs",
         "expired",
+        "expired",
         b"record",
     ]
+
+
+async def test_a_look_at_many_lost_ids_stays_short(any_queue: Queue) -> None:
+    await any_queue.redis.zadd(keys.LANES, {keys.lane(str(n)): n for n in range(1_200)})
+    await any_queue.redis.zadd(keys.lane("999"), {"seen": 1})
+    await any_queue.redis.zadd(keys.lane("1000"), {"unseen": 1})
+    scripts = Scripts(any_queue.redis, any_queue.name)
+    assert await scripts.look(["seen", "unseen"]) == ["expired", "unknown"]
+    seen = await scripts.look([str(n) for n in range(30)])
+    assert seen == ["unknown"] * 19 + ["waits or runs"] * 11  # these are told when they are asked for again
 
 
 async def test_abort_tells_what_it_did(any_queue: Queue) -> None:
     scripts = Scripts(any_queue.redis, any_queue.name)
     record = aborted_record("a", any_queue.name, None)
     assert await scripts.abort("a", keys.QUEUE, record) == "absent"
-    await scripts.enqueue(keys.QUEUE, [ticket("a")])
+    await scripts.enqueue([ticket("a")])
     await any_queue.redis.set(keys.in_progress("a"), b"1", px=9_000)
     assert await scripts.abort("a", keys.QUEUE, record) == "asked"
     await any_queue.redis.delete(keys.in_progress("a"))

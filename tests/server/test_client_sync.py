@@ -47,7 +47,7 @@ def finish(server: Server, job_id: str) -> None:
     with server.client() as client:
         client.set(keys.result(job_id), encode(record), px=60_000)
         client.delete(keys.job(job_id))
-        client.zrem(keys.QUEUE, job_id)
+        client.zrem(keys.lane("@chat"), job_id)
         client.publish(keys.done_channel(job_id), "")
 
 

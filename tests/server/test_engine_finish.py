@@ -15,7 +15,7 @@ from tests.server.test_engine_room import OTHER_LANE, Room, ids, opened, payload
 from worker.engine.scripts import DEAD_TTL_S, Lease, Outcome
 
 TTL_MS = 60_000
-VERBS = ("done", "dead", "retry", "again", "back")
+VERBS = ("done", "dead", "retry", "away", "again", "back", "move")
 
 
 @pytest.fixture
@@ -29,6 +29,11 @@ def record(job_id: str, value: Any = "answer", *, success: bool = True) -> bytes
     return encode(fields | {"st": 2, "ft": 3, "q": keys.QUEUE, "id": job_id})
 
 
+def to(verb: str, lane: str = OTHER_LANE) -> str:
+    """Where a job goes that moves; for the other verbs it would end a stream."""
+    return lane if verb == "move" else ""
+
+
 async def lease_of(room: Room, job_id: str = "a", *, lane: str = keys.QUEUE) -> Lease:
     """A claimed job with everything that a job can have in Redis."""
     room.put(job_id, lane=lane)
@@ -40,7 +45,7 @@ async def lease_of(room: Room, job_id: str = "a", *, lane: str = keys.QUEUE) -> 
     return lease
 
 
-# -- the five endings ------------------------------------------------------------------------------
+# -- the seven endings ------------------------------------------------------------------------------
 
 
 async def test_done_leaves_the_result_and_nothing_else(room: Room) -> None:
@@ -130,7 +135,7 @@ async def test_a_job_to_be_run_again_waits_in_its_lane(room: Room, verb: str, us
     before = room.dump()
     assert await room.finish(lease, verb, ttl_ms=TTL_MS, moment_ms=5_000)
     changed = {keys.retry("a"): used}
-    del before[keys.in_progress("a")]
+    del before[keys.in_progress("a")], before[keys.slots("other")]
     assert room.dump() == before | changed
     assert TTL_MS - 1_000 < room.raw.pttl(keys.retry("a")) <= TTL_MS
     due_ms = room.score(OTHER_LANE, "a") or 0
@@ -182,6 +187,8 @@ async def test_the_last_job_of_a_lane_takes_the_lane_with_it(room: Room) -> None
         ("retry", 0, [b"mill:wake"]),
         ("again", 0, [b"mill:wake"]),
         ("back", 1, [b"mill:wake"]),
+        ("away", 1, [b"mill:wake"]),
+        ("move", 1, [b"mill:wake"]),
         ("retry", 5_000, []),
     ],
 )
@@ -190,7 +197,7 @@ async def test_whoever_waits_is_told(room: Room, verb: str, delay_ms: int, chann
     with room.raw.pubsub() as heard:
         heard.psubscribe("*")
         heard.get_message(timeout=1)
-        await room.finish(lease, verb, ttl_ms=TTL_MS, moment_ms=delay_ms)
+        await room.finish(lease, verb, ttl_ms=TTL_MS, moment_ms=delay_ms, to=to(verb))
         room.raw.publish("end", "")
         messages = []
         while (message := heard.get_message(timeout=1))["channel"] != b"end":
@@ -221,9 +228,9 @@ async def test_a_job_that_does_not_exist_is_not_finished(room: Room, verb: str) 
 @pytest.mark.parametrize("second", VERBS)
 async def test_a_job_ends_once(room: Room, first: str, second: str) -> None:
     lease = await lease_of(room)
-    assert await room.finish(lease, first, record("a"), ttl_ms=TTL_MS)
+    assert await room.finish(lease, first, record("a"), ttl_ms=TTL_MS, to=to(first))
     before = room.dump()
-    assert not await room.finish(lease, second, record("a", "another"), ttl_ms=TTL_MS)
+    assert not await room.finish(lease, second, record("a", "another"), ttl_ms=TTL_MS, to=OTHER_LANE)
     assert room.dump() == before
 
 
@@ -258,15 +265,19 @@ async def test_one_batch_holds_all_verbs(room: Room) -> None:
     room.put(*VERBS, lane=OTHER_LANE)
     leases = {job.lease.job_id: job.lease for job in (await room.claim()).jobs}
     forged = Lease("done", OTHER_LANE, "mill:1:w9")
-    outcomes = [Outcome(lease, verb, b"text", TTL_MS, 1_000) for verb, lease in leases.items()]  # type: ignore[arg-type]
-    assert await room.scripts.finish([Outcome(forged, "done"), *outcomes]) == [False] + 5 * [True]
+    elsewhere = keys.lane("elsewhere")
+    outcomes = [
+        Outcome(lease, verb, b"text", TTL_MS, 1_000, to=to(verb, elsewhere)) for verb, lease in leases.items()
+    ]  # type: ignore[arg-type]
+    assert await room.scripts.finish([Outcome(forged, "done"), *outcomes]) == [False] + len(VERBS) * [True]
     assert set(room.dump()) == {
         *(keys.result(verb) for verb in ("done", "dead")),
-        *(keys.job(verb) for verb in ("retry", "again", "back")),
-        *(keys.retry(verb) for verb in ("retry", "again")),
-        *(keys.DEAD, keys.dead("dead"), OTHER_LANE, keys.LANES),
+        *(keys.job(verb) for verb in ("retry", "away", "again", "back", "move")),
+        *(keys.retry(verb) for verb in ("retry", "away", "again")),
+        *(keys.DEAD, keys.dead("dead"), OTHER_LANE, elsewhere, keys.LANES),
     }
-    assert room.dump()[OTHER_LANE][0] == "back"
+    assert room.dump()[OTHER_LANE][:2] == ["away", "back"]
+    assert room.dump()[elsewhere] == ["move"]
 
 
 async def test_a_job_done_costs_five_commands(room: Room) -> None:
@@ -276,17 +287,17 @@ async def test_a_job_done_costs_five_commands(room: Room) -> None:
     before = room.commands()
     done = [Outcome(job.lease, "done", b"answer", TTL_MS) for job in jobs]
     assert all(await room.scripts.finish(done))
-    assert room.commands() - before <= 250 * 5 + 6
+    assert room.commands() - before <= 250 * 5 + 8
 
 
 @pytest.mark.parametrize(
     "job",
     [
-        ("b", keys.QUEUE, "t", "unknown", "", 1, 1, 0),
-        ("b", keys.QUEUE, "t", "done", "", "x", 1, 0),
-        ("b", keys.QUEUE, "t", "done", "", 1, "x", 0),
-        ("b", keys.QUEUE, "t", "done", "", 1, 1, ""),
-        ("b", keys.QUEUE, "t", "done"),
+        ("b", keys.QUEUE, "t", "unknown", "", 1, 1, 0, "", "", ""),
+        ("b", keys.QUEUE, "t", "done", "", "x", 1, 0, "", "", ""),
+        ("b", keys.QUEUE, "t", "done", "", 1, "x", 0, "", "", ""),
+        ("b", keys.QUEUE, "t", "done", "", 1, 1, "", "", "", ""),
+        ("b", keys.QUEUE, "t", "done", "", 1, 1, 0),
         (),
     ],
 )
@@ -296,9 +307,9 @@ async def test_wrong_arguments_are_refused_before_anything_is_written(
     lease = await lease_of(room)
     before = room.dump()
     fixed: list[str | int] = [keys.in_progress(""), *map(str, range(8)), 60_000]
-    good = (lease.job_id, lease.lane, lease.token, "done", "", 1, 1, 0) if job else ()
+    good = (lease.job_id, lease.lane, lease.token, "done", "", 1, 1, 0, "", "", "") if job else ()
     with pytest.raises(ResponseError, match="finish: "):
-        await room.scripts._finish([keys.LANES, keys.ABORTS, keys.DEAD], [*fixed, *good, *job])
-    with pytest.raises(ResponseError, match="finish: three keys"):
-        await room.scripts._finish([keys.LANES], [*fixed, *good])
+        await room.scripts._finish([keys.ABORTS, keys.DEAD], [*fixed, *good, *job])
+    with pytest.raises(ResponseError, match="finish: two keys"):
+        await room.scripts._finish([keys.ABORTS], [*fixed, *good])
     assert room.dump() == before

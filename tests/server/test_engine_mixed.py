@@ -60,7 +60,7 @@ async def test_a_stock_worker_and_ours_run_each_job_once_and_lose_none(room: Roo
     assert ran_there + ran_here == Counter(map(str, range(JOBS)))
     assert None not in room.raw.mget([keys.result(str(n)) for n in range(JOBS)])
     assert room.raw.zcard(keys.QUEUE) == 0
-    assert not [key for key in room.raw.scan_iter() if not key.startswith(b"arq:result:")]
+    assert {key for key in room.dump() if not key.startswith(keys.result(""))} == set()
 
 
 async def test_a_stock_worker_leaves_our_running_jobs_alone(room: Room) -> None:

@@ -18,7 +18,7 @@ NAMES = [f"job{n}" for n in range(12)]
 WORKERS = ("w1", "w2")
 ALL_LANES = [keys.QUEUE, keys.lane("a"), keys.lane("b")]
 FINAL: tuple[Verb, ...] = ("done", "dead")
-AGAIN: tuple[Verb, ...] = ("retry", "again", "back")
+AGAIN: tuple[Verb, ...] = ("retry", "away", "again", "back", "move")
 WITHOUT_TTL = {keys.LANES, *ALL_LANES}
 
 
@@ -97,12 +97,16 @@ class Model:
     async def end(self, lease: Lease, verb: Verb) -> None:
         name = lease.job_id
         moment_ms = self.dice.choice([0, 60_000])
-        held = self.is_held(lease)
-        accepted = await self.room.finish(lease, verb, verb.encode(), ttl_ms=60_000, moment_ms=moment_ms)
+        held, to = self.is_held(lease), self.dice.choice(ALL_LANES)
+        accepted = await self.room.finish(
+            lease, verb, verb.encode(), ttl_ms=60_000, moment_ms=moment_ms, to=to if verb == "move" else ""
+        )
         assert accepted == held
         if held:
             del self.holder[name]
             self.lapsed.discard(name)
+            if verb == "move":
+                self.lane_of[name] = to
             if verb in FINAL:
                 del self.lane_of[name]
                 self.crashes.pop(name, None)

@@ -60,7 +60,7 @@ class Room:
         (job,) = (await self.claim(1, worker=worker)).jobs
         return job
 
-    async def finish(self, lease: Lease, verb: Any = "done", text: bytes = b"", **more: int) -> bool:
+    async def finish(self, lease: Lease, verb: Any = "done", text: bytes = b"", **more: Any) -> bool:
         (accepted,) = await self.scripts.finish([Outcome(lease, verb, text, **more)])
         return accepted
 
@@ -69,14 +69,16 @@ class Room:
         return None if score is None else int(score)
 
     def dump(self) -> dict[str, Any]:
-        """Every key and what it holds; zsets without their scores."""
+        """Every key but the epoch, and what it holds; zsets without their scores."""
         read: dict[bytes, Callable[[bytes], Any]] = {
             b"string": self.raw.get,
             b"zset": lambda key: [member.decode() for member in self.raw.zrange(key, 0, -1)],
             b"list": lambda key: self.raw.lrange(key, 0, -1),
             b"hash": self.raw.hgetall,
+            b"stream": self.raw.xrange,
         }
-        return {key.decode(): read[self.raw.type(key)](key) for key in sorted(self.raw.scan_iter())}
+        names = sorted(set(self.raw.scan_iter()) - {keys.EPOCH.encode()})
+        return {key.decode(): read[self.raw.type(key)](key) for key in names}
 
     def commands(self) -> int:
         """Redis commands executed so far, those that scripts call included."""

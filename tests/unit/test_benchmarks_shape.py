@@ -6,13 +6,20 @@ import json
 import os
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from benchmarks import __main__ as command
-from benchmarks import throughput
+from benchmarks import flow, llm, throughput
 from benchmarks.fleet import in_flight, mean_in_flight
-from benchmarks.options import absent, measured
+from benchmarks.flow.curve import reached, settled
+from benchmarks.flow.provider import Counts
+from benchmarks.llm.bare import has
+from benchmarks.llm.following import delays_ms
+from benchmarks.llm.ratio import ratio
+from benchmarks.llm.script import Bucket
+from benchmarks.options import Options, absent, measured
 from benchmarks.peers import find
 from benchmarks.percentiles import percentile
 from benchmarks.proc import cpu_s, family, rss_bytes
@@ -66,6 +73,15 @@ def test_the_table_has_every_figure_the_goals_and_the_reasons_for_absence() -> N
     assert "15,000" in table
     assert "- promptmill: 5 times: met" in table
     assert "- saq: absent: ModuleNotFoundError" in table
+
+
+def test_cases_of_other_figures_have_a_table_of_their_own() -> None:
+    cases = [Case("a", {"wall_s": 1.0}), Case("b", {"wall_s": 2.0, "lost": 0}), Case("c", {"peak": 50})]
+
+    table = as_table("flow", cases)
+
+    assert "| case | wall_s | lost |" in table
+    assert "| case | peak |" in table
 
 
 def test_the_throughput_goal_compares_with_the_fastest_peer() -> None:
@@ -122,6 +138,62 @@ def test_the_curve_of_jobs_in_flight_and_its_mean() -> None:
     assert curve == [(10, 1), (10, 2), (20, 1), (30, 2), (40, 1)]
     assert mean_in_flight(curve, 10, 30) == 1.5
     assert mean_in_flight(curve, 30, 30) == 0
+
+
+def _counts(at_s: float, completed: int, refused: int = 0) -> Counts:
+    return Counts(at_s, completed + refused, completed, refused, 0, 0, 0, 0.0, 0.0)
+
+
+def test_it_has_settled_from_when_every_window_has_the_rate_and_few_refusals() -> None:
+    refusing = [_counts(0, 0), _counts(1, 80, 40), _counts(2, 160, 60)]  # the rate, but half are refused
+    steady = [_counts(3 + second, 240 + 80 * second, 60) for second in range(4)]
+    terms = {"least_per_s": 68, "most_refused_percent": 3, "length_s": 2}
+
+    assert settled(refusing + steady, **terms) == refusing[-1]
+    assert settled([*refusing, *steady, _counts(8, 500, 60)], **terms) is None
+    assert settled(refusing, **terms) is None
+
+
+def test_a_rate_is_reached_at_the_end_of_the_first_window_that_has_it() -> None:
+    seen = [_counts(0, 0), _counts(0.5, 0), _counts(1, 20), _counts(1.5, 70), _counts(2, 120)]
+
+    assert reached(seen, least_per_s=90, length_s=1) == seen[-1]
+    assert reached(seen[:-1], least_per_s=90, length_s=1) is None
+
+
+async def test_a_case_of_flow_that_there_is_not_is_refused() -> None:
+    with pytest.raises(click.UsageError, match="no case nothing: it has crowd"):
+        await flow.run(Options(only=["nothing"]))
+
+
+async def test_a_case_of_llm_that_there_is_not_is_refused() -> None:
+    with pytest.raises(click.UsageError, match="no case nothing: it has plain"):
+        await llm.run(Options(only=["nothing"]))
+
+
+def test_a_delta_is_as_late_as_its_stamp_is_old_even_where_the_stamp_has_begun_anew() -> None:
+    assert delays_ms("99900005", 1_700_000_000_010) == [20, 5]
+    assert delays_ms("", 1.0) == []
+
+
+def test_a_ratio_needs_both_figures() -> None:
+    assert ratio({"cpu": 3.0}, {"cpu": 2}, "cpu") == 1.5
+    assert ratio({"cpu": 3.0}, {"absent": "no"}, "cpu") is None
+    assert ratio({"cpu": None}, {"cpu": 2}, "cpu") is None
+
+
+def test_the_scripts_bucket_holds_a_minute_and_fills_evenly() -> None:
+    bucket = Bucket(60, now_s=10)
+    bucket.left -= 30
+
+    bucket.fill(now_s=20)
+    assert bucket.left == 40
+    bucket.fill(now_s=99)
+    assert bucket.left == 60
+
+
+def test_a_client_that_is_always_here_is_measured() -> None:
+    assert has("httpx-aiohttp")
 
 
 def test_proc_knows_this_process() -> None:

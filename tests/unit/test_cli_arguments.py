@@ -10,11 +10,12 @@ from typing import Any
 import click
 import pytest
 
-from cli.enqueue import read_pair, read_value
+from cli.enqueue import enqueue, put, read_pair, read_value
 from cli.stack.errors import StackError
 from cli.stack.ownership import Record, decide
 from cli.stack.place import SOCKET_PATH_LIMIT_BYTES, prepare_place
 from cli.stack.processes import environment_of, simulated
+from client import Queue, keys
 from settings import ProviderSettings, Settings, load
 
 
@@ -43,6 +44,18 @@ def test_what_is_no_keyword_argument_is_refused(pair: str) -> None:
         read_pair(pair)
 
 
+@pytest.mark.parametrize(
+    ("function", "lane"),
+    [("chat", "@chat|tenant:acme|conversation:42|a|b|bulk"), ("own", "tenant:acme|conversation:42|a|b|bulk")],
+)
+async def test_the_limits_of_a_job_are_options(fake_queue: Queue, function: str, lane: str) -> None:
+    line = [function, "hi", "--tenant", "acme", "--conversation", "42", "--limit", "a", "--limit", "b"]
+    terms = dict(enqueue.make_context("enqueue", [*line, "--lane", "bulk", "--id", "x"]).params)
+    args, pairs = terms.pop("args"), terms.pop("pairs")
+    await put(fake_queue, terms.pop("function"), list(args), dict(pairs), terms)
+    assert await fake_queue.redis.zrange(keys.lane(lane), 0, -1) == [b"x"]
+
+
 def test_the_worker_reads_back_exactly_our_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PROVIDERS__OTHER__BASE_URL", "https://elsewhere.example")
@@ -65,12 +78,14 @@ def test_the_worker_reads_back_exactly_our_settings(monkeypatch: pytest.MonkeyPa
 def test_an_inherited_provider_does_not_reach_a_simulated_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROVIDERS__GROQ__API_KEY", "real")
     monkeypatch.setenv("OPENAI_API_KEY", "real")
+    monkeypatch.setenv("GEMINI_API_KEY", "real")
     groq = ProviderSettings.model_validate({"base_url": "https://groq.example/v1", "api_key": "real"})
     settings = simulated(Settings(_env_file=None, providers={"groq": groq}), "http://127.0.0.1:9")
     environment = environment_of(settings)
     assert "real" not in environment.values()
     assert "PROVIDERS__GROQ__API_KEY" not in environment
     assert json.loads(environment["PROVIDERS"])["groq"]["base_url"] == "http://127.0.0.1:9/v1"
+    assert environment["GEMINI_BASE_URL"] == "http://127.0.0.1:9/v1beta"
     assert environment["ANTHROPIC_BASE_URL"] == environment["OPENAI_BASE_URL"] == "http://127.0.0.1:9/v1"
 
 

@@ -130,6 +130,19 @@ async def test_only_usable_providers_are_asked_and_each_with_its_key(monkeypatch
     assert SECRET not in repr(findings)
 
 
+async def test_google_says_400_of_a_wrong_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(400 if request.headers.get("x-goog-api-key") == SECRET else 500)
+
+    client = httpx.AsyncClient
+    transport = httpx.MockTransport(answer)
+    monkeypatch.setattr("httpx.AsyncClient", lambda **options: client(transport=transport, **options))
+    settings = Settings(_env_file=None, gemini_api_key=SECRET, default_model="gemini/gemini-2.5-flash")
+    findings = {finding.check: finding for finding in await check_providers(settings)}
+    assert findings["provider gemini"].level == "fail"
+    assert "GEMINI_API_KEY" in (findings["provider gemini"].advice or "")
+
+
 def test_only_a_failure_fails() -> None:
     assert not has_failed([Finding("a", "warn", ""), Finding("b", "unknown", "")])
     assert has_failed([Finding("a", "ok", ""), Finding("b", "fail", "")])

@@ -8,6 +8,7 @@ import pytest
 from client.errors import BadRequest, MalformedResponse
 from client.schemas import ChatRequest, EmbedRequest, Usage
 from worker.llm.providers.anthropic import DEFAULT_MAX_TOKENS, Anthropic
+from worker.llm.sse import Event
 
 PROVIDER = Anthropic("anthropic", "https://api.anthropic.com/v1", "sk-ant-key", "ANTHROPIC_API_KEY")
 USER = {"role": "user", "content": "Hi"}
@@ -90,7 +91,9 @@ def test_an_answer_is_read_and_cached_tokens_are_part_of_the_input():
     answer = parsed()
     assert (answer.text, answer.finish_reason, answer.response_id) == ("Hello", "stop", "msg_1")
     assert answer.model == "claude-sonnet-4-5-20250929"
-    assert answer.usage == Usage(input_tokens=18, output_tokens=2, cached_input_tokens=3)
+    assert answer.usage == Usage(
+        input_tokens=18, output_tokens=2, cached_input_tokens=3, cache_write_tokens=5
+    )
 
 
 @pytest.mark.parametrize("usage", [None, {}, {"input_tokens": None}])
@@ -118,3 +121,64 @@ def test_what_is_not_an_answer_is_a_malformed_response(body):
 def test_there_are_no_embeddings():
     with pytest.raises(BadRequest, match="Anthropic has no embeddings; choose an OpenAI-compatible provider"):
         PROVIDER.render_embed(EmbedRequest(texts=["a"]), "claude")
+
+
+def test_images_are_sent_inline_or_by_their_address():
+    parts = [
+        {"type": "text", "text": "What is it?"},
+        {
+            "type": "image_url",
+            "image_url": {"url": "data:image/png;base64,AAAA"},
+            "cache_control": {"type": "x"},
+        },
+        {"type": "image_url", "image_url": {"url": "https://x.test/a.jpg"}},
+    ]
+    images = [
+        {
+            "type": "image",
+            "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"},
+            "cache_control": {"type": "x"},
+        },
+        {"type": "image", "source": {"type": "url", "url": "https://x.test/a.jpg"}},
+    ]
+    assert rendered({"role": "user", "content": parts})["messages"][0]["content"] == [parts[0], *images]
+    result = rendered(USER, {"role": "tool", "tool_call_id": "t", "content": parts[1:]})["messages"][1]
+    assert result["content"][0]["content"] == images
+    with pytest.raises(BadRequest, match=r"^anthropic/claude takes an image in a data: URL of the form"):
+        call({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png,x"}}]})
+
+
+def test_tools_and_their_choice_have_anthropics_names():
+    function = {"name": "add", "description": "Adds.", "parameters": {"type": "object"}, "strict": True}
+    own = {"type": "web_search_20250305", "name": "web_search"}
+    body = rendered(USER, tools=[{"type": "function", "function": function}, own], tool_choice="required")
+    tool = {"name": "add", "description": "Adds.", "strict": True, "input_schema": {"type": "object"}}
+    assert (body["tools"], body["tool_choice"]) == ([tool, own], {"type": "any"})
+    named = {"type": "function", "function": {"name": "add"}}
+    assert rendered(USER, tool_choice=named)["tool_choice"] == {"type": "tool", "name": "add"}
+    assert rendered(USER, tool_choice="none")["tool_choice"] == {"type": "none"}
+    assert rendered(USER, tool_choice={"type": "any"})["tool_choice"] == {"type": "any"}
+    with pytest.raises(BadRequest, match="takes a tool_choice of auto, none, required, or the function"):
+        call(USER, tool_choice="any")
+
+
+def test_json_is_asked_for_by_its_schema_only():
+    schema = {"type": "object"}
+    wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    config = {"format": {"type": "json_schema", "schema": schema}}
+    assert rendered(USER, response_format=wanted)["output_config"] == config
+    assert "output_config" not in rendered(USER, response_format={"type": "text"})
+    with pytest.raises(BadRequest, match=r"claude has no JSON mode without a schema: use .* json_schema\.$"):
+        call(USER, response_format={"type": "json_object"})
+
+
+def test_a_stream_is_asked_for():
+    request = ChatRequest.model_validate({"messages": [USER]})
+    assert json.loads(PROVIDER.render_chat(request, "claude", stream=True).body)["stream"] is True
+
+
+def test_events_that_say_nothing_of_the_answer_are_passed_over():
+    for data in (b'{"type": "ping"}', b'{"type": "content_block_stop", "index": 0}', b'{"type": "new_kind"}'):
+        assert PROVIDER.parse_event(Event("", data), httpx.Headers(), "claude") is None
+    with pytest.raises(MalformedResponse, match="it is not a JSON object"):
+        PROVIDER.parse_event(Event("", b'{"type": '), httpx.Headers(), "claude")

@@ -1,6 +1,7 @@
 """One physical call, over a mock transport and over a real socket."""
 
 import asyncio
+import contextlib
 import json
 
 import httpx
@@ -70,6 +71,26 @@ async def test_a_refusal_is_the_providers_typed_error():
     with pytest.raises(errors.RateLimited, match="local/m answered 429: slow down") as raised:
         await answering(handle).chat(asked(), call_id="job:1")
     assert raised.value.retry_after_s == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "seen"),
+    [
+        (200, {"x-ratelimit-limit-requests": "60"}, [("local/m", 60)]),
+        (200, {}, [("local/m", None)]),
+        (429, {"x-ratelimit-limit-requests": "60"}, [("local/m", 60)]),
+        (404, {}, []),
+    ],
+)
+async def test_what_the_headers_say_of_the_rates_is_told(status, headers, seen):
+    told = []
+    http = httpx.AsyncClient(
+        transport=httpx.MockTransport(lambda _: httpx.Response(status, headers=headers, json=ANSWER))
+    )
+    llm = LLM(settings(), http, observe=lambda route, rates: told.append((str(route), rates.rpm)))
+    with contextlib.suppress(errors.ProviderError):
+        await llm.chat(asked(), call_id="job:1")
+    assert told == seen
 
 
 async def test_a_broken_connection_is_ours_and_its_words_are_not_chained():

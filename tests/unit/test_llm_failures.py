@@ -52,5 +52,22 @@ def test_what_happened_decides_the_error(kind, expected):
     assert type(failures.translate(bare(kind), ROUTE, 5)) is expected
 
 
+@pytest.mark.parametrize(
+    ("kind", "sent"),
+    [
+        (httpx.ConnectError, False),
+        (httpx.ConnectTimeout, False),
+        (httpx.ProxyError, False),
+        (httpx.InvalidURL, False),
+        (httpx.ReadTimeout, None),
+        (httpx.WriteError, None),
+        (httpx.RemoteProtocolError, None),
+        (TimeoutError, None),
+    ],
+)
+def test_where_no_request_went_out_the_error_says_so(kind, sent):
+    assert failures.translate(bare(kind), ROUTE, 5).details.get("sent") is sent
+
+
 def test_the_deadline_is_named():
     assert str(failures.translate(TimeoutError(), ROUTE, 2.5)) == "local/llama did not answer within 2.5 s."

@@ -163,7 +163,7 @@ def test_an_error_inside_a_200_is_the_error_it_names():
 def test_embeddings_are_asked_for_and_come_back_in_the_texts_order():
     request = EmbedRequest(texts=["a", "b"], dimensions=2, extra={"user": "u"})
     assert json.loads(provider().render_embed(request, "e").body) == {
-        "model": "e", "input": ["a", "b"], "encoding_format": "float", "dimensions": 2, "user": "u",
+        "model": "e", "input": ["a", "b"], "encoding_format": "base64", "dimensions": 2, "user": "u",
     }  # fmt: skip
     body = {
         "model": "e-1",
@@ -175,7 +175,65 @@ def test_embeddings_are_asked_for_and_come_back_in_the_texts_order():
     assert (answer.model, answer.usage) == ("e-1", Usage(input_tokens=2, output_tokens=0))
 
 
-@pytest.mark.parametrize("body", [b"{}", b'{"data": []}', b'{"data": [{"embedding": "AAAA"}]}'])
+@pytest.mark.parametrize(
+    "body", [b"{}", b'{"data": []}', b'{"data": [{"embedding": "AAAA"}]}', b'{"data": [{"embedding": "x"}]}']
+)
 def test_what_is_not_vectors_is_a_malformed_response(body):
     with pytest.raises(MalformedResponse):
         provider().parse_embed(body, HEADERS, "e")
+
+
+def test_base64_is_asked_of_no_host_that_may_not_know_it():
+    request = EmbedRequest(texts=["a"])
+    elsewhere = OpenAI("local", "http://localhost:8000/v1", None, "X")
+    assert json.loads(elsewhere.render_embed(request, "e").body)["encoding_format"] == "float"
+    body = json.dumps({"data": [{"embedding": "AACAPwAAAEA="}]}).encode()
+    assert elsewhere.parse_embed(body, HEADERS, "e").vectors == ["AACAPwAAAEA="]
+
+
+def test_tools_and_formats_are_sent_as_they_are():
+    fields = {
+        "tools": [{"type": "function", "function": {"name": "add"}}],
+        "tool_choice": {"type": "function", "function": {"name": "add"}},
+        "response_format": {"type": "json_object"},
+    }
+    body = rendered(fields)
+    assert {name: body[name] for name in fields} == fields
+
+
+def test_a_stream_is_asked_for_with_its_usage_unless_the_host_refuses_that():
+    def streamed(**fields):
+        request = ChatRequest.model_validate({"messages": [{"role": "user", "content": "Hi"}], **fields})
+        return json.loads(provider().render_chat(request, "m", stream=True).body)
+
+    assert streamed()["stream"] is True
+    assert streamed()["stream_options"] == {"include_usage": True}
+    assert "stream_options" not in streamed(extra={"stream_options": None})
+
+
+def test_reasoning_has_a_name_at_every_host():
+    parts = [
+        {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]},
+        {"type": "text", "text": "a"},
+    ]
+    for message in (
+        {"content": "a", "reasoning_content": "hm"},
+        {"content": "a", "reasoning": "hm"},
+        {"content": parts},
+    ):
+        answer = parsed(choices=choice(**message))
+        assert (answer.text, answer.reasoning) == ("a", "hm")
+    assert parsed().reasoning is None
+
+
+def test_what_the_cache_did_has_a_name_at_every_host():
+    deepseek = {"prompt_tokens": 9, "completion_tokens": 1, "prompt_cache_hit_tokens": 4}
+    assert parsed(usage=deepseek).usage.cached_input_tokens == 4
+    openrouter = {"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 5}}
+    told = parsed(usage=openrouter).usage
+    assert (told.cached_input_tokens, told.cache_write_tokens) == (0, 5)
+
+
+def test_a_forced_call_finishes_as_a_call():
+    calls = [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    assert parsed(choices=choice("stop", content=None, tool_calls=calls)).finish_reason == "tool_calls"

@@ -9,9 +9,11 @@ from worker.llm import resolve
 BASE = {
     "openai_api_key": "sk-1",
     "anthropic_api_key": "sk-2",
+    "gemini_api_key": "sk-3",
     "default_model": "openai/gpt-4o-mini",
     "openai_base_url": "https://api.openai.com/v1",
     "anthropic_base_url": "https://api.anthropic.com/v1",
+    "gemini_base_url": "https://generativelanguage.googleapis.com/v1beta",
 }
 
 
@@ -25,6 +27,7 @@ def settings(**fields):
         ("openai/gpt-4o", "openai", "gpt-4o"),
         ("OpenAI/gpt-4o", "openai", "gpt-4o"),
         ("anthropic/claude", "anthropic", "claude"),
+        ("gemini/gemini-2.5-flash", "gemini", "gemini-2.5-flash"),
         ("local/meta-llama/Llama-3", "local", "meta-llama/Llama-3"),
         ("gpt-4o", "openai", "gpt-4o"),
     ],
@@ -33,6 +36,13 @@ def test_the_part_before_the_first_slash_is_the_provider(model, provider, name):
     route = resolve(settings(providers={"LOCAL": {"base_url": "http://localhost:1/v1"}}), model)
     assert (route.provider.name, route.model) == (provider, name)
     assert str(route) == f"{provider}/{name}"
+
+
+@pytest.mark.parametrize("kind", ["openai", "anthropic", "gemini"])
+def test_a_provider_is_spoken_to_in_the_api_of_its_kind(kind):
+    own = {"base_url": "http://localhost:1/v1", "kind": kind}
+    route = resolve(settings(providers={"mine": own}), "mine/m")
+    assert type(route.provider) is type(resolve(settings(), f"{kind}/m").provider)
 
 
 def test_a_name_without_a_slash_goes_to_the_default_models_provider():
@@ -45,7 +55,7 @@ def test_an_unknown_provider_is_refused_with_what_is_known_and_what_to_set():
     with pytest.raises(ProviderNotConfigured) as raised:
         resolve(settings(), "mistral/large")
     assert str(raised.value) == (
-        "No provider 'mistral' for the model 'mistral/large': known are anthropic, openai; "
+        "No provider 'mistral' for the model 'mistral/large': known are anthropic, gemini, openai; "
         "to add it, set PROVIDERS__MISTRAL__BASE_URL on the worker."
     )
 
@@ -56,6 +66,7 @@ def test_an_unknown_provider_is_refused_with_what_is_known_and_what_to_set():
         ({"openai_api_key": None}, "openai/x", "OPENAI_API_KEY"),
         ({"openai_api_key": " \n"}, "openai/x", "OPENAI_API_KEY"),
         ({"anthropic_api_key": None}, "anthropic/x", "ANTHROPIC_API_KEY"),
+        ({"gemini_api_key": None}, "gemini/x", "GEMINI_API_KEY"),
         ({"providers": {"x": {"base_url": "http://x", "needs_key": True}}}, "x/y", "PROVIDERS__X__API_KEY"),
         (
             {"providers": {"openai": {"base_url": "http://x", "needs_key": True}}},
@@ -67,6 +78,7 @@ def test_an_unknown_provider_is_refused_with_what_is_known_and_what_to_set():
 def test_a_missing_key_is_named(monkeypatch, fields, model, variable):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    monkeypatch.delenv("GEMINI_API_KEY", raising=False)
     with pytest.raises(ProviderNotConfigured, match=rf"has no key: set {variable} on the worker\.$"):
         resolve(settings(**fields), model)
 

@@ -3,11 +3,11 @@
 import pytest
 
 from client import errors
-from worker.llm import Again, backoff_s, decide, uses_a_try
+from worker.llm import Again, NextModel, backoff_s, decide, uses_a_try
 
 
-def decided(error, tries_used=0, max_tries=5, attempts=1, roll=0.5):
-    return decide(error, tries_used=tries_used, max_tries=max_tries, attempts=attempts, roll=roll)
+def decided(error, tries_used=0, max_tries=5, attempts=1, roll=0.5, **more):
+    return decide(error, tries_used=tries_used, max_tries=max_tries, attempts=attempts, roll=roll, **more)
 
 
 def test_the_ceiling_doubles_up_to_the_cap():
@@ -33,6 +33,40 @@ def test_a_transient_error_uses_a_try_until_none_is_left(kind):
 @pytest.mark.parametrize("kind", [errors.RateLimited, errors.Overloaded])
 def test_being_turned_away_uses_no_try_and_never_fails(kind):
     assert decided(kind("x"), tries_used=99, attempts=1000) == Again(30, uses_a_try=False)
+
+
+@pytest.mark.parametrize("kind", [errors.RateLimited, errors.Overloaded])
+def test_a_job_that_its_models_limit_admitted_leaves_the_waiting_to_that_limit(kind):
+    again = decided(kind("x", retry_after_s=20), tries_used=99, attempts=9, admitted=True, fallbacks=2)
+    assert again == Again(0.0, uses_a_try=False)
+
+
+@pytest.mark.parametrize("kind", [errors.ProviderTimeout, errors.ServerError, errors.MalformedResponse])
+def test_when_no_try_is_left_the_next_model_is_asked(kind):
+    assert decided(kind("x"), tries_used=3, fallbacks=1) == Again(0.5, uses_a_try=True)
+    assert decided(kind("x"), tries_used=4, fallbacks=1) == NextModel()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        errors.ProviderNotConfigured,
+        errors.AuthenticationFailed,
+        errors.PermissionRefused,
+        errors.QuotaExhausted,
+        errors.ModelNotFound,
+        errors.ContextTooLong,
+        errors.ContentFiltered,
+    ],
+)
+def test_another_model_may_help_where_this_one_never_will(kind):
+    assert decided(kind("x"), fallbacks=1) == NextModel()
+    assert decided(kind("x")) is None
+
+
+@pytest.mark.parametrize("kind", [errors.BadRequest, errors.PermanentProviderError, errors.JobFailed])
+def test_no_model_helps_a_request_that_is_wrong(kind):
+    assert decided(kind("x"), fallbacks=8) is None
 
 
 def test_the_provider_sets_the_least_wait_and_jitter_comes_on_top():

@@ -58,8 +58,28 @@ def test_what_is_not_said_is_left_to_the_settings():
 
 @pytest.mark.parametrize("thing", [lambda: 1, len, "double", partial(double, 1), object()])
 def test_what_is_no_coroutine_function_is_refused(thing):
-    with pytest.raises(JobModuleError, match=r"^@job takes a coroutine function: write `async def .*`\.$"):
+    with pytest.raises(
+        JobModuleError, match=r"^@job takes a coroutine function: write `async def .*`, or mark"
+    ):
         job(thing)
+
+
+@pytest.mark.parametrize("thing", [double, len, "double", partial(abs, 1)])
+def test_what_computes_is_a_plain_function(thing):
+    with pytest.raises(JobModuleError, match=r"^@job\(cpu=True\) takes a plain function: write `def .*`\.$"):
+        job(cpu=True)(thing)
+
+
+def test_a_function_that_computes_stays_what_it_was_and_has_its_options():
+    def halve(number):
+        return number / 2
+
+    assert job(cpu=True, timeout_s=30)(halve) is halve
+    function = the_only_one()
+    assert (function.name, function.compute, function.timeout_s) == ("halve", halve, 30)
+    job(name="halve", cpu=True)(halve)
+    with pytest.raises(JobModuleError, match=r"^Two jobs are named 'halve'"):
+        job(name="halve")(double)
 
 
 def test_two_jobs_of_one_name_are_refused():

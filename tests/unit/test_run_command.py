@@ -122,6 +122,8 @@ def test_each_bad_line_is_told_and_the_exit_status_is_2(
         (["in.jsonl", "-o", "in.jsonl"], "promptmill: The input and the output are the same file"),
         (["in.jsonl", "--model", "anthropic/x"], "set ANTHROPIC_API_KEY, or try it without one with --sim"),
         (["in.jsonl", "--template", "{"], "promptmill: --template cannot be read"),
+        (["in.jsonl", "--tenant", ""], "promptmill: A tenant is a name of 1 to 256 characters"),
+        (["in.jsonl", "--limit", "a b"], "promptmill: A limit key is a name of 1 to 256 characters"),
         (["in.jsonl", "--window", "0"], "Invalid value for '--window'"),
         ([], "Missing argument 'FILE'"),
     ],
@@ -145,6 +147,15 @@ def test_a_fleet_knows_its_own_models_and_keys(
     (tmp_path / "in.jsonl").write_text('{"prompt": "a"}\n{"prompt": "a", "model": "ours/secret"}\n')
     assert invoke("in.jsonl").exit_code == 0
     assert models == [None, "ours/secret"]
+
+
+def test_a_run_comes_under_the_limits_it_is_given(invoke: Invoke, server: Server, tmp_path: Path) -> None:
+    write_prompts(tmp_path, "a")
+    assert invoke("in.jsonl").exit_code == 0
+    assert server.limits == set()
+    write_prompts(tmp_path, "b")
+    assert invoke("in.jsonl", "--tenant", "acme", "--limit", "gpu", "--limit", "cpu").exit_code == 0
+    assert server.limits == {"tenant:acme", "gpu", "cpu"}
 
 
 def test_standard_input_is_read(invoke: Invoke, tmp_path: Path) -> None:

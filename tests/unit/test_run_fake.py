@@ -35,6 +35,7 @@ class Server:
         self.paid: list[str] = []  # what was asked of the provider, in order
         self.ids: list[str] = []  # every job id that was ever enqueued, in order
         self.forgotten: list[str] = []
+        self.limits: set[str] = set()  # every limit key that a run sent
         self.most_unfinished = 0
         self.is_away = False
         self.has_workers = True
@@ -93,14 +94,22 @@ class FakeQueue:
                 await self._worker
 
     async def chat_many(
-        self, requests: Iterable[ChatRequest], *, job_ids: Sequence[str] | None = None
+        self,
+        requests: Iterable[ChatRequest],
+        *,
+        job_ids: Sequence[str] | None = None,
+        limits: Sequence[str] = (),
     ) -> list[FakeJob]:
-        return self._put(list(requests), list(job_ids or ()))
+        return self._put(list(requests), list(job_ids or ()), limits)
 
     async def embed_many(
-        self, requests: Iterable[EmbedRequest], *, job_ids: Sequence[str] | None = None
+        self,
+        requests: Iterable[EmbedRequest],
+        *,
+        job_ids: Sequence[str] | None = None,
+        limits: Sequence[str] = (),
     ) -> list[FakeJob]:
-        return self._put(list(requests), list(job_ids or ()))
+        return self._put(list(requests), list(job_ids or ()), limits)
 
     async def forget(self, job_ids: Iterable[str]) -> None:
         self._check()
@@ -111,8 +120,9 @@ class FakeQueue:
     async def workers_alive(self) -> bool:
         return self.server.has_workers
 
-    def _put(self, requests: Sequence[Request], job_ids: list[str]) -> list[FakeJob]:
+    def _put(self, requests: Sequence[Request], job_ids: list[str], limits: Sequence[str]) -> list[FakeJob]:
         self._check()
+        self.server.limits |= set(limits)
         if any(asked(request) == "too large" for request in requests):
             raise InvalidRequest("The request is too large.")
         server = self.server

@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from settings import ANTHROPIC_URL, OPENAI_URL, ProviderSettings, Settings, SettingsError, load
+from settings import (
+    ANTHROPIC_URL,
+    BUILT_IN,
+    GEMINI_URL,
+    OPENAI_URL,
+    ProviderSettings,
+    Settings,
+    SettingsError,
+    load,
+)
 
 SECRET = "sk-Zebra-4711"
 
@@ -19,8 +28,10 @@ READ: list[tuple[str, str, str, Any]] = [
     ("PROMPTMILL_DATA_DIR", "/srv/mill", "data_dir", "/srv/mill"),
     ("OPENAI_BASE_URL", "http://localhost:8000/v1/", "openai_base_url", "http://localhost:8000/v1"),
     ("ANTHROPIC_BASE_URL", "https://proxy/v1", "anthropic_base_url", "https://proxy/v1"),
+    ("GEMINI_BASE_URL", "https://proxy/v1beta", "gemini_base_url", "https://proxy/v1beta"),
     ("DEFAULT_MODEL", "local/a/b", "default_model", "local/a/b"),
     ("DEFAULT_EMBED_MODEL", "local/e", "default_embed_model", "local/e"),
+    ("PRICES_FILE", "prices.toml", "prices_file", "prices.toml"),
     ("MAX_JOBS", "7", "max_jobs", 7),
     ("MAX_TRIES", "3", "max_tries", 3),
     ("JOB_TIMEOUT_S", "1.5", "job_timeout_s", 1.5),
@@ -31,8 +42,13 @@ READ: list[tuple[str, str, str, Any]] = [
     ("LEASE_S", "30", "lease_s", 30),
     ("REDIS_OUTAGE_S", "60", "redis_outage_s", 60),
     ("JOB_MODULES", " my.jobs, other ,", "job_modules", ("my.jobs", "other")),
+    ("LOOP_LAG_WARN_MS", "0", "loop_lag_warn_ms", 0),
+    ("CPU_PROCESSES", "3", "cpu_processes", 3),
+    ("CPU_MEMORY_MB", "512", "cpu_memory_mb", 512),
+    ("LIMITS", "openai rpm=600, tenant:* tpm=1", "limits", "openai rpm=600, tenant:* tpm=1"),
+    ("LIMITS_FILE", "limits.toml", "limits_file", "limits.toml"),
 ]
-SECRETS = ("REDIS_URL", "OPENAI_API_KEY", "ANTHROPIC_API_KEY")
+SECRETS = ("REDIS_URL", "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY")
 
 REFUSED = [
     ("REDIS_SSL_CERT_REQS", "maybe", "'none', 'optional' or 'required'"),
@@ -49,6 +65,9 @@ REFUSED = [
     ("LEASE_S", "0.5", "greater than or equal to 1"),
     ("REDIS_OUTAGE_S", "0", "greater than 0"),
     ("DRAIN_S", "-1", "greater than or equal to 0"),
+    ("LOOP_LAG_WARN_MS", "-1", "greater than or equal to 0"),
+    ("CPU_PROCESSES", "0", "greater than or equal to 1"),
+    ("CPU_MEMORY_MB", "much", "valid integer"),
     ("PROVIDERS", "foo", "not a JSON object"),
     ("PROVIDERS", "[1]", "valid dictionary"),
     ("PROVIDERS__X", "foo", "valid dictionary"),
@@ -186,7 +205,9 @@ def test_only_the_real_endpoints_need_a_key(monkeypatch: pytest.MonkeyPatch) -> 
     assert {name: p.base_url for name, p in providers.items()} == {
         "openai": OPENAI_URL,
         "anthropic": ANTHROPIC_URL,
+        "gemini": GEMINI_URL,
     }
+    assert tuple(providers) == BUILT_IN
     assert all(provider.needs_key for provider in providers.values())
     monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:1/v1")
     assert not load().all_providers()["openai"].needs_key

@@ -5,6 +5,7 @@ import io
 import json
 import math
 import struct
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -107,6 +108,17 @@ async def test_a_stream_reports_its_usage_last_when_asked(provider: ClientSessio
     assert chunks[-1]["choices"] == []
     assert chunks[-1]["usage"]["completion_tokens"] == 40
     assert all(chunk["usage"] is None for chunk in chunks[:-1])
+
+
+async def test_deltas_tell_when_they_were_sent_where_that_is_asked(provider: ClientSession) -> None:
+    async with provider.patch("/config", json={"stamp_deltas": True}) as response:
+        assert response.ok
+    chunks = await stream(provider, chat())
+    now_ms = time.time_ns() // 1_000_000
+
+    stamps = [text for chunk in chunks if (text := chunk["choices"][0]["delta"].get("content"))]
+    assert len(stamps) == 40
+    assert all((now_ms - int(stamp)) % 10_000 < 5_000 for stamp in stamps)
 
 
 async def test_a_text_has_one_unit_vector_of_the_asked_dimensions(provider: ClientSession) -> None:

@@ -74,6 +74,7 @@ async def worker(
             RESULT_TTL_S="600",
         )
     assert _shared_worker.process.alive, _shared_worker.process.text()
+    server.has_a_shared_worker = True
     return _shared_worker.process
 
 

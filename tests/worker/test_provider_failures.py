@@ -84,6 +84,19 @@ async def test_what_no_other_try_can_help_fails_at_once(queue: Queue, provider: 
 
 
 @pytest.mark.usefixtures("worker")
+async def test_where_a_model_cannot_answer_the_next_one_is_asked(queue: Queue, provider: Provider) -> None:
+    fallbacks = ["refused/gpt-4o", "openai/unknown-1", "openai/gpt-4o"]
+    job = await queue.chat("Hi", model="nowhere/gpt-4o", fallbacks=fallbacks)
+    answer = await job.result(SOON_S)
+    assert [(attempt.model, attempt.error) for attempt in answer.attempts] == [
+        ("refused/gpt-4o", "AuthenticationFailed"),
+        ("openai/unknown-1", "ModelNotFound"),
+        ("openai/gpt-4o", None),
+    ]
+    assert await queue.redis.exists(keys.attempts(job.id), keys.retry(job.id)) == 0
+
+
+@pytest.mark.usefixtures("worker")
 async def test_a_prompt_that_is_too_long_is_refused_at_once(queue: Queue, provider: Provider) -> None:
     await provider.configure(context_tokens=10)
     with pytest.raises(errors.ContextTooLong):

@@ -24,8 +24,10 @@ REFUSED = {
         "REDIS_URL: The Redis URL cannot be used: it must start with",
     ),
     "down": ({"REDIS_URL": NOWHERE}, "REDIS_URL: Redis cannot be reached: "),
-    "plain": ({"JOB_MODULES": "plain"}, "@job takes a coroutine function: write `async def plain`."),
+    "plain": ({"JOB_MODULES": "plain"}, "@job takes a coroutine function: write `async def plain`, or"),
     "ours": ({"JOB_MODULES": "ours"}, "A job of JOB_MODULES is named 'chat', as one of promptmill's own"),
+    "LIMITS": ({"REDIS_URL": NOWHERE, "LIMITS": "openai rpm=x"}, "LIMITS cannot be used for openai: rpm is "),
+    "LIMITS_FILE": ({"REDIS_URL": NOWHERE, "LIMITS_FILE": "no.toml"}, "LIMITS_FILE, no.toml, cannot be read"),
     "absent": ({"JOB_MODULES": "absent"}, "JOB_MODULES names absent, which cannot be imported: "),
 }
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Coroutine
 from contextlib import suppress
+from time import monotonic
 from typing import Any, Literal
 
 from arq.cron import CronJob
@@ -39,6 +41,7 @@ class Crew(Worker):
         self._background: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
         self._hungry = False  # the last claim left due jobs behind
+        self._told_of_loss_s = -math.inf  # that Redis has lost its data; monotonic
         self._policy = Policy(
             timeout_s=self.job_timeout_s,
             max_tries=self.max_tries,
@@ -150,7 +153,7 @@ class Crew(Worker):
 
     # -- runs that are to stop -------------------------------------------------------------------------
 
-    def _cancel(self, current: Run, why: Literal["abort", "lost"]) -> None:
+    def _cancel(self, current: Run, why: Literal["abort", "hand back", "lost"]) -> None:
         if current.stop is None and current.task is not None:
             current.stop = why
             current.task.cancel()
@@ -174,6 +177,9 @@ class Crew(Worker):
         unknown = [lease for lease in lost.unknown if self._runs_under(lease)]
         for lease in taken + unknown:
             self._cancel(self.runs[lease.job_id], "lost")
+        for lease in filter(self._runs_under, lost.slotless):
+            logger.warning("%s: its slots were taken away; it goes back to its lane", lease.job_id)
+            self._cancel(self.runs[lease.job_id], "hand back")
         if taken:
             logger.warning("the leases of %d jobs were lost; they run elsewhere by now", len(taken))
         if unknown:
@@ -187,6 +193,7 @@ class Crew(Worker):
         if ended:
             logger.warning("the leases of %d jobs were lost; they have ended elsewhere", ended)
         if lost := len(unknown) - ended:
+            self._told_of_loss_s = monotonic()
             logger.error(
                 "Redis no longer knows %d of the jobs that run here: it has lost its data; they are cancelled",
                 lost,

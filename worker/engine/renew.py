@@ -27,6 +27,7 @@ class Lost:
 
     taken: list[Lease] = field(default_factory=list)  # another worker has the job, or it has ended
     unknown: list[Lease] = field(default_factory=list)  # Redis does not know the job any more
+    slotless: list[Lease] = field(default_factory=list)  # the job is still ours, its slots are not
 
 
 class Renewer:
@@ -109,6 +110,6 @@ class Renewer:
             replies = await self._scripts.renew(batch, round(self._lease_s * 1000))
             for lease, reply in zip(batch, replies, strict=True):
                 if reply != 1 and self._held.get(lease.job_id) is lease:  # not finished in the meantime
-                    (lost.taken if reply == 0 else lost.unknown).append(lease)
-        if lost.taken or lost.unknown:
+                    {0: lost.taken, -1: lost.unknown, 2: lost.slotless}[reply].append(lease)
+        if lost.taken or lost.unknown or lost.slotless:
             self._home.call_soon_threadsafe(self._lost, lost)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from time import time_ns
 from typing import Any, Literal
@@ -15,8 +15,11 @@ from arq.cron import CronJob
 from arq.jobs import SerializationError, serialize_result
 from arq.worker import Function, JobExecutionFailed, Retry, RetryJob
 
+from client import events, keys
 from client.errors import JobCrashed, JobError, JobFailed, JobTimedOut
 
+from . import settlement
+from .meter import Meter
 from .record import read_job, write_result
 from .scripts import Claimed, Lease, Outcome, Verb
 
@@ -29,7 +32,36 @@ logger = logging.getLogger("arq.worker")
 
 
 class TurnedAway(Retry):
-    """As arq.Retry, but the run that ended so uses no try: the job was only turned away."""
+    """As arq.Retry, but the run that ended so uses no try: the job was only turned away.
+
+    Without a delay the job keeps its place in its lane, and the cooldown of its limit does the waiting.
+    """
+
+
+class Moved(Exception):
+    """Raised by a job that belongs into another lane: it goes there, in its place in time, and uses no try.
+
+    `lane` is the lane's name; `payload` replaces the job's where given.
+    """
+
+    def __init__(self, lane: str, payload: bytes | None = None) -> None:
+        super().__init__(lane)
+        self.lane = lane
+        self.payload = payload
+
+
+class Context(dict[Any, Any]):
+    """arq's context of a run, with our additions as attributes, too: `ctx.limits` is `ctx["limits"]`."""
+
+    @property
+    def limits(self) -> Any:
+        """The limits of the fleet: `async with ctx.limits.slot("openai/gpt-4o"): …`"""
+        return self["limits"]
+
+    @property
+    def llm(self) -> Any:
+        """The worker's LLM; in a job of one's own also `await ctx.llm.ask("openai/gpt-4o", prompt)`."""
+        return self["llm"]
 
 
 @dataclass(slots=True)
@@ -37,6 +69,7 @@ class Run:
     """A job that runs here. `stop` says why its task was cancelled, where it was one of us."""
 
     claimed: Claimed
+    meter: Meter = field(default_factory=Meter)
     task: asyncio.Task[None] | None = None
     stop: Literal["abort", "hand back", "lost"] | None = None
     job_try: int = 1
@@ -119,16 +152,24 @@ async def call(run: Run, function: Function | CronJob, ctx: dict[str, Any], poli
         raise JobFailed(f"{name}: {error}".removesuffix(": "), error_type=name) from error
 
 
-def context(run: Run, shared: dict[Any, Any]) -> dict[Any, Any]:
-    """arq's context for this run."""
-    return {
-        **shared,
-        "job_id": run.lease.job_id,
-        "job_try": run.job_try,
-        "enqueue_time": datetime.fromtimestamp(run.enqueued_ms / 1000, UTC),
-        "score": run.claimed.score_ms,
-        "has_run": run.claimed.has_run,
-    }
+def context(run: Run, shared: dict[Any, Any]) -> Context:
+    """arq's context for this run, and what the job may want to know of its lane and its limits."""
+    context = Context(shared)
+    context.update(
+        job_id=run.lease.job_id,
+        job_try=run.job_try,
+        enqueue_time=datetime.fromtimestamp(run.enqueued_ms / 1000, UTC),
+        score=run.claimed.score_ms,
+        has_run=run.claimed.has_run,
+        lane=keys.lane_name(run.lease.lane),
+        limit_keys=settlement.keys_of(run.lease.limit_keys),
+        meter=run.meter,
+        payload=run.claimed.payload,
+        token=run.lease.token,
+    )
+    if "limits" in shared:  # what the job holds by its lane, it does not wait for
+        context["limits"] = shared["limits"].under(context["limit_keys"])
+    return context
 
 
 def succeeded(run: Run, result: Any, function: Function | CronJob, policy: Policy) -> Ended:
@@ -138,7 +179,12 @@ def succeeded(run: Run, result: Any, function: Function | CronJob, policy: Polic
 def failed(run: Run, error: BaseException, function: Function | CronJob | None, policy: Policy) -> Ended:
     """What follows an exception: arq's rules, but a worker that stops uses no try of its jobs."""
     if run.stop == "hand back":
-        return Ended(Outcome(run.lease, "back", moment_ms=run.claimed.score_ms), "handed back")
+        return Ended(_unfinished(run, "back"), "handed back")
+    if isinstance(error, Moved):
+        to, text = keys.lane(error.lane), error.payload or b""
+        return Ended(replace(_unfinished(run, "move"), to=to, text=text), "handed back")
+    if isinstance(error, TurnedAway) and not error.defer_score:
+        return Ended(replace(_unfinished(run, "away"), ttl_ms=RETRY_TTL_S * 1000), "retried")
     if isinstance(error, Retry) and policy.retry_jobs:
         return Ended(_again(run, "again" if isinstance(error, TurnedAway) else "retry", error), "retried")
     foreign_cancel = isinstance(error, asyncio.CancelledError) and run.stop is None
@@ -155,9 +201,18 @@ def _belongs_with_the_dead(error: BaseException) -> bool:
     return exhausted or worth_a_try or isinstance(error, JobCrashed)
 
 
+def _unfinished(run: Run, verb: Verb) -> Outcome:
+    """It keeps its place in time."""
+    return Outcome(run.lease, verb, moment_ms=run.claimed.score_ms, use=_use(run, verb))
+
+
 def _again(run: Run, verb: Verb, error: Retry | None) -> Outcome:
     delay_ms = (error.defer_score or 0) if error else 0
-    return Outcome(run.lease, verb, ttl_ms=RETRY_TTL_S * 1000, moment_ms=delay_ms)
+    return Outcome(run.lease, verb, ttl_ms=RETRY_TTL_S * 1000, moment_ms=delay_ms, use=_use(run, verb))
+
+
+def _use(run: Run, verb: Verb) -> str:
+    return settlement.use(run.claimed, run.meter, verb)
 
 
 def _final(
@@ -176,7 +231,10 @@ def _final(
     if forever or ttl_s > 0:
         text = _record(run, success, result)
     keep_ms = keep_cronjob_progress * 1000 if isinstance(function, CronJob) else 0
-    return Outcome(run.lease, verb, text, ttl_ms=0 if forever else round(ttl_s * 1000), keep_ms=keep_ms)
+    ttl_ms = 0 if forever else round(ttl_s * 1000)
+    told = run.meter.told
+    end = "" if told is None else (events.done(told) if success else events.failed(result)).decode()
+    return Outcome(run.lease, verb, text, ttl_ms=ttl_ms, keep_ms=keep_ms, use=_use(run, verb), to=end)
 
 
 def _record(run: Run, success: bool, result: Any) -> bytes:

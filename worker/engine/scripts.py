@@ -13,22 +13,25 @@ from redis.commands.core import AsyncScript
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 
 from client import keys
+from client.limits.scripts import with_limits
 
 DEAD_TTL_S = 30 * 86_400  # how long a dead letter waits for somebody to look at it
 
 # A server that cannot write for now. Redis before 7 hides the first two in an error of the script.
 _REFUSALS = {"OOM ": OutOfMemoryError, "READONLY ": ReadOnlyError, "MISCONF ": ReadOnlyError}
 
-Verb = Literal["done", "dead", "retry", "again", "back"]
+Verb = Literal["done", "dead", "retry", "away", "again", "back", "move"]
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to run a job: its id, its lane, and the fencing token that proves it."""
+    """The right to run a job: its id, its lane, the fencing token that proves it, and the limit keys under
+    which it holds slots, with a newline between them."""
 
     job_id: str
     lane: str
     token: str
+    limit_keys: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,8 @@ class Claimed:
     tries_used: int
     crashes: int  # workers that died while they ran it, now that one more has
     abort_ms: int  # when somebody asked to abort it; 0 for nobody
+    tokens: int = 0  # reserved
+    usd: float = 0.0  # reserved
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,7 @@ class Claim:
     next_ms: int  # the next moment worth a claim; -1 for none known
     more: bool  # more may be due already
     aborts: list[str]
+    epoch: str  # another one than before: Redis has lost its data
     jobs: list[Claimed]
 
 
@@ -63,20 +69,34 @@ class Outcome:
     verb: Verb
     text: bytes = b""  # the result record; empty keeps none
     ttl_ms: int = 0
-    moment_ms: int = 0  # retry, again: the delay; back: the score it had
+    moment_ms: int = 0  # retry, again: the delay; away, back, move: the score it had
     keep_ms: int = 0
+    use: str = ""  # what its calls really used (settlement.py); empty: nothing to settle
+    to: str = ""  # move: the lane it goes to; done, dead: the event that ends its stream, if it has one
 
 
 class EngineScripts:
     """The scripts, bound to one connection pool."""
 
     def __init__(self, redis: ArqRedis) -> None:
-        self._claim = redis.register_script(_source("claim"))
-        self._renew = redis.register_script(_source("renew"))
-        self._finish = redis.register_script(_source("finish"))
+        self._claim = redis.register_script(with_limits(_source("claim")))
+        self._renew = redis.register_script(with_limits(_source("renew")))
+        self._finish = redis.register_script(with_limits(_source("finish")))
 
-    async def claim(self, queue: str, worker: str, *, want: int, lease_ms: int, hold_ms: int) -> Claim:
-        """Leases up to `want` due jobs of `queue` and of all lanes. One round trip."""
+    async def claim(
+        self,
+        queue: str,
+        worker: str,
+        *,
+        want: int,
+        lease_ms: int,
+        hold_ms: int,
+        epoch: str = "",
+        models: tuple[str, str] = ("", ""),
+    ) -> Claim:
+        """Leases up to `want` jobs of `queue` and of all lanes, that are due and have room under all their
+        limits. `epoch` is the one of the claim before, `models` the defaults for chats and embeddings. One
+        round trip."""
         prefixes = (
             keys.in_progress(""),
             keys.job(""),
@@ -84,8 +104,10 @@ class EngineScripts:
             keys.result(""),
             keys.crashes(""),
         )
-        now_ms, next_ms, more, token, aborts, taken = await _run(
-            self._claim, [keys.LANES, queue, keys.ABORTS], [want, lease_ms, hold_ms, worker, *prefixes]
+        now_ms, next_ms, more, token, aborts, now_epoch, taken = await _run(
+            self._claim,
+            [queue, keys.ABORTS, keys.EPOCH],
+            [want, lease_ms, hold_ms, worker, *prefixes, epoch, *models],
         )
         token = token.decode()
         return Claim(
@@ -93,12 +115,14 @@ class EngineScripts:
             next_ms,
             more == 1,
             [id_.decode() for id_ in aborts],
+            now_epoch.decode(),
             [_claimed(row, token) for row in taken],
         )
 
     async def renew(self, leases: Sequence[Lease], lease_ms: int) -> list[int]:
-        """For each lease: 1 prolonged, 0 somebody else's by now, -1 unknown to Redis. One round trip."""
-        held = chain.from_iterable((lease.job_id, lease.lane, lease.token) for lease in leases)
+        """For each lease: 1 prolonged, 0 somebody else's by now, -1 unknown to Redis, 2 without its slots. One
+        round trip."""
+        held = chain.from_iterable((o.job_id, o.lane, o.token, o.limit_keys) for o in leases)
         renewed: list[int] = await _run(self._renew, [], [lease_ms, keys.in_progress(""), *held])
         return renewed
 
@@ -118,8 +142,8 @@ class EngineScripts:
         ]
         for o in outcomes:
             args += (o.lease.job_id, o.lease.lane, o.lease.token, o.verb, o.text)
-            args += (o.ttl_ms, o.moment_ms, o.keep_ms)
-        replies = await _run(self._finish, [keys.LANES, keys.ABORTS, keys.DEAD], args)
+            args += (o.ttl_ms, o.moment_ms, o.keep_ms, o.lease.limit_keys, o.use, o.to)
+        replies = await _run(self._finish, [keys.ABORTS, keys.DEAD], args)
         return [reply == 1 for reply in replies]
 
 
@@ -134,17 +158,20 @@ async def _run(script: AsyncScript, names: Sequence[str], args: Sequence[Any]) -
 
 
 def _claimed(row: list[bytes | int | None], token: str) -> Claimed:
-    job_id, lane, score, payload, tries, crashes, abort = row
+    job_id, lane, score, payload, tries, crashes, abort, limit_keys, tokens, usd = row
     assert isinstance(job_id, bytes)
     assert isinstance(lane, bytes)
+    assert isinstance(limit_keys, bytes)
     return Claimed(
-        lease=Lease(job_id.decode(), lane.decode(), token),
+        lease=Lease(job_id.decode(), lane.decode(), token, limit_keys.decode()),
         score_ms=int(float(score or 0)),
         payload=payload if isinstance(payload, bytes) else None,
         has_run=tries is not None,
         tries_used=int(tries or 0),
         crashes=int(crashes or 0),
         abort_ms=int(float(abort or 0)),
+        tokens=int(tokens or 0),
+        usd=float(usd or 0),
     )
 
 

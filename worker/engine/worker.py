@@ -7,6 +7,7 @@ import inspect
 import logging
 import os
 import socket
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from signal import Signals
 from time import monotonic
@@ -15,11 +16,11 @@ from uuid import uuid4
 
 import click
 from arq import ArqRedis
-from arq.connections import RedisSettings, log_redis_info
+from arq.connections import log_redis_info
 from arq.worker import Worker
 
 from client import keys
-from client.connection import connect, reachable
+from client.connection import connect, reachable, settings_of
 from client.errors import QueueUnavailable
 
 from . import drain, wake
@@ -38,11 +39,13 @@ logger = logging.getLogger("arq.worker")
 
 
 class Engine(Crew):
-    """arq's Worker, with another loop. Takes arq's parameters and three of its own.
+    """arq's Worker, with another loop. Takes arq's parameters and five of its own.
 
     :param lease_s: how long a job is this worker's without being renewed; renewed every third of it
     :param drain_s: how long running jobs may go on after TERM or INT
     :param outage_s: how long Redis may be away before the worker gives up
+    :param on_data_lost: called with arq's context when Redis has lost its data: what was configured is gone
+    :param models: the models, as provider/model, of chats and embeddings whose lanes name none
 
     Four connections at most: two for commands (the jobs' own `ctx["redis"]` included), one that
     listens, one that renews.
@@ -56,12 +59,17 @@ class Engine(Crew):
         lease_s: float = 15,
         drain_s: float = 20,
         outage_s: float = 300,
+        on_data_lost: Callable[[dict[Any, Any]], Awaitable[None]] | None = None,
+        models: tuple[str, str] = ("", ""),
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.lease_s = lease_s
         self.drain_s = drain_s
         self.outage_s = outage_s
+        self.on_data_lost = on_data_lost
+        self.models = models
+        self._epoch = ""
         self.name = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:6]}"
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -93,10 +101,10 @@ class Engine(Crew):
 
     async def _with_rooms(self, pool: ArqRedis) -> None:
         """Opens the rooms around the loop, and closes them in the order that loses nothing."""
-        settings = self.redis_settings or _settings_of(pool)
+        settings = self.redis_settings or settings_of(pool)
         self._scripts = EngineScripts(pool)
         self._outbox = Outbox(self._scripts, self._outage, self._settled)
-        renewer = Renewer(settings, self.held, self._lose, lease_s=self.lease_s)
+        self._renewer = renewer = Renewer(settings, self.held, self._lose, lease_s=self.lease_s)
         renewer.start()
         self._rooms = [
             asyncio.create_task(wake.listen(settings, wake=self._woken.set, abort=self._abort)),
@@ -232,7 +240,10 @@ class Engine(Crew):
             want=want,
             lease_ms=round(self.lease_s * 1000),
             hold_ms=round((self.in_progress_timeout_s + HOLD_EXTRA_S) * 1000),
+            epoch=self._epoch,
+            models=self.models,
         )
+        self._notice(claim.epoch)
         for claimed in claim.jobs:
             self._start(claimed)
         if any(job_id in self.runs for job_id in claim.aborts):
@@ -242,6 +253,21 @@ class Engine(Crew):
             return 0
         wait_s = (claim.next_ms - claim.now_ms) / 1000
         return wait_s if 0 < wait_s < self.poll_delay_s else self.poll_delay_s
+
+    def _notice(self, epoch: str) -> None:
+        """Renews at once where Redis has lost its data, so that what ran under lost slots is cancelled."""
+        if self._epoch and epoch != self._epoch:
+            told = monotonic() - self._told_of_loss_s < self.lease_s
+            if not self.runs and not told:  # else the renewal says so, with their number
+                logger.error("Redis has lost its data")
+            self._in_background(self._start_afresh())
+        self._epoch = epoch
+
+    async def _start_afresh(self) -> None:
+        with suppress(*AWAY, QueueUnavailable):
+            await self._renewer.renew_now()
+            if self.on_data_lost:
+                await self.on_data_lost(self.ctx)
 
     def _room(self) -> int:
         room = min(BATCH, self.max_jobs - len(self.runs), 2 * self.max_jobs - len(self.held))
@@ -258,27 +284,14 @@ class Engine(Crew):
         if 0 <= self.max_burst_jobs <= self._jobs_started():
             return True
         # A lane stays in LANES until its next look, even when its last job has ended.
-        lanes = await self.pool.zrange(keys.LANES, 0, -1)
+        lanes = await self.pool.zrange(keys.lanes_of(self.queue_name), 0, -1)
         async with self.pool.pipeline(transaction=False) as pipe:
             for lane in (self.queue_name, *lanes):
                 pipe.zcard(lane)
             return not any(await pipe.execute())
 
 
-def _settings_of(pool: ArqRedis) -> RedisSettings:
-    """Where a pool that was handed to us goes, so that the other rooms can go there too."""
-    at = pool.connection_pool.connection_kwargs
-    return RedisSettings(
-        host=at.get("host", "localhost"),
-        port=at.get("port", 6379),
-        unix_socket_path=at.get("path"),
-        database=at.get("db", 0),
-        username=at.get("username"),
-        password=at.get("password"),
-    )
-
-
-_OURS = ("lease_s", "drain_s", "outage_s")
+_OURS = ("lease_s", "drain_s", "outage_s", "on_data_lost", "models")
 Engine.__signature__ = inspect.Signature(
     [
         *inspect.signature(Worker).parameters.values(),

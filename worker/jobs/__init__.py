@@ -2,5 +2,6 @@
 
 from .chat import chat
 from .embed import embed
+from .own import of_ones_own
 
-__all__ = ["chat", "embed"]
+__all__ = ["chat", "embed", "of_ones_own"]

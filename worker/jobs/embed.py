@@ -2,24 +2,69 @@
 
 from __future__ import annotations
 
+import time
+from datetime import UTC, datetime
 from typing import Any
 
-from client.schemas import Embeddings, EmbedRequest
+from client.errors import MalformedResponse
+from client.schemas import Embeddings, EmbedRequest, Usage
+from client.vectors import Vectors
+from worker.engine.run import Moved
+from worker.llm import split
 
-from . import attempts
+from . import attempts, shelf
+from .parts import Embedding, Vectored
 
 
 async def embed(ctx: dict[str, Any], request: dict[str, Any]) -> Embeddings:
     """The vectors of an EmbedRequest's texts, in their order; `request` is the EmbedRequest as JSON data.
 
-    Raises as `chat` does. Cancelling it stops the call.
+    The texts go out in parts that the provider takes, side by side where its limits have room. Parts that
+    are done stay done: a job that runs again asks for the others only. Raises as `chat` does. Cancelling it
+    stops all calls.
     """
     asked = attempts.read_request(EmbedRequest, request)
-    llm = ctx["llm"]
-    outcome = await attempts.run(
-        ctx, llm.embed_route(asked.model), lambda call_id: llm.embed(asked, call_id=call_id)
-    )
-    answer = outcome.answer
+    start = await attempts.begin(ctx, asked, ctx["llm"].embed_route)
+    provider = start.route.provider
+    items = asked.texts_per_call or provider.embed_items
+    parts = split(asked.texts, items=items, tokens=provider.embed_tokens)
+    started_at, started = datetime.now(UTC), time.monotonic()
+    embedding = Embedding(ctx, asked, start, parts)
+    if failed := await embedding.run():
+        follows = await attempts.follow(ctx, asked, failed, start, embedding.attempts)
+        if failed.error.retryable and not isinstance(follows, Moved):  # another model starts anew
+            await embedding.keep()
+        raise follows
+    done = [embedding.done[part] for part in parts]
+    vectors = await _joined(done, str(start.route))
+    if ctx["has_run"] or embedding.kept:
+        await shelf.clear(ctx)
     return Embeddings(
-        **outcome.fields(answer.model, answer.usage), vectors=answer.vectors, metadata=asked.metadata
+        job_id=ctx["job_id"],
+        model=f"{provider.name}/{done[0].model}",  # the provider's name for it
+        usage=_usage(done),
+        cost_usd=_cost_usd(done),
+        timings=attempts.timings(ctx, started_at, time.monotonic() - started),
+        attempts=[*start.earlier, *embedding.attempts],
+        vectors=vectors,
+        metadata=asked.metadata,
     )
+
+
+async def _joined(done: list[Vectored], model: str) -> Vectors:
+    sizes = {each.dimensions for each in done}
+    if len(sizes) > 1:
+        raise MalformedResponse(f"{model} answered vectors of {min(sizes)} and of {max(sizes)} numbers.")
+    return await Vectors.of_bytes((each.numbers for each in done), done[0].dimensions)
+
+
+def _usage(done: list[Vectored]) -> Usage:
+    """The sum; what one part does not tell is not known of all."""
+    told = [vars(each.usage) for each in done]
+    names = Usage.model_fields
+    return Usage(**{n: None if any(t[n] is None for t in told) else sum(t[n] for t in told) for n in names})
+
+
+def _cost_usd(done: list[Vectored]) -> float | None:
+    costs = [each.cost_usd for each in done if each.cost_usd is not None]
+    return sum(costs) if len(costs) == len(done) else None

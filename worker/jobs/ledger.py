@@ -7,6 +7,7 @@ retry that was decided nor the answer that was paid for, so a failure here is a 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic_core import from_json, to_json
@@ -14,6 +15,7 @@ from redis.exceptions import RedisError
 
 from client import keys
 from client.schemas import Attempt
+from worker.ledger import tenant_of
 
 MAX_ATTEMPTS = 200  # remembered; a job may be turned away for a day, its result must not grow as long
 
@@ -32,17 +34,23 @@ async def read(ctx: dict[str, Any]) -> list[Attempt]:
         return []
 
 
-async def append(ctx: dict[str, Any], attempt: Attempt, *, is_first: bool) -> None:
-    """Writes a failed attempt. One round trip. The script that finishes the job deletes them all."""
+def count(ctx: dict[str, Any], attempt: Attempt) -> None:
+    """Adds an attempt to the totals of its day. Nothing is written here: see worker/ledger."""
+    if book := ctx.get("book"):
+        book.add(attempt, tenant_of(ctx["lane"]))
+
+
+async def append(ctx: dict[str, Any], attempts: Sequence[Attempt], *, is_first: bool) -> None:
+    """Writes the attempts of a run that failed. One round trip. The script that finishes the job deletes all."""
     job_id = ctx["job_id"]
     key = keys.attempts(job_id)
     try:
         async with ctx["redis"].pipeline(transaction=True) as pipe:
             if is_first:
                 pipe.delete(key)
-            pipe.rpush(key, to_json(attempt))
+            pipe.rpush(key, *map(to_json, attempts[-MAX_ATTEMPTS:]))
             pipe.ltrim(key, -MAX_ATTEMPTS, -1)
             pipe.expire(key, keys.ATTEMPTS_TTL_S)
             await pipe.execute()
     except (RedisError, OSError) as error:
-        logger.warning("%s: cannot write its attempt %d: %s", job_id, attempt.number, error)
+        logger.warning("%s: cannot write its attempt %d: %s", job_id, attempts[-1].number, error)

@@ -17,6 +17,16 @@ from .providers import Route
 # all that httpx raises; TimeoutError is the deadline of `asyncio.timeout`
 FOREIGN = (httpx.HTTPError, httpx.InvalidURL, httpx.CookieConflict, httpx.StreamError, TimeoutError)
 
+# by these no request has gone out, and so nothing was used and nothing will be paid for
+_NOT_SENT = (
+    httpx.ConnectTimeout,
+    httpx.ConnectError,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+    httpx.LocalProtocolError,
+    httpx.InvalidURL,
+)
+
 _TRANSLATIONS: tuple[tuple[tuple[type[BaseException], ...], type[JobError], str], ...] = (
     ((httpx.ConnectTimeout,), ProviderTimeout, "did not take the connection in time"),
     ((TimeoutError,), ProviderTimeout, "did not answer within {timeout_s:g} s"),
@@ -36,7 +46,8 @@ _TRANSLATIONS: tuple[tuple[tuple[type[BaseException], ...], type[JobError], str]
 def translate(error: BaseException, route: Route, timeout_s: float) -> JobError:
     """The error that stands for one of FOREIGN, with the foreign words in it, free of secrets.
 
-    Raise it `from None`: the original's words have not been redacted and would reach the log.
+    `details["sent"]` is False where no request went out. Raise the error `from None`: the original's words
+    have not been redacted and would reach the log.
     """
     kind, happened = next(
         (kind, words) for foreign, kind, words in _TRANSLATIONS if isinstance(error, foreign)
@@ -47,4 +58,5 @@ def translate(error: BaseException, route: Route, timeout_s: float) -> JobError:
         f"{sentence}: {said}." if said else f"{sentence}.",
         provider=route.provider.name,
         model=route.model,
+        sent=False if isinstance(error, _NOT_SENT) else None,
     )

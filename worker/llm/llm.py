@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache, partial
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -13,8 +15,11 @@ from client.errors import MalformedResponse
 from client.schemas import ChatRequest, EmbedRequest
 from settings import Settings
 
-from . import failures
-from .providers import ChatAnswer, EmbedAnswer, HttpCall, Route, resolve
+from . import failures, reading
+from .price_file import OwnPrices
+from .providers import ChatAnswer, Delta, EmbedAnswer, HttpCall, Route, resolve
+from .rates import SeenRates, rate_headers, seen_rates
+from .stream import ChatStream
 from .transport import open_http_client
 
 MAX_CALL_ID_CHARS = 512  # OpenAI refuses a longer x-client-request-id
@@ -24,20 +29,44 @@ _ROUTES = 1_024  # model names remembered; callers choose them, so there must be
 class LLM:
     """The providers of one process, over one HTTP client. Safe for any number of concurrent calls."""
 
-    def __init__(self, settings: Settings, http: httpx.AsyncClient) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        http: httpx.AsyncClient,
+        *,
+        observe: Callable[[Route, SeenRates], None] | None = None,
+        own_prices: OwnPrices | None = None,
+    ) -> None:
         self.settings = settings
+        self.own_prices = own_prices or {}
         self._http = http
+        self._observe = observe
+        self._reading = asyncio.Lock()  # vectors that come together are read one after the other, by turns
         self._route: Callable[..., Route] = lru_cache(_ROUTES)(partial(resolve, settings))
 
     @classmethod
-    def open(cls, settings: Settings) -> LLM:
-        """Connects to nothing yet. `close()` it in the event loop that made the calls."""
+    def open(
+        cls,
+        settings: Settings,
+        *,
+        observe: Callable[[Route, SeenRates], None] | None = None,
+        own_prices: OwnPrices | None = None,
+    ) -> LLM:
+        """Connects to nothing yet. `close()` it in the event loop that made the calls.
+
+        `observe` is told, at every answer, what its headers say of the provider's rates; it must be quick.
+        """
         http = open_http_client(
             max_connections=settings.max_jobs,
             connect_timeout_s=settings.connect_timeout_s,
             read_timeout_s=settings.request_timeout_s,
         )
-        return cls(settings, http)
+        return cls(settings, http, observe=observe, own_prices=own_prices)
+
+    @property
+    def http(self) -> httpx.AsyncClient:
+        """What carries its calls. Close the LLM, not this."""
+        return self._http
 
     async def close(self) -> None:
         """Closes every connection. Idempotent."""
@@ -63,12 +92,46 @@ class LLM:
         body, headers = await self._send(call, route, call_id, request.timeout_s)
         return route.provider.parse_chat(body, headers, route.model)
 
+    async def chat_stream(
+        self, request: ChatRequest, *, call_id: str, on_delta: Callable[[Delta], None]
+    ) -> ChatAnswer:
+        """As `chat`, with the answer's parts as they come: `on_delta` must be quick. The answer has `ttft_s`.
+
+        A stream that has begun may be silent for a minute; one that breaks off raises as a failed call does.
+        """
+        route = self.chat_route(request.model)
+        call = route.provider.render_chat(request, route.model, stream=True)
+        limit_s = request.timeout_s or self.settings.request_timeout_s
+        clock = asyncio.get_running_loop().time
+        stream, patience, began_s, first_s = None, None, clock(), None
+        try:
+            async with (
+                asyncio.timeout(limit_s) as limit,
+                self._http.stream("POST", call.url, **self._to_send(call, call_id, None)) as response,
+            ):
+                self._learn(route, response)
+                if not response.is_success:
+                    body = await response.aread()
+                    status, headers = response.status_code, response.headers
+                    raise route.provider.map_error(status, headers, body, route.model)
+                stream, patience = ChatStream(route, response.headers), reading.Patience(limit)
+                first_s = await reading.read(stream, response, on_delta, patience)
+        except failures.FOREIGN as error:
+            if stream is None or not stream.is_over:
+                silent = patience is not None and patience.is_over
+                why = httpx.ReadTimeout(f"silent for {reading.IDLE_S:g} s") if silent else error
+                raise failures.translate(why, route, limit_s) from None
+        assert stream is not None
+        return replace(stream.answer(), ttft_s=None if first_s is None else first_s - began_s)
+
     async def embed(self, request: EmbedRequest, *, call_id: str) -> EmbedAnswer:
         """As `chat`, for vectors: exactly one for each text."""
         route = self.embed_route(request.model)
         call = route.provider.render_embed(request, route.model)
         body, headers = await self._send(call, route, call_id, request.timeout_s)
-        answer = route.provider.parse_embed(body, headers, route.model)
+        async with self._reading:
+            await asyncio.sleep(0)
+            answer = route.provider.parse_embed(body, headers, route.model)
         if len(answer.vectors) != len(request.texts):
             raise MalformedResponse(
                 f"{route} answered {len(answer.vectors)} vectors for {len(request.texts)} texts.",
@@ -81,19 +144,27 @@ class LLM:
         self, call: HttpCall, route: Route, call_id: str, timeout_s: float | None
     ) -> tuple[bytes, httpx.Headers]:
         limit_s = timeout_s or self.settings.request_timeout_s
-        sent_id = quote(call_id, safe=":/@+=, ")[-MAX_CALL_ID_CHARS:]  # the attempt's number is at the end
-        headers = {**call.headers, "x-client-request-id": sent_id}
         try:
             async with asyncio.timeout(limit_s):
-                response = await self._http.post(
-                    call.url,
-                    content=call.body,
-                    headers=headers,
-                    # a model that thinks for longer than the default is silent all the while
-                    timeout=httpx.Timeout(limit_s, connect=self.settings.connect_timeout_s, pool=None),
-                )
+                # a model that thinks for longer than the default is silent all the while
+                response = await self._http.post(call.url, **self._to_send(call, call_id, limit_s))
         except failures.FOREIGN as error:
             raise failures.translate(error, route, limit_s) from None
+        self._learn(route, response)
         if response.is_success:
             return response.content, response.headers
         raise route.provider.map_error(response.status_code, response.headers, response.content, route.model)
+
+    def _to_send(self, call: HttpCall, call_id: str, read_s: float | None) -> dict[str, Any]:
+        sent_id = quote(call_id, safe=":/@+=, ")[-MAX_CALL_ID_CHARS:]  # the attempt's number is at the end
+        return {
+            "content": call.body,
+            "headers": {**call.headers, "x-client-request-id": sent_id},
+            "timeout": httpx.Timeout(read_s, connect=self.settings.connect_timeout_s, pool=None),
+        }
+
+    def _learn(self, route: Route, response: httpx.Response) -> None:
+        if self._observe is not None:
+            rates = seen_rates(rate_headers(response.headers.raw))
+            if response.is_success or any(rates):  # a model that does not exist is not worth remembering
+                self._observe(route, rates)

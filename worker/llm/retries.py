@@ -1,16 +1,39 @@
-"""Retry or fail, and when: pure functions of numbers."""
+"""Retry, go on to another model, or fail, and when: pure functions of numbers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from client.errors import JobError, Overloaded, ProviderError, RateLimited
+from client.errors import (
+    AuthenticationFailed,
+    ContentFiltered,
+    ContextTooLong,
+    JobError,
+    ModelNotFound,
+    Overloaded,
+    PermissionRefused,
+    ProviderError,
+    ProviderNotConfigured,
+    QuotaExhausted,
+    RateLimited,
+)
 
 BASE_S = 1.0  # seconds; the ceiling of the first wait
 CAP_S = 60.0  # seconds; the ceiling of every wait
 
 # By class name, as the ledger keeps it: the provider has no room now, the request is not at fault
 _USES_NO_TRY = frozenset({RateLimited.__name__, Overloaded.__name__})
+
+# Permanent for this model; another provider, or a larger model, may well answer
+_ANOTHER_MODEL_MAY_HELP = (
+    ProviderNotConfigured,
+    AuthenticationFailed,
+    PermissionRefused,
+    QuotaExhausted,
+    ModelNotFound,
+    ContextTooLong,
+    ContentFiltered,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,21 +44,37 @@ class Again:
     uses_a_try: bool
 
 
-def decide(error: JobError, *, tries_used: int, max_tries: int, attempts: int, roll: float) -> Again | None:
+@dataclass(frozen=True, slots=True)
+class NextModel:
+    """Go on to the next of the request's fallback models, which has all its tries."""
+
+
+def decide(
+    error: JobError,
+    *,
+    tries_used: int,
+    max_tries: int,
+    attempts: int,
+    roll: float,
+    admitted: bool = False,
+    fallbacks: int = 0,
+) -> Again | NextModel | None:
     """What follows the attempt that just ended in `error`; None means that the job has failed.
 
-    `tries_used` are the tries used before this attempt, `attempts` all physical calls including it and
-    `roll` a random number in [0, 1). RateLimited and Overloaded use no try and never fail the job: its
-    deadline does. The provider's Retry-After is the least we wait; the jitter comes on top, so that a
-    fleet that was turned away together does not return together.
+    `tries_used` are the tries this model used before this attempt, `attempts` all its physical calls
+    including it, `fallbacks` the models left to go on to and `roll` a random number in [0, 1).
+    RateLimited and Overloaded use no try and never fail the job: its deadline does. A job that was
+    `admitted` under its model's limit waits for nothing else, as the cooldown of that limit does the
+    waiting. Otherwise the provider's Retry-After is the least we wait; the jitter comes on top, so that
+    a fleet that was turned away together does not return together.
     """
-    if not error.retryable:
-        return None
-    costs = uses_a_try(type(error).__name__)
-    if costs and tries_used + 1 >= max_tries:
-        return None
-    asked_s = (error.retry_after_s or 0.0) if isinstance(error, ProviderError) else 0.0
-    return Again(asked_s + backoff_s(attempts, roll), costs)
+    if not uses_a_try(type(error).__name__):
+        return Again(0.0 if admitted else _wait_s(error, attempts, roll), uses_a_try=False)
+    if error.retryable and tries_used + 1 < max_tries:
+        return Again(_wait_s(error, attempts, roll), uses_a_try=True)
+    if fallbacks and (error.retryable or isinstance(error, _ANOTHER_MODEL_MAY_HELP)):
+        return NextModel()
+    return None
 
 
 def uses_a_try(error: str | None) -> bool:
@@ -52,3 +91,8 @@ def backoff_s(attempts: int, roll: float) -> float:
     Source: Exponential Backoff And Jitter, AWS Architecture Blog, 2015 ("full jitter").
     """
     return roll * min(CAP_S, BASE_S * 2.0 ** min(attempts - 1, 16))
+
+
+def _wait_s(error: JobError, attempts: int, roll: float) -> float:
+    asked_s = (error.retry_after_s or 0.0) if isinstance(error, ProviderError) else 0.0
+    return asked_s + backoff_s(attempts, roll)

@@ -1,6 +1,7 @@
 """Providers: how each wants to be asked, and what its answers and refusals mean."""
 
-from .base import ChatAnswer, EmbedAnswer, HttpCall, Provider, summarise
+from .answers import ChatAnswer, Delta, EmbedAnswer, HttpCall
+from .base import Provider, summarise
 from .resolve import Route, resolve
 
-__all__ = ["ChatAnswer", "EmbedAnswer", "HttpCall", "Provider", "Route", "resolve", "summarise"]
+__all__ = ["ChatAnswer", "Delta", "EmbedAnswer", "HttpCall", "Provider", "Route", "resolve", "summarise"]

@@ -7,23 +7,18 @@ from typing import Any
 import httpx
 from pydantic_core import to_json
 
-from client.errors import BadRequest, ProviderError
-from client.schemas import ChatRequest, EmbedRequest, Usage
+from client.errors import ProviderError
+from client.schemas import ChatRequest, EmbedRequest
+from worker.llm.sse import Event
 
-from .anthropic_messages import split_system, to_tool_call
-from .base import ChatAnswer, EmbedAnswer, Headers, HttpCall, Provider, Reply, count
+from .answers import ChatAnswer, Delta, EmbedAnswer, HttpCall
+from .anthropic_answers import Message, finish_reason, read_event, read_usage, status_of
+from .anthropic_messages import split_system, to_output_config, to_tool, to_tool_call, to_tool_choice
+from .base import CannotSay, Headers, Provider
 from .sentences import refuse
 
 API_VERSION = "2023-06-01"  # the `anthropic-version` header
 DEFAULT_MAX_TOKENS = 4_096  # the API requires a limit; every Claude model can write this many
-
-_FINISH_REASONS = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "max_tokens": "length",
-    "tool_use": "tool_calls",
-    "refusal": "content_filter",
-}
 
 
 class Anthropic(Provider):
@@ -37,80 +32,72 @@ class Anthropic(Provider):
         if api_key:
             self._headers["x-api-key"] = api_key
 
-    def render_chat(self, request: ChatRequest, model: str) -> HttpCall:
-        system, messages = split_system(request.messages)
-        if not messages:
-            raise BadRequest(
-                f"{self.name}/{model} needs at least one user message besides the system message.",
-                provider=self.name,
-                model=model,
-            )
-        options = {
-            "system": system,
-            "temperature": request.temperature,
-            "top_p": request.top_p,
-            "stop_sequences": [request.stop] if isinstance(request.stop, str) else request.stop,
-        }
-        body: dict[str, Any] = {
-            "model": model,
-            "max_tokens": request.max_tokens or DEFAULT_MAX_TOKENS,
-            "messages": messages,
-            **{name: value for name, value in options.items() if value is not None},
-        }
+    def render_chat(self, request: ChatRequest, model: str, *, stream: bool = False) -> HttpCall:
+        try:
+            body = _render(request, model)
+        except CannotSay as reason:
+            raise self._bad_request(str(reason), model) from None
+        if not body["messages"]:
+            raise self._bad_request("needs at least one user message besides the system message", model)
+        if stream:
+            body["stream"] = True
         return HttpCall(self._url, self._headers, to_json(body | request.extra))
 
     def parse_chat(self, body: bytes, headers: Headers, model: str) -> ChatAnswer:
-        reply = self._read(_Reply, body, headers, model)
-        reason = reply.stop_reason
-        return ChatAnswer(
+        reply = self._read(Message, body, headers, model)
+        if reply.content is None:
+            raise self._no_answer(reply.error, headers, model)
+        answer = ChatAnswer(
             text="".join(block.text or "" for block in reply.content if block.type == "text"),
-            finish_reason=_FINISH_REASONS.get(reason, reason) if reason else None,
+            finish_reason=finish_reason(reply.stop_reason),
             model=reply.model or model,
-            usage=_usage(reply.usage),
+            usage=read_usage(reply.usage),
             tool_calls=[to_tool_call(b.id, b.name, b.input) for b in reply.content if b.type == "tool_use"],
             response_id=reply.id,
+            reasoning="".join(b.thinking or "" for b in reply.content if b.type == "thinking") or None,
         )
+        return self.finished(answer, headers, model)
+
+    def parse_event(self, event: Event, headers: Headers, model: str) -> Delta | None:
+        data = self._read_object(event.data, headers, model)
+        if data.get("type") == "error":
+            raise self._no_answer(data.get("error"), headers, model)
+        return read_event(data)
 
     def render_embed(self, request: EmbedRequest, model: str) -> HttpCall:
-        raise BadRequest(
-            f"{self.name}/{model} cannot embed: Anthropic has no embeddings; "
-            "choose an OpenAI-compatible provider for this model.",
-            provider=self.name,
-            model=model,
+        raise self._bad_request(
+            "cannot embed: Anthropic has no embeddings; choose an OpenAI-compatible provider for this model",
+            model,
         )
 
     def parse_embed(self, body: bytes, headers: Headers, model: str) -> EmbedAnswer:
-        raise self._malformed("Anthropic has no embeddings", headers, model)
+        raise self.malformed("Anthropic has no embeddings", headers, model)
 
     def map_error(self, status: int, headers: Headers, body: bytes, model: str) -> ProviderError:
         return refuse(self, status, headers, body, model)
 
-
-class _Block(Reply):
-    type: str
-    text: str | None = None
-    id: str | None = None
-    name: str | None = None
-    input: Any = None
+    def _no_answer(self, error: Any, headers: Headers, model: str) -> ProviderError:
+        """An error that came with status 200: in a stream there is no other way to say it."""
+        if not isinstance(error, dict):
+            return self.malformed("there is no content in it", headers, model)
+        return refuse(self, status_of(error), headers, to_json({"error": error}), model)
 
 
-class _Reply(Reply):
-    content: list[_Block]  # empty after a turn that needed no words
-    id: str | None = None
-    model: str | None = None
-    stop_reason: str | None = None
-    usage: Any = None
-
-
-def _usage(usage: Any) -> Usage:
-    """Anthropic's `input_tokens` are only those that met no cache: the total is input + read + created."""
-    if not isinstance(usage, dict):
-        return Usage()
-    fresh = count(usage.get("input_tokens"))
-    read = count(usage.get("cache_read_input_tokens"))
-    created = count(usage.get("cache_creation_input_tokens"))
-    return Usage(
-        input_tokens=None if fresh is None else fresh + (read or 0) + (created or 0),
-        output_tokens=count(usage.get("output_tokens")),
-        cached_input_tokens=read,
-    )
+def _render(request: ChatRequest, model: str) -> dict[str, Any]:
+    system, messages = split_system(request.messages)
+    choice, wanted = request.tool_choice, request.response_format
+    options = {
+        "system": system,
+        "temperature": request.temperature,
+        "top_p": request.top_p,
+        "stop_sequences": [request.stop] if isinstance(request.stop, str) else request.stop,
+        "tools": [to_tool(tool) for tool in request.tools] or None,
+        "tool_choice": to_tool_choice(choice) if choice is not None else None,
+        "output_config": to_output_config(wanted) if wanted is not None else None,
+    }
+    return {
+        "model": model,
+        "max_tokens": request.max_tokens or DEFAULT_MAX_TOKENS,
+        "messages": messages,
+        **{name: value for name, value in options.items() if value is not None},
+    }

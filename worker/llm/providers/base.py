@@ -4,48 +4,24 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any, TypeVar
 
-import httpx
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import from_json
 
-from client.errors import MalformedResponse, ProviderError
-from client.schemas import ChatRequest, EmbedRequest, Usage
+from client.errors import BadRequest, ContentFiltered, MalformedResponse, ProviderError
+from client.schemas import ChatRequest, EmbedRequest
+from worker.llm.sse import Event
 
+from .answers import ChatAnswer, Delta, EmbedAnswer, HttpCall
 from .redaction import redact
 
 Headers = Mapping[str, str]  # looked up case-insensitively, as httpx.Headers are
 
 
-@dataclass(frozen=True, slots=True)
-class HttpCall:
-    """One POST, ready to be sent."""
-
-    url: httpx.URL
-    headers: dict[str, str] = field(repr=False)  # holds the key
-    body: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class ChatAnswer:
-    """What one call answered. `model` is the provider's own name for the model that did."""
-
-    text: str
-    finish_reason: str | None
-    model: str
-    usage: Usage
-    tool_calls: list[dict[str, Any]]
-    response_id: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class EmbedAnswer:
-    """One vector for each text, in the texts' order."""
-
-    vectors: list[list[float]]
-    model: str
-    usage: Usage
+class CannotSay(ValueError):
+    """The provider's API has no way to say a part of the request; one clause says which and what to do."""
 
 
 class Reply(BaseModel):
@@ -60,6 +36,9 @@ _Reply = TypeVar("_Reply", bound=Reply)
 class Provider(ABC):
     """One configured provider. Pure: the same request always renders to the same bytes."""
 
+    embed_items = 100  # texts that one call takes
+    embed_tokens = 100_000  # tokens of all its texts together
+
     def __init__(self, name: str, base_url: str, api_key: str | None, key_variable: str) -> None:
         self.name = name
         self.base_url = base_url
@@ -70,13 +49,19 @@ class Provider(ABC):
         return f"<{type(self).__name__} {self.name}>"
 
     @abstractmethod
-    def render_chat(self, request: ChatRequest, model: str) -> HttpCall:
+    def render_chat(self, request: ChatRequest, model: str, *, stream: bool = False) -> HttpCall:
         """The call that asks `model`. `request.extra` is applied last and may override any field;
         `request.metadata` is never sent. Raises BadRequest for what the provider has no way to say."""
 
     @abstractmethod
     def parse_chat(self, body: bytes, headers: Headers, model: str) -> ChatAnswer:
-        """The answer in a 2xx body. Raises MalformedResponse if there is none."""
+        """The answer in a 2xx body. Raises MalformedResponse if there is none, ContentFiltered if a filter
+        left nothing of it, and the error that the body names if it names one."""
+
+    @abstractmethod
+    def parse_event(self, event: Event, headers: Headers, model: str) -> Delta | None:
+        """What one event of a streamed answer adds; None if nothing. Knows no earlier event. Raises as
+        `parse_chat` does."""
 
     @abstractmethod
     def render_embed(self, request: EmbedRequest, model: str) -> HttpCall:
@@ -88,7 +73,47 @@ class Provider(ABC):
 
     @abstractmethod
     def map_error(self, status: int, headers: Headers, body: bytes, model: str) -> ProviderError:
-        """The typed error for a status that is not 2xx. Its message holds no secret."""
+        """The typed error for a status that is not 2xx. Its message holds no secret, and a next step."""
+
+    def finished(self, answer: ChatAnswer, headers: Headers, model: str) -> ChatAnswer:
+        """`answer`, or ContentFiltered where the filter that ended it left nothing of it."""
+        if (
+            answer.finish_reason == "stop" and answer.tool_calls
+        ):  # Gemini's word, and OpenAI's for a forced call
+            return replace(answer, finish_reason="tool_calls")
+        if answer.finish_reason != "content_filter" or answer.text or answer.tool_calls:
+            return answer
+        raise self.filtered("the answer", headers, model)
+
+    def filtered(self, what: str, headers: Headers, model: str) -> ContentFiltered:
+        """A filter stopped `what`."""
+        return ContentFiltered(
+            f"{self.name}/{model}: a content filter stopped {what}. Change the prompt.",
+            provider=self.name,
+            model=model,
+            code="content_filter",
+            request_id=request_id(headers),
+        )
+
+    def malformed(self, reason: str, headers: Headers, model: str) -> MalformedResponse:
+        """A 2xx that holds no answer."""
+        return MalformedResponse(
+            f"{self.name}/{model} answered what cannot be read: {self.redact(reason)}. "
+            f"Check that {self.base_url_shown} is the address of its API.",
+            provider=self.name,
+            model=model,
+            request_id=request_id(headers),
+        )
+
+    def cut_off(self, reason: str, headers: Headers, model: str) -> MalformedResponse:
+        """A stream that ended in the middle."""
+        return MalformedResponse(
+            f"The stream of {self.name}/{model} was cut off: {self.redact(reason)}. "
+            "Ask again; if it happens often, look for a proxy that limits time or size.",
+            provider=self.name,
+            model=model,
+            request_id=request_id(headers),
+        )
 
     def redact(self, text: str) -> str:
         """`text` without this provider's key, or anything else that looks like a secret."""
@@ -99,25 +124,23 @@ class Provider(ABC):
             return shape.model_validate_json(body)
         except ValidationError as error:
             reason = summarise(error)
-        raise self._malformed(reason, headers, model)
+        raise self.malformed(reason, headers, model)
 
-    def _malformed(self, reason: str, headers: Headers, model: str) -> MalformedResponse:
-        return MalformedResponse(
-            f"{self.name}/{model} answered what cannot be read: {self.redact(reason)}. "
-            f"Check that {self.base_url_shown} is the address of its API.",
-            provider=self.name,
-            model=model,
-            request_id=request_id(headers),
-        )
+    def _read_object(self, body: bytes, headers: Headers, model: str) -> dict[str, Any]:
+        try:
+            data = from_json(body)
+        except ValueError:
+            data = None
+        if not isinstance(data, dict):
+            raise self.malformed("it is not a JSON object", headers, model)
+        return data
+
+    def _bad_request(self, reason: str, model: str) -> BadRequest:
+        return BadRequest(f"{self.name}/{model} {reason}.", provider=self.name, model=model)
 
     @property
     def base_url_shown(self) -> str:
         return self.redact(self.base_url)
-
-
-def count(value: Any) -> int | None:
-    """A number of tokens as the provider told it; None for anything that is not one."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def request_id(headers: Headers) -> str | None:

@@ -7,6 +7,7 @@ overload behind 500. Codes are matched exactly, words only where the provider ha
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,8 @@ from client.errors import (
     ServerError,
     TransientProviderError,
 )
+
+from .retry_after import retry_after_in
 
 _BY_STATUS: dict[int, type[ProviderError]] = {
     400: BadRequest,
@@ -52,12 +55,14 @@ _BY_CODE: dict[str, type[ProviderError]] = {
     "billing_error": QuotaExhausted,
     "context_length_exceeded": ContextTooLong,
     "request_too_large": ContextTooLong,
+    "string_above_max_length": ContextTooLong,
     "content_filter": ContentFiltered,
     "content_policy_violation": ContentFiltered,
     "moderation_blocked": ContentFiltered,
     "model_not_found": ModelNotFound,
     "deploymentnotfound": ModelNotFound,
     "invalid_api_key": AuthenticationFailed,
+    "api_key_invalid": AuthenticationFailed,  # Google's, behind 400
     "authentication_error": AuthenticationFailed,
     "permission_error": PermissionRefused,
     "overloaded_error": Overloaded,
@@ -68,13 +73,21 @@ MAX_READ_CHARS = 2_000  # of a message; more than is ever shown
 
 _REQUEST_STATUSES = (400, 403, 413, 422, 429)  # where the words below are about this request
 _BY_WORDS: tuple[tuple[re.Pattern[str], type[ProviderError]], ...] = (
-    (re.compile(r"credit balance is too low", re.I), QuotaExhausted),  # Anthropic's 400
-    (re.compile(r"content (?:filtering|management) policy|content filter", re.I), ContentFiltered),
+    (
+        # Anthropic's 400, twice; Google's 429
+        re.compile(r"credit balance is too low|reached your specified api usage|credits are depleted", re.I),
+        QuotaExhausted,
+    ),
+    (
+        # the last: OpenRouter's 403
+        re.compile(r"content (?:filtering|management) policy|content filter|requires moderation", re.I),
+        ContentFiltered,
+    ),
     (
         re.compile(
             # the last: one request above OpenAI's tokens per minute, a 429 that no waiting cures
             r"prompt is too long|maximum context length|context window|exceed(?:s|ed)? (?:the )?context"
-            r"|^request too large for",
+            r"|exceeds the maximum number of tokens|request payload size exceeds|^request too large for",
             re.I,
         ),
         ContextTooLong,
@@ -89,6 +102,7 @@ class Refusal:
     message: str | None = None
     codes: tuple[str, ...] = ()  # the most specific first
     is_html: bool = False
+    retry_after_s: float | None = None  # seconds, where the body says so
 
     @property
     def code(self) -> str | None:
@@ -110,10 +124,11 @@ def read_refusal(body: bytes) -> Refusal:
     error = data.get("error", data)  # vLLM and Mistral do not nest it
     if not isinstance(error, dict):
         return Refusal(message=_words(error))
-    codes = (_inner_code(error), error.get("code"), error.get("type"), error.get("status"))
+    codes = (*_inner_codes(error), error.get("code"), error.get("type"), error.get("status"))
     return Refusal(
         message=_words(error.get("message")) or _words(error.get("detail")),
         codes=tuple(code for code in codes if isinstance(code, str) and code),
+        retry_after_s=retry_after_in(error),
     )
 
 
@@ -133,16 +148,22 @@ def classify(status: int, refusal: Refusal) -> type[ProviderError]:
     return BadRequest if status >= 400 else PermanentProviderError
 
 
-def _inner_code(error: dict[str, Any]) -> str | None:
-    """Azure says which policy in `innererror`; only the filter matters here."""
+def _inner_codes(error: dict[str, Any]) -> Iterator[Any]:
+    """Azure says which policy in `innererror`; only the filter matters here. Google gives its reason in
+    `details`, such as API_KEY_INVALID."""
     inner = error.get("innererror")
     if isinstance(inner, dict) and inner.get("code") == "ResponsibleAIPolicyViolation":
-        return "content_filter"
-    return None
+        yield "content_filter"
+    details = error.get("details")
+    for detail in details if isinstance(details, list) else ():
+        if isinstance(detail, dict):
+            yield detail.get("reason")
 
 
 def _words(value: Any) -> str | None:
-    """A sentence; FastAPI servers say `detail: [{"msg": …}]`."""
+    """A sentence; FastAPI servers say `detail: [{"msg": …}]`, and Mistral puts that into its message."""
+    if isinstance(value, dict) and "detail" in value:
+        value = value["detail"]
     if isinstance(value, list) and value:
         value = value[0]
     if isinstance(value, dict):

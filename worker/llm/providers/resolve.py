@@ -7,13 +7,14 @@ from typing import NamedTuple
 import httpx
 
 from client.errors import ProviderNotConfigured
-from settings import ProviderSettings, Settings
+from settings import BUILT_IN, ProviderSettings, Settings
 
 from .anthropic import Anthropic
 from .base import Provider
+from .gemini import Gemini
 from .openai import OpenAI
 
-_KINDS: dict[str, type[Provider]] = {"openai": OpenAI, "anthropic": Anthropic}
+_KINDS: dict[str, type[Provider]] = {"openai": OpenAI, "anthropic": Anthropic, "gemini": Gemini}
 
 
 class Route(NamedTuple):
@@ -52,7 +53,7 @@ def resolve(settings: Settings, model: str, *, default_model: str | None = None)
 
 
 def _open(settings: Settings, name: str, found: ProviderSettings) -> Provider:
-    is_built_in = name in ("openai", "anthropic") and name not in settings.providers
+    is_built_in = name in BUILT_IN and name not in settings.providers
     prefix = f"{name.upper()}_" if is_built_in else f"PROVIDERS__{name.upper()}__"
     # a key pasted with its line end is the commonest way to get a header refused
     api_key = found.api_key.get_secret_value().strip() if found.api_key else None

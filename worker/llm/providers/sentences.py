@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from client.errors import (
     AuthenticationFailed,
+    BadRequest,
     ContentFiltered,
     ContextTooLong,
     ModelNotFound,
+    Overloaded,
     PermissionRefused,
     ProviderError,
+    ProviderTimeout,
     QuotaExhausted,
+    RateLimited,
+    ServerError,
+    TransientProviderError,
 )
 
 from .base import Headers, Provider, request_id
@@ -19,12 +25,18 @@ from .retry_after import retry_after_s
 MAX_QUOTED_CHARS = 300  # of the provider's own message
 
 _NEXT: dict[type[ProviderError], str] = {
+    BadRequest: "Correct the request before sending it again.",
     AuthenticationFailed: "Check {key}.",
     PermissionRefused: "Use a key that may call this model ({key}).",
     QuotaExhausted: "Top up the account behind {key}.",
     ModelNotFound: "Check the model's name, and that {key} may use it.",
     ContextTooLong: "Shorten the messages, or choose a model with a larger context.",
     ContentFiltered: "Change the prompt.",
+    RateLimited: "Send less at once, or have the account's limit raised.",
+    Overloaded: "Try again later, or choose another model.",
+    ProviderTimeout: "Try again; a smaller request is answered sooner.",
+    ServerError: "Try again later; the provider's status page may say more.",
+    TransientProviderError: "Try again.",
 }
 
 
@@ -38,6 +50,7 @@ def refuse(provider: Provider, status: int, headers: Headers, body: bytes, model
         said = "an HTML page, so probably not from the provider but from a proxy in between"
     if status < 400 or (refusal.is_html and status < 500):
         step = f"Check that {provider.base_url_shown} is the address of its API."
+    told_s = retry_after_s(headers)
     code = provider.redact(refusal.code)[:100] if refusal.code else None
     sentence = f"{provider.name}/{model} answered {status}" + (f" {code}" if code else "")
     if said:
@@ -50,7 +63,7 @@ def refuse(provider: Provider, status: int, headers: Headers, body: bytes, model
         model=model,
         status=status,
         code=code,
-        retry_after_s=retry_after_s(headers),
+        retry_after_s=told_s if told_s is not None else refusal.retry_after_s,
         request_id=request_id(headers),
     )
 

@@ -1,0 +1,128 @@
+"""The Lua scripts of calls that take slots of their own, each behind one typed function."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from arq import ArqRedis
+
+from .. import keys
+from .gauge import Gauge, flow_of
+from .limit import from_json, in_force, names_of
+from .listing import unix_ms
+from .scripts import source, with_limits
+
+_ACQUIRE, _RELEASE, _HOLD = (with_limits(source(verb)) for verb in ("acquire", "release", "hold"))
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A call that wants one slot of each of its keys, all or none. Its id says in Redis who it is."""
+
+    id: str  # '!…'
+    channel: str  # where its process listens
+    keys: tuple[str, ...]
+    tokens: int
+    lease_s: float
+
+    def __str__(self) -> str:
+        no_output = -1  # its tokens are all that it reserves
+        parts = self.id, round(self.lease_s * 1000), self.channel, self.tokens, no_output, *self.keys
+        return "|".join(map(str, parts))
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A call's slots, and what was reserved with them."""
+
+    tokens: int
+    usd: float
+    since_ms: int
+
+
+class Ask(NamedTuple):
+    """`since` is what the answer before told, so that who asks again keeps its place."""
+
+    ticket: Ticket
+    since: str = ""
+
+
+class Answer(NamedTuple):
+    since: str
+    waits_for: str  # a limit key; empty where it has its slots
+    grant: Grant
+
+
+class Answers(NamedTuple):
+    look_in_s: float | None  # until a key that somebody waits for deserves a look
+    epoch: str  # another one than before: Redis has lost its data
+    calls: list[Answer]
+
+
+class Release(NamedTuple):
+    """`use`: see release.lua."""
+
+    ticket: Ticket
+    since_ms: int = 0
+    use: str = "unused"
+
+
+class CallScripts:
+    """The scripts, bound to one server."""
+
+    def __init__(self, redis: ArqRedis) -> None:
+        self._redis = redis
+        self._acquire = redis.register_script(_ACQUIRE)
+        self._release = redis.register_script(_RELEASE)
+        self._hold = redis.register_script(_HOLD)
+
+    async def acquire(self, asks: Sequence[Ask], epoch: str = "") -> Answers:
+        """Takes slots, or a place in the queue. Idempotent. With no `asks`, opens the keys that are due."""
+        args = [epoch, keys.WAKE_CHANNEL]
+        for ask in asks:
+            args += (str(ask.ticket), ask.since)
+        look_in_ms, now_epoch, answers = await self._acquire([keys.EPOCH], args)
+        look_in_s = None if look_in_ms < 0 else look_in_ms / 1000
+        return Answers(look_in_s, now_epoch.decode(), [_answer(*row) for row in answers])
+
+    async def release(self, releases: Sequence[Release]) -> list[bool]:
+        """Frees slots and places, and settles what was used. True where a call had slots. Idempotent."""
+        args: list[str | int] = [keys.WAKE_CHANNEL]
+        for ended in releases:
+            args += (str(ended.ticket), ended.since_ms, ended.use)
+        return [had == 1 for had in await self._release([], args)]
+
+    async def hold(self, tickets: Sequence[Ticket]) -> list[bool]:
+        """Prolongs the slots of calls. False where one has lost its own."""
+        return [kept == 1 for kept in await self._hold([], list(map(str, tickets)))]
+
+    async def epoch(self) -> str:
+        """The name of the time since Redis last lost its data; empty where nobody has given it one."""
+        text: bytes | None = await self._redis.get(keys.EPOCH)
+        return text.decode().partition(" ")[0] if text else ""
+
+    async def blocked(self, key: str, tokens: int) -> str:
+        """Why a key takes no call of so many tokens: the rest of a sentence that begins with the key."""
+        now_ms, entries = unix_ms(await self._redis.time()), names_of(key)
+        async with self._redis.pipeline(transaction=False) as look:
+            look.hmget(keys.LIMITS, entries)
+            look.hgetall(keys.flow(key))
+            look.zcount(keys.slots(key), f"({now_ms}", "+inf")
+            texts, flow, in_use = await look.execute()
+        limits = {
+            name: from_json(text) for name, text in zip(entries, texts, strict=True) if text is not None
+        }
+        found = Gauge(in_force(key, limits).limit, flow_of(flow), in_use, now_ms).blocked(tokens)
+        return found.detail if found else "others are before it"
+
+
+def heard(message: bytes) -> tuple[str, Grant]:
+    """The id of a call that has its slots now, as its process is told of it."""
+    id_, tokens, usd, now_ms = message.decode().split(" ")
+    return f"!{id_}", Grant(int(tokens), float(usd), int(now_ms))
+
+
+def _answer(since: bytes, waits_for: bytes, tokens: int, usd: bytes, since_ms: int) -> Answer:
+    return Answer(since.decode(), waits_for.decode(), Grant(tokens, float(usd), since_ms))

@@ -1,0 +1,47 @@
+"""The Lua scripts that change limits, each behind one typed function."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+
+from arq import ArqRedis
+
+from .. import keys
+from .limit import Limit
+
+
+def _source(verb: str) -> str:
+    return files(__package__).joinpath("lua", f"{verb}.lua").read_text()
+
+
+_SEED, _CHANGE, _EVICT = map(_source, ("seed", "change", "evict"))
+
+
+class Changes:
+    """The scripts, bound to one server."""
+
+    def __init__(self, redis: ArqRedis) -> None:
+        self._seed = redis.register_script(_SEED)
+        self._change = redis.register_script(_CHANGE)
+        self._evict = redis.register_script(_EVICT)
+
+    async def seed(self, limits: Mapping[str, Limit]) -> list[str]:
+        """Puts the limits of the settings in force. Returns the keys and patterns that were changed."""
+        args = [keys.blocked(""), keys.WAKE_CHANNEL]
+        for key, limit in limits.items():
+            args += (key, limit.to_json())
+        changed = await self._seed([keys.LIMITS, keys.LIMITS_SEEDED, keys.GATES], args)
+        return [key.decode() for key in changed]
+
+    async def change(self, key: str, old: bytes | None, new: Limit, *, end_cooldown: bool = False) -> bool:
+        """Replaces what was read; a limit of nothing is no entry. False where another was quicker."""
+        text = new.to_json() if new.fields() else ""
+        args: list[str | bytes | int] = [key, old or b"", text, int(end_cooldown)]
+        args += (keys.blocked(""), keys.WAKE_CHANNEL)
+        return bool(await self._change([keys.LIMITS, keys.GATES, keys.flow(key)], args))
+
+    async def evict(self, key: str, holder: str | None) -> int:
+        """Takes a slot, or all, from their holders. Returns how many had one."""
+        names = [keys.slots(key), keys.blocked(key), keys.GATES]
+        return int(await self._evict(names, [key, holder or "", keys.WAKE_CHANNEL]))

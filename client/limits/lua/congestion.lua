@@ -1,0 +1,123 @@
+-- congestion: what a provider's refusals and answers do to a model's effective concurrency. Follows room.lua.
+--
+-- A refusal cools the model down, fleet-wide, and cuts what may be in flight, once a round: calls claimed before
+-- the cut are not held against it again. Calls that were in flight then and are answered tell how many the
+-- provider takes; that number + 1 is `bad`. Answers raise the limit to just below `bad`, one each; beyond it only
+-- seldom, as a probe; where nothing is known to be bad, by one a round or a twentieth, whichever is more.
+
+local CUT = 0.7               -- of what was in flight, until it is known how many are taken
+local SETTLE = 0.95           -- of what is taken
+local SURE = 0.975            -- of a number that was counted while it changed
+local FIRST_GAP_MS, LAST_GAP_MS = 30000, 240000  -- between probes: a refused one costs a cooldown
+local PROVEN_MS = 1000        -- a probe that is not refused for so long has succeeded
+local COOL_MS, COOL_MOST_MS = 500, 2000         -- where the provider does not say how long; doubled each time
+local ASKED_MOST_MS = 300000  -- a longer wait is asked for again rather than believed
+local JITTER = 0.1
+math.randomseed(now_us % 2147483647)
+
+local function forget(s, ...)
+  s.changed = true
+  for _, name in ipairs({ ... }) do
+    s[name] = nil
+    s.cleared = s.cleared or {}
+    s.cleared[#s.cleared + 1] = name
+  end
+end
+
+local function cool_down(s, asked_ms)
+  local wait = math.min(COOL_MOST_MS, COOL_MS * 2 ^ math.min(s.cool_n - 1, 10))
+  if asked_ms > 0 then wait = math.min(asked_ms, ASKED_MOST_MS) end
+  s.cool_ms = math.max(s.cool_ms or 0, now + math.ceil(wait * (1 + JITTER * math.random())))
+end
+
+-- The provider takes `count` at once, it seems; somewhat less, where calls ended in between and others came.
+local function settle_near(s, count)
+  if s.ok_n > 1 then count = math.floor(count * SURE) end
+  s.eff, s.bad = math.max(1, count * SETTLE), count + 1
+  s.gap_ms = s.gap_ms or FIRST_GAP_MS
+  s.probe_ms = now + s.gap_ms
+  forget(s, 'was')
+end
+
+-- A call claimed at `claimed` was turned away, while `before` were in flight, itself among them.
+local function refused(s, claimed, asked_ms, before, overloaded)
+  local in_flight = before - 1
+  s.changed = true
+  if claimed > (s.cut_ms or 0) then
+    local working = (s.cool_n or 0) == 0  -- something was answered since the last refusal
+    s.cut_ms, s.cool_n, s.down = now, (s.cool_n or 0) + 1, overloaded and 1 or 0
+    if working then
+      s.was = math.max(s.was or 1, math.min(s.most, before))
+      s.eff, s.low, s.ok_n, s.sure = math.max(1, math.min(s.most, before) * CUT), in_flight, 0, 0
+      forget(s, 'bad', 'up_ms')
+    end
+  elseif s.low then
+    s.low = math.min(s.low, in_flight + s.ok_n)
+    if s.sure == 1 then settle_near(s, s.low) end
+  end
+  cool_down(s, asked_ms)
+  s.most = most_of(s)
+  look_anew(s)
+end
+
+local function raised(s, before)
+  local eff, bad = s.eff, s.bad
+  if before < math.floor(eff) - 1 then return eff end  -- the limit is not used
+  if not bad and eff < (s.was or 0) then return math.min(s.was, eff + 1) end
+  if not bad then return eff + math.max(1, eff / 20) / eff end
+  if eff < bad - 1 then return math.min(bad - 1, eff + 1) end
+  if eff < bad then
+    if now < (s.probe_ms or 0) then return eff end
+    s.up_ms, s.gap_ms = now, math.min(LAST_GAP_MS, 2 * (s.gap_ms or FIRST_GAP_MS))
+    s.probe_ms = now + s.gap_ms
+    return bad
+  end
+  if before >= bad and now - (s.up_ms or now) >= PROVEN_MS then forget(s, 'bad', 'up_ms', 'gap_ms') end
+  return eff
+end
+
+-- A call claimed at `claimed` was answered; `before` were in flight, itself among them.
+local function answered(s, claimed, before)
+  -- A provider that is overloaded may still end what it began; one that limits calls may be asked again.
+  if (s.cool_n or 0) > 0 and (claimed > s.cut_ms or s.down ~= 1) then
+    s.cool_n, s.slow_ms, s.changed = 0, now, true
+    look_anew(s)
+  end
+  if not s.eff then return end
+  s.changed = true
+  if s.low and claimed <= s.cut_ms then  -- it was in flight at the refusal: so many are taken
+    s.ok_n = s.ok_n + 1
+    if s.sure ~= 1 then
+      s.sure = 1
+      settle_near(s, s.low)
+    end
+  elseif claimed > (s.cut_ms or 0) then
+    if s.low then forget(s, 'low', 'ok_n', 'sure') end
+    s.eff = raised(s, before)
+    look_anew(s)
+    if s.eff >= (s.limit.concurrency or HUGE) then forget(s, 'eff', 'bad', 'was', 'probe_ms', 'gap_ms', 'up_ms') end
+  end
+  s.most = most_of(s)
+end
+
+-- What a call really used, given back or taken for all its keys: requests, tokens and dollars that were reserved
+-- and not used; the output it wrote (-1: unknown); 'ok', 'refused', 'overloaded' or '-'; the wait asked for, ms.
+local function settle(found, claimed, words)
+  local requests, tokens, usd, output, signal, asked_ms =
+    string.match(words, '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+)$')
+  output = tonumber(output)
+  if requests ~= '0' or tokens ~= '0' or usd ~= '0' then
+    for _, s in ipairs(found) do spend(s, -requests, -tokens, -usd) end
+  end
+  local model = found[1]
+  if not model or not model.model then return end
+  if output >= 0 then
+    model.out = model.out and model.out + (output - model.out) / 20 or output
+    model.changed = true
+  end
+  if signal == 'refused' or signal == 'overloaded' then
+    refused(model, claimed, tonumber(asked_ms), used(model), signal == 'overloaded')
+  elseif signal == 'ok' and (model.eff or (model.cool_n or 0) > 0) then
+    answered(model, claimed, used(model))
+  end
+end

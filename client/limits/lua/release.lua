@@ -1,0 +1,42 @@
+-- release: takes calls out of the slots and the queues, and settles what they used. Follows room, congestion and gates.
+-- KEYS     none of its own
+-- ARGV[1]  channel that wakes workers
+-- then, for each call, three: its ticket (gates.lua); since when it has its slots, ms; its use
+--   use: what settle (congestion.lua) takes; 'unused': all that was reserved is given back; '': it stands
+-- Returns a list: 1 where the call had slots, 0 where it only waited or had nothing: then nothing is settled.
+local wake, FIELDS_OF_A_CALL = ARGV[1], 3
+local calls = {}
+for i = 2, #ARGV, FIELDS_OF_A_CALL do
+  local call = read_ticket(ARGV[i])
+  if not call or not tonumber(ARGV[i + 1]) or not ARGV[i + 2] then
+    return redis.error_reply('release: an argument, and a ticket, a moment and its use for each call')
+  end
+  calls[#calls + 1] = call
+end
+
+local function settle_call(call, since, use)
+  local found = states_of(call.keys)
+  if use == 'unused' then
+    local tokens, usd = estimate_of(call, found)
+    use = string.format('1 %d %.12g -1 - 0', tokens, usd or 0)
+  end
+  settle(found, since, use)
+end
+
+local released, freed, seen = {}, {}, {}
+for n, call in ipairs(calls) do
+  local ticket, since, use = unpack(ARGV, n * FIELDS_OF_A_CALL - 1, n * FIELDS_OF_A_CALL + 1)
+  local had = false
+  for _, key in ipairs(call.keys) do
+    had = had or redis.call('ZSCORE', KEY.slots .. key, call.id) ~= false
+    if not seen[key] then freed[#freed + 1] = key end
+    seen[key] = true
+  end
+  if had and use ~= '' then settle_call(call, tonumber(since), use) end
+  withdraw(ticket, call)
+  released[n] = had and 1 or 0
+end
+local lanes = open_waited(freed)
+save_all()
+if lanes > 0 then redis.call('PUBLISH', wake, '') end
+return released

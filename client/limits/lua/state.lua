@@ -1,0 +1,151 @@
+-- state: what every script that admits or releases knows of limit keys: their limits, and what has happened to them.
+-- Read before a verb by client/limits/scripts.py, which also defines KEY, the names of client/keys.py.
+--
+-- A key's state is read once a script, changed in memory, and written by `save` (room.lua).
+
+local BURST = 0.1             -- of a minute: what a bucket holds
+local DAY_MS = 86400000
+local HUGE = math.huge
+local FIELDS = { 'req', 'req_ms', 'tok', 'tok_ms', 'day', 'day_tok', 'day_usd', 'usd', 'eff', 'was', 'bad',
+  'probe_ms', 'gap_ms', 'up_ms', 'cut_ms', 'low', 'ok_n', 'sure', 'cool_ms', 'cool_n', 'down', 'half_ms', 'slow_ms',
+  'rpm_seen', 'tpm_seen', 'out', 'in_usd', 'out_usd', 'unpriced', 'need' }
+local NO_LIMIT = {}
+local CONVERSATION = { concurrency = 1 }  -- its turns follow one another, unless configured otherwise
+
+local time = redis.call('TIME')
+local now_us = time[1] * 1000000 + time[2]
+local now = math.floor(now_us / 1000)
+local configured = redis.call('HLEN', KEY.limits) > 0
+local anybody_waits = redis.call('EXISTS', KEY.gates) == 1
+local states, patterns, lanes_keys, written = {}, {}, {}, {}
+
+local function parsed(text) return text and cjson.decode(text) or nil end
+
+local function by_pattern(key)
+  local prefix = string.match(key, '^(.*:)')
+  while prefix do
+    if patterns[prefix] == nil then
+      patterns[prefix] = configured and parsed(redis.call('HGET', KEY.limits, prefix .. '*'))
+        or prefix == 'conversation:' and CONVERSATION or false
+    end
+    if patterns[prefix] then return patterns[prefix] end
+    prefix = string.match(prefix, '^(.*:).*:$')
+  end
+  return NO_LIMIT
+end
+
+-- The most that may be in flight, now that the provider has had its say.
+local function most_of(s)
+  local ceiling = s.limit.concurrency or HUGE
+  return s.eff and math.min(ceiling, math.max(1, math.floor(s.eff))) or ceiling
+end
+
+local function refilled(level, at, per_minute)
+  local full = math.max(1, per_minute * BURST)
+  return level and math.min(full, level + math.max(0, now - at) * per_minute / 60000) or full
+end
+
+local function lower(a, b) return a and b and math.min(a, b) or a or b end
+
+local function read_flow(s)
+  local row = redis.call('HMGET', KEY.flow .. s.key, unpack(FIELDS))
+  for i, name in ipairs(FIELDS) do s[name] = tonumber(row[i] or nil) end
+  s.rpm, s.tpm = lower(s.limit.rpm, s.rpm_seen), lower(s.limit.tpm, s.tpm_seen)
+  if s.rpm then s.req, s.req_ms = refilled(s.req, s.req_ms, s.rpm), now end
+  if s.tpm then s.tok, s.tok_ms = refilled(s.tok, s.tok_ms, s.tpm), now end
+  local today = math.floor(now / DAY_MS)
+  if s.day ~= today then s.day, s.day_tok, s.day_usd = today, 0, 0 end
+end
+
+local function new_state(key, text)
+  local limit = configured and parsed(text) or by_pattern(key)
+  local s = { key = key, limit = limit, model = string.find(key, '^[^/:]+/.') ~= nil, taken = {} }
+  s.budget = limit.usd_per_day or limit.usd_total
+  s.metered = limit.rpm or limit.tpm or limit.tpd or s.budget
+  if s.model or s.metered then read_flow(s) end
+  s.most = most_of(s)
+  s.limited = s.most < HUGE or s.metered or s.rpm or s.tpm or limit.paused
+    or (s.cool_ms or 0) > now or (s.cool_n or 0) > 0
+  states[key] = s
+  return s
+end
+
+-- The states of several keys, with one read for those that are new.
+local function states_of(keys)
+  local found, new = {}, {}
+  for i, key in ipairs(keys) do
+    found[i] = states[key]
+    if not found[i] then new[#new + 1] = key end
+  end
+  if #new > 0 then
+    local texts = configured and redis.call('HMGET', KEY.limits, unpack(new)) or {}
+    for i, key in ipairs(new) do new_state(key, texts[i]) end
+    for i, key in ipairs(keys) do found[i] = states[key] end
+  end
+  return found
+end
+
+local function state_of(key) return states_of({ key })[1] end
+
+local function used(s)
+  if not s.used then s.used = redis.call('ZCOUNT', KEY.slots .. s.key, '(' .. now, '+inf') end
+  return s.used
+end
+
+local function add(keys, key)
+  for i = 1, #keys do
+    if keys[i] == key then return end
+  end
+  keys[#keys + 1] = key
+end
+
+-- The limit keys of a lane: every part of its name, and the provider of a model that comes first.
+local function keys_of(lane, aliases)
+  local keys = lanes_keys[lane]
+  if keys then return keys end
+  keys = {}
+  if string.sub(lane, 1, #KEY.lane) == KEY.lane then
+    for part in string.gmatch(string.sub(lane, #KEY.lane + 1), '[^|]+') do
+      if #keys > 0 then
+        add(keys, part)
+      else
+        local alias, name = string.match(part, '^(@%w+)/?(.*)$')
+        if alias and aliases[alias] then
+          part = name == '' and aliases[alias] or string.match(aliases[alias], '^[^/]+') .. '/' .. name
+        end
+        keys[1] = part
+        add(keys, string.match(part, '^([^/:]+)/.'))
+      end
+    end
+  end
+  lanes_keys[lane] = keys
+  return keys
+end
+
+-- The limit keys of a job, written down for its worker: a line each, with '!' before those that are metered.
+local function write_names(found)
+  local names = {}
+  for i, s in ipairs(found) do names[i] = (s.metered or s.model) and '!' .. s.key or s.key end
+  return table.concat(names, '\n')
+end
+
+-- The limit keys in such a text, and those of them that are metered.
+local function read_names(names)
+  local read = written[names]
+  if not read then
+    read = { keys = {}, metered = {} }
+    for mark, key in string.gmatch(names, '(!?)([^\n]+)') do
+      read.keys[#read.keys + 1] = key
+      if mark == '!' then read.metered[#read.metered + 1] = key end
+    end
+    written[names] = read
+  end
+  return read
+end
+
+-- What a lane's jobs get a turn, by the weights of its keys.
+local function weight_of(found)
+  local weight = 1
+  for _, s in ipairs(found) do weight = math.max(weight, s.limit.weight or 1) end
+  return weight
+end

@@ -1,0 +1,101 @@
+"""A scripted LLM, and the engine's part in running a job: its context, its tries, its moves."""
+
+from datetime import UTC, datetime
+
+import fakeredis
+import pytest
+from arq import Retry
+
+from client import decode, encode
+from client.limits import lanes
+from client.schemas import Usage
+from settings import Settings
+from worker.engine.meter import Meter
+from worker.engine.run import Moved, TurnedAway
+from worker.jobs import chat
+from worker.llm import LLM, ChatAnswer
+
+HI = {"messages": [{"role": "user", "content": "Hi"}], "metadata": {"mine": 1}}
+ANSWER = ChatAnswer(
+    text="Hello",
+    finish_reason="stop",
+    model="gpt-4o-mini-2024-07-18",
+    usage=Usage(input_tokens=9, output_tokens=2),
+    tool_calls=[],
+    response_id="r1",
+)
+ENQUEUED_MS = 1_767_225_600_123
+
+
+class ScriptedLLM(LLM):
+    """Answers, or raises, what it was told, in turn."""
+
+    def __init__(self, *outcomes, **fields):
+        configured = {
+            "openai_api_key": "sk-1",
+            "default_model": "openai/gpt-4o-mini",
+            "max_tries": 3,
+            **fields,
+        }
+        super().__init__(Settings(_env_file=None, **configured), http=None)
+        self.outcomes, self.call_ids = list(outcomes), []
+
+    async def _next(self, request, *, call_id):
+        self.call_ids.append(call_id)
+        outcome = self.outcomes.pop(0)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    chat = embed = _next
+
+
+@pytest.fixture
+async def redis():
+    async with fakeredis.FakeAsyncRedis() as redis:
+        yield redis
+
+
+class Runs:
+    """Runs one job as the engine would: a run that ends in a retry uses a try, unless it was turned away."""
+
+    def __init__(self, redis):
+        self.redis, self.ctx = redis, {}
+        self.tries_used, self.has_run = 0, False
+        self.lane, self.payload = None, None
+
+    async def __call__(self, llm, job=chat, request=HI):
+        defaults = {"@chat": llm.settings.default_model, "@embed": llm.settings.default_embed_model}
+        if self.lane is None:
+            model = request.get("model") if isinstance(request, dict) else None
+            self.lane = lanes.lane_name(model, job.__name__)
+        if self.payload is None:
+            self.payload = encode({"t": None, "f": job.__name__, "a": [request], "k": {}, "et": ENQUEUED_MS})
+        self.ctx = {
+            "job_id": "j1",
+            "job_try": self.tries_used + 1,
+            "enqueue_time": datetime.fromtimestamp(ENQUEUED_MS / 1000, UTC),
+            "has_run": self.has_run,
+            "redis": self.redis,
+            "llm": llm,
+            "meter": Meter(),
+            "lane": self.lane,
+            "limit_keys": lanes.limit_keys(self.lane, defaults) if self.lane else (),
+            "payload": self.payload,
+        }
+        data = decode(self.payload)
+        try:
+            return await job(self.ctx, *data["a"], **data["k"])
+        except Retry as retry:
+            self.has_run = True
+            self.tries_used += not isinstance(retry, TurnedAway)
+            raise
+        except Moved as moved:
+            self.has_run = True
+            self.lane, self.payload = moved.lane, moved.payload or self.payload
+            raise
+
+
+@pytest.fixture
+def run(redis):
+    return Runs(redis)

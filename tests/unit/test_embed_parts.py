@@ -1,0 +1,239 @@
+"""An embedding of many parts: side by side, each with its own tries, done once."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+from arq import Retry
+
+from client import errors, keys
+from client.schemas import Usage
+from tests.conftest import wait_until
+from tests.unit.given_llm import Runs, ScriptedLLM, redis
+from worker.engine.run import Moved, TurnedAway
+from worker.jobs import embed, parts
+from worker.llm import EmbedAnswer
+
+__all__ = ["redis"]
+
+REQUEST = {"texts": ["a", "b", "c", "d"], "texts_per_call": 1}
+ONE = Usage(input_tokens=1, output_tokens=0)
+DOWN = errors.ServerError("down", status=500)
+
+
+class TextLLM(ScriptedLLM):
+    """Answers each text with its number in the alphabet, unless it is told to fail for it."""
+
+    def __init__(self, failures=(), **fields):
+        super().__init__(**fields)
+        self.failures = {text: list(errors_) for text, errors_ in dict(failures).items()}
+        self.asked, self.running, self.peak = [], 0, 0
+
+    async def embed(self, request, *, call_id):
+        self.asked.append("".join(request.texts))
+        self.call_ids.append(call_id)
+        self.running += 1
+        self.peak = max(self.peak, self.running)
+        try:
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        finally:
+            self.running -= 1
+        for text in request.texts:
+            if self.failures.get(text):
+                raise self.failures[text].pop(0)
+        return EmbedAnswer([[float(ord(text)), 1.0] for text in request.texts], "e", ONE)
+
+
+class Slots:
+    """`ctx["limits"]`, with that many slots besides the job's own."""
+
+    def __init__(self, free):
+        self.free, self.asked, self.refusals = asyncio.Semaphore(free), [], []
+
+    def under(self, held):
+        assert not held
+        return self
+
+    @asynccontextmanager
+    async def slot(self, *limit_keys):
+        self.asked.append(limit_keys)
+        async with self.free:
+            yield self
+
+    def settle(self, *, tokens, usd):
+        assert (tokens, usd) == (0, 0.0)
+
+    def refused(self, retry_after_s):
+        self.refusals.append(retry_after_s)
+
+
+class RunsWithSlots(Runs):
+    def __init__(self, redis):
+        super().__init__(redis)
+        self.slots = Slots(2)
+
+    async def __call__(self, llm, request=REQUEST):
+        async def job(ctx, data):
+            return await embed({**ctx, "limits": self.slots}, data)
+
+        job.__name__ = "embed"
+        return await super().__call__(llm, job, request)
+
+
+@pytest.fixture
+def run(redis):
+    return RunsWithSlots(redis)
+
+
+def letters(result):
+    return "".join(chr(int(vector[0])) for vector in result.vectors)
+
+
+async def test_parts_are_asked_for_side_by_side_and_keep_their_order(run, redis):
+    llm = TextLLM()
+    result = await run(llm)
+    assert letters(result) == "abcd"
+    assert llm.peak == 3  # the job's own slot, and two
+    assert run.slots.asked[0] == ("openai/text-embedding-3-small", "openai")
+    assert (result.usage.input_tokens, result.usage.output_tokens) == (4, 0)
+    assert [attempt.number for attempt in result.attempts] == [1, 2, 3, 4]
+    assert sorted(attempt.part for attempt in result.attempts) == [0, 1, 2, 3]
+    assert (run.ctx["meter"].tokens, run.ctx["meter"].answered) == (4, True)
+    assert not await redis.exists(keys.parts("j1"))
+
+
+async def test_without_a_free_slot_the_jobs_own_carries_all_parts(run):
+    run.slots = Slots(0)
+    llm = TextLLM()
+    assert letters(await run(llm)) == "abcd"
+    assert llm.peak == 1
+
+
+async def test_only_the_part_that_failed_is_asked_for_again(run, redis):
+    llm = TextLLM({"c": [DOWN]})
+    with pytest.raises(Retry):
+        await run(llm)
+    assert 0 < await redis.ttl(keys.parts("j1")) <= 86_400
+    result = await run(llm)
+    assert letters(result) == "abcd"
+    assert sorted(llm.asked) == ["a", "b", "c", "c", "d"]
+    assert [attempt.error for attempt in result.attempts].count("ServerError") == 1
+    assert llm.call_ids[-1] == "j1:5"
+    assert result.usage.input_tokens == 4
+    assert not await redis.exists(keys.parts("j1"))
+
+
+async def test_each_part_has_its_own_tries(run):
+    llm = TextLLM({"a": [DOWN], "b": [DOWN], "c": [DOWN]}, max_tries=2)
+    with pytest.raises(Retry):
+        await run(llm)
+    assert letters(await run(llm)) == "abcd"
+
+
+async def test_a_part_that_has_used_its_tries_fails_the_job(run, redis):
+    llm = TextLLM({"a": [DOWN, DOWN]}, max_tries=2)
+    with pytest.raises(Retry):
+        await run(llm)
+    with pytest.raises(errors.ServerError) as raised:
+        await run(llm)
+    assert raised.value.details["attempts"] == 5
+    assert await redis.exists(keys.parts("j1"))  # for the dead letter that somebody revives
+
+
+async def test_a_refusal_stops_the_run_and_uses_no_try(run):
+    llm = TextLLM({"a": [errors.RateLimited("slow", status=429)]})
+    run.slots = Slots(0)
+    with pytest.raises(TurnedAway):
+        await run(llm)
+    assert llm.asked == ["a"]
+    assert run.ctx["meter"].refused
+    assert letters(await run(llm)) == "abcd"
+
+
+async def test_a_refusal_under_another_slot_is_that_slots_to_signal(run):
+    refused = errors.RateLimited("slow", status=429, retry_after_s=2.0)
+    llm = TextLLM({text: [refused] for text in "bcd"})
+    with pytest.raises(TurnedAway):
+        await run(llm)
+    assert set(run.slots.refusals) == {2.0}
+    assert not run.ctx["meter"].refused
+
+
+async def test_a_permanent_failure_stops_the_run_and_fails_the_job(run, redis):
+    llm = TextLLM({"a": [errors.AuthenticationFailed("no", status=401)]})
+    run.slots = Slots(0)
+    with pytest.raises(errors.AuthenticationFailed):
+        await run(llm)
+    assert llm.asked == ["a"]
+    assert not await redis.exists(keys.parts("j1"))
+
+
+async def test_a_provider_that_is_down_is_left_alone_after_three_failures(run):
+    run.slots = Slots(0)
+    llm = TextLLM({text: [DOWN] for text in "abcd"})
+    with pytest.raises(Retry):
+        await run(llm)
+    assert llm.asked == ["a", "b", "c"]
+
+
+async def test_what_one_model_has_done_is_not_mixed_with_anothers(run):
+    llm = TextLLM({"d": [errors.ModelNotFound("none", status=404)]})
+    with pytest.raises(Moved):
+        await run(llm, {**REQUEST, "fallbacks": ["openai/other"]})
+    result = await run(llm)
+    assert letters(result) == "abcd"
+    assert sorted(llm.asked) == ["a", "a", "b", "b", "c", "c", "d", "d"]
+
+
+async def test_parts_of_another_job_of_the_same_id_are_not_taken(run):
+    llm = TextLLM({"d": [DOWN]})
+    with pytest.raises(Retry):
+        await run(llm)
+    run.payload = None
+    result = await run(llm, {"texts": ["e", "b", "g", "d"], "texts_per_call": 1})
+    assert letters(result) == "ebgd"
+
+
+async def test_each_of_many_parts_is_kept_as_it_is_done(run, redis, monkeypatch):
+    monkeypatch.setattr(parts, "MANY_PARTS", 4)
+    run.slots = Slots(0)
+    with pytest.raises(asyncio.CancelledError):
+        await run(TextLLM({"c": [asyncio.CancelledError()]}))
+    run.has_run = True
+    llm = TextLLM()
+    assert letters(await run(llm)) == "abcd"
+    assert llm.asked == ["c", "d"]
+
+
+async def test_cancelling_the_job_cancels_all_of_its_calls(run):
+    llm = TextLLM()
+    forever = asyncio.Event()
+
+    async def hangs(request, *, call_id):
+        llm.running += 1
+        try:
+            await forever.wait()
+        finally:
+            llm.running -= 1
+
+    llm.embed = hangs
+    task = asyncio.create_task(run(llm))
+    await wait_until(lambda: llm.running == 3, description="three calls at once")
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert llm.running == 0
+    assert (run.ctx["meter"].called, run.ctx["meter"].tokens) == (True, None)
+
+
+@pytest.mark.parametrize("vectors", [[[1.0], [1.0, 2.0]], [[1.0], "AAAA"], ["!!!!", "AACAPw=="], [[], []]])
+async def test_vectors_of_different_lengths_are_a_malformed_response(run, vectors):
+    llm = ScriptedLLM(EmbedAnswer(vectors, "e", ONE), max_tries=1)
+    with pytest.raises(errors.MalformedResponse):
+        await run(llm, {"texts": ["a", "b"]})
+
+
+async def test_base64_of_a_provider_is_read(run):
+    llm = ScriptedLLM(EmbedAnswer(["AACAPwAAAEA=", "AAAAQAAAgD8="], "e", ONE))
+    assert (await run(llm, {"texts": ["a", "b"]})).vectors == [[1.0, 2.0], [2.0, 1.0]]

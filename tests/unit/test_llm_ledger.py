@@ -1,0 +1,93 @@
+"""What is taken down of an attempt, however it ends."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from client import errors
+from client.schemas import Usage
+from tests.unit.given_llm import ANSWER, HI, ScriptedLLM, redis, run
+from worker.jobs import attempts, chat
+from worker.llm.providers import Delta
+
+__all__ = ["redis", "run"]
+
+USAGE = Usage(input_tokens=9, output_tokens=2)
+
+
+@pytest.fixture
+def booked(run):
+    """The attempts that the totals are told of."""
+    found = []
+    book = SimpleNamespace(add=lambda attempt, tenant: found.append((attempt, tenant)))
+
+    async def booked(*outcomes, lane="openai/gpt-4o-mini|tenant:acme"):
+        async def job(ctx, request):
+            return await chat({**ctx, "book": book}, request)
+
+        job.__name__, run.lane = "chat", lane
+        try:
+            result = await run(ScriptedLLM(*outcomes), job, HI)
+        except BaseException as error:
+            result = error
+        ((attempt, tenant),) = found
+        return result, attempt, tenant
+
+    return booked
+
+
+async def test_an_answer_tells_its_tokens_and_its_cost(booked):
+    answer, attempt, tenant = await booked(ANSWER)
+    assert (attempt.usage, attempt.error, tenant) == (USAGE, None, "acme")
+    assert attempt.cost_usd == answer.cost_usd
+    assert answer.attempts == [attempt]
+
+
+@pytest.mark.parametrize(
+    ("error", "cost"),
+    [
+        (errors.RateLimited("slow", status=429), 0.0),
+        (errors.BadRequest("no", status=400), 0.0),
+        (errors.ProviderUnreachable("refused", sent=False), 0.0),
+        (errors.ServerError("x", status=500), 0.0),
+        (errors.ServerError("x", status=504), None),
+        (errors.ProviderTimeout("late"), None),
+        (errors.ContentFiltered("no"), None),
+        (errors.MalformedResponse("half"), None),
+    ],
+)
+async def test_a_failure_cost_nothing_only_where_that_is_known(booked, error, cost):
+    _, attempt, _ = await booked(error)
+    assert (attempt.usage, attempt.cost_usd) == (None, cost)
+    assert attempt.error == type(error).__name__
+
+
+async def test_a_cancelled_call_is_taken_down(booked):
+    ended, attempt, _ = await booked(asyncio.CancelledError())
+    assert isinstance(ended, asyncio.CancelledError)
+    assert (attempt.error, attempt.usage, attempt.cost_usd) == ("CancelledError", None, None)
+
+
+async def test_an_answer_without_usage_has_none(booked):
+    _, attempt, tenant = await booked(
+        SimpleNamespace(**{name: getattr(ANSWER, name) for name in ANSWER.__slots__} | {"usage": Usage()}),
+        lane="openai/gpt-4o-mini",
+    )
+    assert (attempt.usage, attempt.cost_usd, tenant) == (None, None, "-")
+
+
+async def test_a_stream_that_breaks_off_has_cost_what_it_had_told(run):
+    ctx, heard = {}, []
+    tell = attempts.overheard(ctx, heard.append)
+    ctx["told"] = told = attempts.Told()
+    deltas = [
+        Delta(usage=Usage(input_tokens=9, output_tokens=1)),
+        Delta(text="Hel"),
+        Delta(usage=Usage(output_tokens=2)),
+    ]
+    for delta in deltas:
+        tell(delta)
+    assert heard == deltas
+    assert told.usage == USAGE
+    assert told.ttft_s is not None

@@ -1,0 +1,215 @@
+"""A job runs in its model's lane, and goes on to the next model where its own cannot answer."""
+
+import asyncio
+
+import pytest
+from arq import Retry
+from pydantic_core import from_json
+
+from client import encode, errors, keys
+from client.schemas import ChatRequest, EmbedRequest, Usage
+from tests.unit.given_llm import ANSWER, HI, ScriptedLLM, redis, run
+from worker.engine.meter import Meter
+from worker.engine.run import Moved, TurnedAway
+from worker.jobs import chat, embed
+from worker.jobs.moves import lane_for, payload_for
+from worker.llm import EmbedAnswer
+
+__all__ = ["redis", "run"]
+
+NANO = "openai/gpt-nano"
+CLAUDE = "anthropic/claude"
+
+
+def asked(**fields):
+    return ChatRequest.model_validate({**HI, **fields})
+
+
+def fields_of(job):
+    return [(attempt.model, attempt.error) for attempt in job.attempts]
+
+
+# -- lanes -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "lane", "expected"),
+    [
+        ("openai/gpt-4o", "", "openai/gpt-4o"),
+        ("OpenAI/gpt-4o", "", "openai/gpt-4o"),
+        (None, "", "@chat"),
+        ("gpt-4o", "acme", "@chat/gpt-4o|acme"),
+        ("openai/gpt-4o", "anthropic/claude|tenant:a|bulk", "openai/gpt-4o|tenant:a|bulk"),
+        ("openai/gpt-4o", "@chat|tenant:a", "openai/gpt-4o|tenant:a"),
+        ("openai/gpt-4o", "@chat/gpt-nano|tenant:a", "openai/gpt-4o|tenant:a"),
+        ("openai/gpt-4o", "tenant:a/b|bulk", "openai/gpt-4o|tenant:a/b|bulk"),
+        ("openai/gpt-4o", "bulk|local/x", "openai/gpt-4o|bulk|local/x"),
+        ("vertex/claude@2025", "bulk", "vertex/claude-2025|bulk"),
+    ],
+)
+def test_a_lane_gets_another_model_and_keeps_its_other_parts(model, lane, expected):
+    assert lane_for(asked(model=model), lane) == expected
+
+
+def test_an_embedding_without_a_model_has_an_alias_of_its_own():
+    assert lane_for(EmbedRequest(texts=["a"]), "bulk") == "@embed|bulk"
+
+
+@pytest.mark.parametrize("place", [{"a": [HI], "k": {}}, {"a": [], "k": {"request": HI}}])
+def test_a_record_gets_its_lane_and_the_estimates_it_is_admitted_by(place):
+    record = {"t": 2, "f": "chat", **place, "et": 7}
+    moved = payload_for(encode(record), "openai/gpt-4o", asked(max_tokens=50))
+    assert moved.startswith(b'{"n":5,"m":50,"t":2,')
+    assert from_json(moved) == {"n": 5, "m": 50, **record, "q": "mill:lane:openai/gpt-4o"}
+
+
+def test_a_record_that_has_estimates_keeps_them():
+    record = {"n": 77, "m": 0, "t": None, "f": "chat", "a": [HI], "k": {}, "et": 7, "q": "arq:queue"}
+    moved = payload_for(encode(record), "a", asked())
+    assert moved.startswith(b'{"n":77,"m":0,"t":null,')
+    assert from_json(moved)["q"] == keys.lane("a")
+
+
+async def test_a_job_outside_of_its_models_lane_is_moved_before_any_call(run):
+    run.lane = ""
+    llm = ScriptedLLM(ANSWER)
+    with pytest.raises(Moved) as moved:
+        await run(llm, request={**HI, "model": "openai/gpt-4o"})
+    assert moved.value.lane == "openai/gpt-4o"
+    assert llm.call_ids == []
+    assert run.ctx["meter"] == Meter()
+    assert (await run(llm)).text == "Hello"
+    assert llm.call_ids == ["j1:1"]
+
+
+async def test_texts_in_the_default_queue_are_moved_too(run):
+    run.lane = ""
+    llm = ScriptedLLM(EmbedAnswer([[1.0]], "e", Usage(input_tokens=1, output_tokens=0)))
+    with pytest.raises(Moved):
+        await run(llm, embed, {"texts": ["a"]})
+    assert run.lane == "@embed"
+    assert run.payload.startswith(b'{"n":1,"m":-1,')
+    assert (await run(llm, embed)).vectors == [[1.0]]
+
+
+async def test_a_model_whose_name_is_no_limit_key_is_limited_by_one_that_is(run):
+    run.lane = ""
+    llm = ScriptedLLM(errors.RateLimited("x", status=429), ANSWER)
+    with pytest.raises(Moved):
+        await run(llm, request={**HI, "model": "openai/gpt@1"})
+    with pytest.raises(TurnedAway) as turned:
+        await run(llm)
+    assert turned.value.defer_score is None
+
+
+async def test_a_lane_that_is_right_but_brought_no_limits_costs_no_second_move(run, monkeypatch):
+    monkeypatch.setattr("client.limits.lanes.limit_keys", lambda *_: ())
+    llm = ScriptedLLM(errors.RateLimited("x", status=429, retry_after_s=2))
+    with pytest.raises(TurnedAway) as turned:
+        await run(llm)
+    assert turned.value.defer_score >= 2000
+
+
+# -- the meter ---------------------------------------------------------------------------------------
+
+
+async def test_an_answer_is_metered(run):
+    await run(ScriptedLLM(ANSWER))
+    meter = run.ctx["meter"]
+    assert (meter.called, meter.answered, meter.tokens, meter.output_tokens) == (True, True, 11, 2)
+    assert meter.usd is None or 0 < meter.usd < 1
+
+
+async def test_a_refusal_is_metered(run):
+    with pytest.raises(TurnedAway):
+        await run(ScriptedLLM(errors.RateLimited("x", status=429, retry_after_s=3)))
+    assert run.ctx["meter"] == Meter(called=True, tokens=0, usd=0.0, refused=True, refused_s=3)
+
+
+@pytest.mark.parametrize("end", [asyncio.CancelledError, RuntimeError])
+async def test_a_call_that_is_cut_short_counts_as_made(run, end):
+    with pytest.raises(end):
+        await run(ScriptedLLM(end()))
+    assert run.ctx["meter"] == Meter(called=True)
+
+
+# -- fallbacks ---------------------------------------------------------------------------------------
+
+
+async def test_each_fallback_has_all_tries_and_the_answer_tells_every_attempt(run):
+    broken = [errors.ServerError(str(n), status=500) for n in range(4)]
+    llm = ScriptedLLM(
+        *broken, errors.ModelNotFound("x", status=404), ANSWER, max_tries=2, anthropic_api_key="k"
+    )
+    request = {**HI, "model": "openai/gpt-4o", "fallbacks": [NANO, CLAUDE, "gpt-4o-mini"], "max_tokens": 7}
+    run.lane = "openai/gpt-4o|tenant:a"
+    ends = []
+    for _ in range(5):
+        with pytest.raises((Retry, Moved)) as end:
+            await run(llm, request=request)
+        ends.append(type(end.value).__name__)
+    assert ends == ["Retry", "Moved", "Retry", "Moved", "Moved"]
+    assert run.lane == "@chat/gpt-4o-mini|tenant:a"
+    record = from_json(run.payload)
+    assert record["a"] == [{**HI, "model": "gpt-4o-mini", "fallbacks": [], "max_tokens": 7}]
+    assert record["q"] == keys.lane(run.lane)
+
+    answer = await run(llm)
+    assert answer.model == "openai/gpt-4o-mini-2024-07-18"
+    assert fields_of(answer) == [
+        ("openai/gpt-4o", "ServerError"),
+        ("openai/gpt-4o", "ServerError"),
+        (NANO, "ServerError"),
+        (NANO, "ServerError"),
+        (CLAUDE, "ModelNotFound"),
+        ("openai/gpt-4o-mini", None),
+    ]
+    assert llm.call_ids == [f"j1:{number}" for number in range(1, 7)]
+
+
+async def test_when_all_models_have_failed_the_last_ones_error_is_raised(run, redis):
+    llm = ScriptedLLM(errors.QuotaExhausted("a", status=429), errors.ServerError("b"), max_tries=1)
+    with pytest.raises(Moved):
+        await run(llm, request={**HI, "fallbacks": [NANO]})
+    with pytest.raises(errors.ServerError, match="b") as raised:
+        await run(llm)
+    assert raised.value.details["attempts"] == 2
+    assert await redis.llen(keys.attempts("j1")) == 2
+
+
+async def test_a_model_without_a_provider_is_passed_over(run, caplog):
+    llm = ScriptedLLM(ANSWER)
+    for _ in range(2):
+        with pytest.raises(Moved):
+            await run(llm, request={**HI, "model": "nowhere/x", "fallbacks": ["elsewhere/y", NANO]})
+    assert fields_of(await run(llm)) == [(NANO, None)]
+    assert "elsewhere/y" in caplog.text
+
+
+async def test_the_last_model_without_a_provider_is_an_error_that_counts_the_calls_before(run):
+    llm = ScriptedLLM(errors.ContextTooLong("x"))
+    with pytest.raises(Moved):
+        await run(llm, request={**HI, "fallbacks": ["nowhere/x"]})
+    with pytest.raises(errors.ProviderNotConfigured) as raised:
+        await run(llm)
+    assert raised.value.details["attempts"] == 1
+
+
+async def test_a_wrong_request_is_not_sent_to_another_model(run):
+    llm = ScriptedLLM(errors.BadRequest("x", status=400))
+    with pytest.raises(errors.BadRequest):
+        await run(llm, request={**HI, "fallbacks": [NANO]})
+
+
+async def test_being_turned_away_keeps_the_model(run):
+    llm = ScriptedLLM(*[errors.Overloaded("x", status=529)] * 9, ANSWER, max_tries=1)
+    for _ in range(9):
+        with pytest.raises(TurnedAway):
+            await run(llm, request={**HI, "fallbacks": [NANO]})
+    assert (await run(llm)).attempts[-1].model == "openai/gpt-4o-mini"
+
+
+@pytest.mark.parametrize("fallbacks", ["openai/x", ["a b"], [""], ["a/b"] * 9])
+async def test_fallbacks_are_eight_models_at_most(run, fallbacks):
+    with pytest.raises(errors.BadRequest, match="fallbacks"):
+        await run(ScriptedLLM(), chat, {**HI, "fallbacks": fallbacks})

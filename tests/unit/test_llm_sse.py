@@ -1,0 +1,70 @@
+"""Bytes → server-sent events, however the bytes are cut."""
+
+from __future__ import annotations
+
+import pytest
+
+from worker.llm import sse
+from worker.llm.sse import MAX_EVENT_BYTES, Event, EventParser, EventTooLarge
+
+CASES = {
+    "LF": (b"data: a\n\ndata: b\n\n", [("", b"a"), ("", b"b")]),
+    "CRLF": (b"data: a\r\n\r\ndata: b\r\n\r\n", [("", b"a"), ("", b"b")]),
+    "CR": (b"data: a\r\rdata: b\r\r", [("", b"a"), ("", b"b")]),
+    "a name": (b"event: ping\ndata: {}\n\ndata: a\n\n", [("ping", b"{}"), ("", b"a")]),
+    "several lines": (b"data: a\ndata\ndata: b\n\n", [("", b"a\n\nb")]),
+    "no space": (b"data:a\n\n", [("", b"a")]),
+    "one space only": (b"data:  a\n\n", [("", b" a")]),
+    "comments": (b": hello\n\n:\n\ndata: a\n: in between\n\n", [("", b"a")]),
+    "other fields": (b"id: 7\nretry: 10\nnonsense\ndata: a\n\n", [("", b"a")]),
+    "a name alone": (b"event: ping\n\ndata: a\n\n", [("", b"a")]),
+    "a byte order mark": (b"\xef\xbb\xbfdata: a\n\n", [("", b"a")]),
+    "UTF-8": ("data: Größe 😀\n\n".encode(), [("", "Größe 😀".encode())]),
+    "other line separators": (
+        "data: a\u2028b\x0b\x0cc\x85\n\n".encode(),
+        [("", "a\u2028b\x0b\x0cc\x85".encode())],
+    ),
+    "a colon": (b"data: a: b\n\n", [("", b"a: b")]),
+    "nothing": (b"", []),
+    "a page": (b"<html>\n\n<body>\n\n</html>\n\n", []),
+}
+
+
+@pytest.mark.parametrize(("sent", "expected"), CASES.values(), ids=CASES)
+def test_events_are_read_however_their_bytes_are_cut(sent: bytes, expected: list[tuple[str, bytes]]) -> None:
+    for size in range(1, len(sent) + 1):
+        parser = EventParser()
+        pieces = [sent[start : start + size] for start in range(0, len(sent), size)]
+        events = [event for piece in [*pieces, b""] for event in parser.feed(piece)]
+        assert events == [Event(*each) for each in expected]
+
+
+@pytest.mark.parametrize("sent", [b"data: a", b"data: a\n", b"data: a\r\n"])
+def test_the_end_of_the_response_ends_its_last_event(sent: bytes) -> None:
+    parser = EventParser()
+    assert parser.feed(sent) == []
+    assert parser.close() == [Event("", b"a")]
+    assert parser.close() == []
+
+
+def test_an_event_may_have_a_megabyte_and_no_more() -> None:
+    line = b"data: " + b"x" * 1022 + b"\n"
+    parser = EventParser()
+    (event,) = parser.feed(line * 1024 + b"\n")
+    assert len(event.data) == 1024 * 1023 - 1
+    parser.feed(line * 1024)
+    with pytest.raises(EventTooLarge):
+        parser.feed(line * 2)
+
+
+def test_a_line_without_an_end_is_not_held_for_ever() -> None:
+    parser = EventParser()
+    parser.feed(b"x" * MAX_EVENT_BYTES)
+    with pytest.raises(EventTooLarge):
+        parser.feed(b"x")
+
+
+def test_empty_lines_of_data_are_not_held_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "MAX_EVENT_BYTES", 100)
+    with pytest.raises(EventTooLarge):
+        EventParser().feed(b"data\n" * 101)

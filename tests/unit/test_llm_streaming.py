@@ -1,0 +1,161 @@
+"""One streamed call: its parts, its clock, and what goes wrong before and in the middle of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+from aiohttp import web
+from pydantic_core import to_json
+
+from client import errors
+from tests.unit.test_llm_calls import asked, settings
+from worker.llm import LLM, reading
+
+END = b"data: [DONE]\n\n"
+
+
+def chunk(text: str, **more: str) -> bytes:
+    return b"data: %b\n\n" % to_json(
+        {"id": "1", "model": "m-1", "choices": [{"delta": {"content": text}, **more}]}
+    )
+
+
+WHOLE = (chunk("Hel"), chunk("lo"), chunk("", finish_reason="stop"), END)
+
+
+class Body(httpx.AsyncByteStream):
+    """A response's body; `None` in it is silence without end."""
+
+    def __init__(self, *chunks: bytes | Exception | None) -> None:
+        self.chunks, self.closed = chunks, False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for part in self.chunks:
+            if part is None:
+                await asyncio.Event().wait()
+            elif isinstance(part, Exception):
+                raise part
+            else:
+                yield part
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+def streaming(*chunks: bytes | Exception | None, status: int = 200) -> tuple[LLM, Body]:
+    body = Body(*chunks)
+    transport = httpx.MockTransport(lambda _: httpx.Response(status, stream=body))
+    return LLM(settings(), httpx.AsyncClient(transport=transport)), body
+
+
+async def called(llm: LLM, **fields: object) -> tuple[object, list[str]]:
+    told: list[str] = []
+    answer = await llm.chat_stream(
+        asked(**fields), call_id="job:1", on_delta=lambda delta: told.append(delta.text)
+    )
+    return answer, told
+
+
+async def test_parts_are_told_as_they_come_and_the_answer_is_whole() -> None:
+    llm, body = streaming(*WHOLE)
+    answer, told = await called(llm)
+    assert (answer.text, answer.model, answer.finish_reason) == ("Hello", "m-1", "stop")
+    assert 0 <= answer.ttft_s < 1
+    assert told[:2] == ["Hel", "lo"]
+    assert body.closed
+
+
+async def test_a_refusal_is_the_same_as_for_a_plain_call() -> None:
+    llm, body = streaming(b'{"error": {"message": "slow down"}}', status=429)
+    with pytest.raises(errors.RateLimited, match="local/m answered 429: slow down"):
+        await called(llm)
+    assert body.closed
+
+
+@pytest.mark.parametrize(
+    ("chunks", "error", "words"),
+    [
+        ([chunk("Hel")], errors.MalformedResponse, "was cut off: it has no end"),
+        ([chunk("Hel"), httpx.ReadError("lost")], errors.ProviderUnreachable, "broke the connection"),
+        ([chunk("Hel"), b"data: {]\n\n"], errors.MalformedResponse, "not a JSON object"),
+        ([b"<html></html>"], errors.MalformedResponse, "there is no event in it"),
+        ([], errors.MalformedResponse, "there is no event in it"),
+    ],
+)
+async def test_what_breaks_off_is_a_transient_failure(chunks, error, words) -> None:
+    llm, body = streaming(*chunks)
+    with pytest.raises(error, match=words) as raised:
+        await called(llm)
+    assert raised.value.retryable
+    assert body.closed
+
+
+async def test_a_stream_that_has_begun_may_not_be_silent_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "IDLE_S", 0.02)
+    llm, body = streaming(chunk("Hel"), None)
+    with pytest.raises(errors.ProviderTimeout, match=r"stopped answering: silent for 0\.02 s"):
+        await called(llm, timeout_s=30)
+    assert body.closed
+
+
+async def test_a_stream_ends_at_the_deadline_of_its_request() -> None:
+    llm, body = streaming(chunk("Hel"), None)
+    with pytest.raises(errors.ProviderTimeout, match=r"did not answer within 0\.02 s"):
+        await called(llm, timeout_s=0.02)
+    assert body.closed
+
+
+async def test_a_host_that_does_not_hang_up_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "END_S", 0.02)
+    llm, body = streaming(*WHOLE, None)
+    answer, _ = await called(llm, timeout_s=30)
+    assert answer.text == "Hello"
+    assert body.closed
+
+
+@asynccontextmanager
+async def serving(handle: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[LLM]:
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", handle)
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    local = {"base_url": f"http://127.0.0.1:{runner.addresses[0][1]}/v1"}
+    llm = LLM.open(settings(providers={"local": local}, max_jobs=10))
+    yield llm
+    await llm.close()
+    await runner.cleanup()
+
+
+async def test_a_connection_that_has_told_all_is_used_again_and_a_cancelled_one_is_closed() -> None:
+    peers, hung_up = [], asyncio.Event()
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        peers.append(request.transport.get_extra_info("peername"))
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for part in WHOLE if len(peers) < 3 else WHOLE[:1]:
+            await response.write(part)
+        if len(peers) == 3:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                hung_up.set()
+        return response
+
+    async with serving(handle) as llm:
+        for _ in range(2):
+            assert (await called(llm))[0].text == "Hello"
+        begun = asyncio.Event()
+        call = asyncio.create_task(llm.chat_stream(asked(), call_id="job:1", on_delta=lambda _: begun.set()))
+        await begun.wait()
+        call.cancel()
+        async with asyncio.timeout(2):
+            await hung_up.wait()
+        await asyncio.gather(call, return_exceptions=True)
+    assert peers[0] == peers[1]

@@ -1,0 +1,80 @@
+"""OpenAI's forms, which are the neutral ones, read for the providers that have others. Raises CannotSay."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+from pydantic_core import from_json
+
+from .base import CannotSay
+
+
+class Image(NamedTuple):
+    """An image in a message: base64 `data` with its media type, or a `url` to fetch it from."""
+
+    media_type: str | None = None
+    data: str | None = None
+    url: str | None = None
+
+
+class Choice(NamedTuple):
+    """What `tool_choice` asks for; `name` is of the function that is to be called."""
+
+    mode: Literal["auto", "none", "required"]
+    name: str | None = None
+
+
+def read_image(part: dict[str, Any]) -> Image:
+    """The image of `{"type": "image_url", "image_url": {"url": …}}`."""
+    image = part.get("image_url")
+    url = image.get("url") if isinstance(image, dict) else image
+    if not isinstance(url, str) or not url:
+        raise CannotSay("takes an image as image_url with a url of https: or data:")
+    scheme, _, rest = url.partition(":")
+    if scheme.lower() != "data":
+        return Image(url=url)
+    head, comma, data = rest.partition(",")
+    media_type, *parameters = head.split(";")
+    if not comma or "base64" not in parameters or not media_type:
+        raise CannotSay("takes an image in a data: URL of the form data:image/png;base64,…")
+    return Image(media_type, data)
+
+
+def function_of(tool: dict[str, Any]) -> dict[str, Any] | None:
+    """The function that a tool describes; None for a tool in the provider's own form, sent as it is."""
+    function = tool.get("function")
+    return function if isinstance(function, dict) else None
+
+
+def read_choice(choice: str | dict[str, Any]) -> Choice | None:
+    """None for a choice in the provider's own form, sent as it is."""
+    if isinstance(choice, dict):
+        function = choice.get("function")
+        return Choice("required", str(function.get("name"))) if isinstance(function, dict) else None
+    for mode in ("auto", "none", "required"):
+        if choice == mode:
+            return Choice(mode)
+    raise CannotSay("takes a tool_choice of auto, none, required, or the function to call")
+
+
+def read_format(response_format: dict[str, Any]) -> tuple[bool, dict[str, Any] | None]:
+    """Whether the answer is to be JSON, and of which schema."""
+    kind, described = response_format.get("type"), response_format.get("json_schema")
+    if kind == "text":
+        return False, None
+    if kind == "json_object":
+        return True, None
+    schema = described.get("schema") if isinstance(described, dict) else None
+    if kind == "json_schema" and isinstance(schema, dict):
+        return True, schema
+    raise CannotSay("takes a response_format of type text, json_object, or json_schema with a schema")
+
+
+def read_arguments(arguments: Any) -> Any:
+    """A call's arguments as data: a model wrote them as JSON, or tried to."""
+    if not isinstance(arguments, str):
+        return arguments or {}
+    try:
+        return from_json(arguments or "{}")
+    except ValueError:  # the provider only takes JSON
+        return {"arguments": arguments}

@@ -1,0 +1,110 @@
+"""Writes what the runs of this worker say: one loop and one script call a tick, however many they are."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from importlib.resources import files
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from client import events, keys
+from client.errors import JobError
+from worker.engine.meter import Meter
+from worker.engine.outage import AWAY
+from worker.llm.providers import Delta
+
+from .lines import Coalescer, Line, Row
+
+BATCH = 500  # events a script: some 3 ms of the server's time
+LIFE_MS = 2 * 86_400_000  # of a stream while its job runs; the end of the job sets another
+RETRY_S = 0.1
+FLUSH_LIMIT_S = 1.0  # how long a run that has ended waits for its last words to be written
+
+logger = logging.getLogger("promptmill.streams")
+
+
+class Relay:
+    """The streams of one worker. Best effort: no answer is lost, delayed or failed by it."""
+
+    def __init__(self, redis: Any) -> None:
+        self._script = redis.register_script(files(__package__).joinpath("lua", "relay.lua").read_text())
+        self._coalescer = Coalescer(asyncio.get_running_loop().time)
+        self._kick = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @asynccontextmanager
+    async def line(self, job_id: str, token: str, meter: Meter) -> AsyncIterator[Callable[[Delta], None]]:
+        """What takes the deltas of the run that holds this fencing token.
+
+        When the block ends for good, all is written, unless Redis stays away. Where the job is to run again, or is
+        cancelled, what waits is forgotten.
+        """
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run(), name="promptmill relay")
+        line, coalescer = Line(job_id, int(token.split(":")[1])), self._coalescer
+        meter.told = ""
+
+        def add(delta: Delta) -> None:
+            if coalescer.add(line, delta):
+                self._kick.set()
+
+        try:
+            yield add
+            await self._flush(line)
+        except JobError:  # the end, and not another try
+            await self._flush(line)
+            raise
+        except BaseException:
+            coalescer.drop(line)
+            raise
+        meter.told = line.last_id
+
+    async def close(self) -> None:
+        """Gives up what is not written. Idempotent."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _flush(self, line: Line) -> None:
+        self._coalescer.hurry(line)
+        self._kick.set()
+        line.waiter = asyncio.get_running_loop().create_future()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FLUSH_LIMIT_S):
+                await line.waiter
+
+    async def _run(self) -> None:
+        while True:
+            wait_s = self._coalescer.wait_s()
+            if wait_s != 0:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(wait_s):
+                        await self._kick.wait()
+            self._kick.clear()
+            lines, rows = self._coalescer.take()
+            for start in range(0, len(rows), BATCH):
+                await self._write(rows[start : start + BATCH])
+            for line in lines:
+                if line.waiter is not None and not line.waiter.done() and not line.has_more:
+                    line.waiter.set_result(None)
+
+    async def _write(self, rows: list[Row]) -> None:
+        prefixes = keys.stream(""), keys.events_channel("")
+        args: list[Any] = [*prefixes, events.FIELD, LIFE_MS, events.RESET]
+        for row in rows:
+            args += row
+        while True:
+            try:
+                await self._script((), args)
+            except AWAY as error:
+                logger.debug("streams wait, as Redis is away: %s", error)
+                await asyncio.sleep(RETRY_S)
+            except RedisError:
+                logger.exception("Redis refuses %d events of streams; they are lost", len(rows))
+                return
+            else:
+                return
