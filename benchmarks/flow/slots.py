@@ -14,6 +14,7 @@ from client import keys
 from client.queue import ChatJob
 
 from .mill import MODEL, Mill, endings, mill
+from .provider import Counts
 from .verdict import at_least, at_most, judged
 
 LIMIT = 50
@@ -33,8 +34,8 @@ async def crowd(options: Options) -> list[Case]:
         async with mill(limits=LIMITS, max_jobs=MAX_JOBS, latency_s=CALL_S) as m:
             await m.start_workers(workers)
             asked = await m.ask(jobs)
-            await m.watch(lambda now: now.completed >= jobs, 4 * _ideal_s(jobs) + 10)
-            return await _figures(m, asked)
+            seen = await m.watch(lambda now: now.completed >= jobs, 4 * _ideal_s(jobs) + 10)
+            return await _figures(m, asked) | {"places_taken_percent": _taken_percent(seen, jobs)}
 
     def meets(figures: Figures) -> bool:
         return (
@@ -84,6 +85,15 @@ async def killed(options: Options) -> list[Case]:
         "no slot missing afterwards"
     )
     return [await judged(name, measure, goal, meets)]
+
+
+def _taken_percent(seen: Sequence[Counts], jobs: int) -> float:
+    """How much of the limit is in use at the provider, on the average of the samples between a tenth and nine tenths.
+
+    The rest of what is missing to the ideal throughput is time that the provider's calls take beyond CALL_S.
+    """
+    busy = [now.open for now in seen if jobs / 10 <= now.completed <= 9 * jobs / 10]
+    return 100 * sum(busy) / len(busy) / LIMIT if busy else 0.0
 
 
 def _ideal_s(jobs: int) -> float:

@@ -7,8 +7,8 @@
 
 local CUT = 0.7               -- of what was in flight, until it is known how many are taken
 local SETTLE = 0.95           -- of what is taken
-local SURE = 0.975            -- of a number that was counted while it changed
 local FIRST_GAP_MS, LAST_GAP_MS = 30000, 240000  -- between probes: a refused one costs a cooldown
+local UNSURE_GAP_MS = 3000    -- before the first, where the number changed while it was counted
 local PROVEN_MS = 1000        -- a probe that is not refused for so long has succeeded
 local COOL_MS, COOL_MOST_MS = 500, 2000         -- where the provider does not say how long; doubled each time
 local ASKED_MOST_MS = 300000  -- a longer wait is asked for again rather than believed
@@ -30,11 +30,10 @@ local function cool_down(s, asked_ms)
   s.cool_ms = math.max(s.cool_ms or 0, now + math.ceil(wait * (1 + JITTER * math.random())))
 end
 
--- The provider takes `count` at once, it seems; somewhat less, where calls ended in between and others came.
+-- The provider takes `count` at once, it seems; where calls ended while they were counted, it may be a few more.
 local function settle_near(s, count)
-  if s.ok_n > 1 then count = math.floor(count * SURE) end
   s.eff, s.bad = math.max(1, count * SETTLE), count + 1
-  s.gap_ms = s.gap_ms or FIRST_GAP_MS
+  s.gap_ms = s.ok_n > 1 and UNSURE_GAP_MS or math.max(s.gap_ms or 0, FIRST_GAP_MS)
   s.probe_ms = now + s.gap_ms
   forget(s, 'was')
 end
