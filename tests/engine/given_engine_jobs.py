@@ -72,11 +72,14 @@ async def die(ctx: dict[str, Any]) -> None:
     os._exit(3)
 
 
+def _all_objects() -> list[object]:
+    gc.unfreeze()  # the worker hides what was there when it started
+    return gc.get_objects()
+
+
 @job
 async def which() -> list[str]:
     """The classes of the workers in this process."""
     return [
-        f"{type(o).__module__}.{type(o).__name__}"
-        for o in gc.get_objects()
-        if isinstance(o, arq.worker.Worker)
+        f"{type(o).__module__}.{type(o).__name__}" for o in _all_objects() if isinstance(o, arq.worker.Worker)
     ]
