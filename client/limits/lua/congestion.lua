@@ -79,6 +79,7 @@ end
 local function answered(s, claimed, before)
   -- A provider that is overloaded may still end what it began; one that limits calls may be asked again.
   if (s.cool_n or 0) > 0 and (claimed > s.cut_ms or s.down ~= 1) then
+    if s.down == 1 and s.cool_n > 1 then forget(s, 'bad', 'low', 'ok_n', 'sure') end  -- it was away, not full
     s.cool_n, s.slow_ms, s.changed = 0, now, true
     look_anew(s)
   end
