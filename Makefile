@@ -1,7 +1,7 @@
 # make run   sets up, completes examples/prompts.jsonl on a private stack, prints the answers
 # make test  sets up, passes every test
 # make check what CI runs: format, lint, types, tests
-# make bench measures us beside other queues, on this machine: half an hour (docs/benchmarks.md)
+# make bench measures us beside other queues, on this machine: most of an hour (docs/benchmarks.md)
 
 VENV := .venv
 BIN := $(VENV)/bin

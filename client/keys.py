@@ -19,8 +19,8 @@
     mill:limits:seeded      hash    the same, as last read from settings —               none: configuration
     mill:aliases            hash    '@chat', '@embed' → a worker's models —              7 days after a start
     mill:flow:{key}         hash    a limit key's rates, spend, congestion Unix ms       30 days after the last
-    mill:slots:{key}        zset    holders: job ids, calls' tickets     Unix ms, lapses 1 day after the last
-    mill:blocked:{key}      zset    lanes and tickets that wait for it   Unix ms, since  1 day after the last
+    mill:slots:{key}        zset    holders: job ids, calls' tickets     Unix ms, lapses 31 days after the last
+    mill:blocked:{key}      zset    lanes and tickets that wait for it   Unix ms, since  31 days after the last
     mill:gates              zset    limit keys that are waited for       Unix ms, look   none: members are removed
     mill:epoch              string  tells that Redis has lost its data   —               7 days after the last claim
     mill:calls:{process}    channel the ticket of a call that got its slots              (not a key)
