@@ -18,7 +18,7 @@ from .cpu.route import for_llm_worker
 from .jobs import chat, embed, of_ones_own
 from .ledger import Book
 from .limits import aliases, configured, publish
-from .llm import LLM, Learner, OwnPrices, PriceFileError, read_prices
+from .llm import LLM, Learner, OwnPrices, PriceFileError, load_list_prices, read_prices
 from .registry import JobModuleError, load
 from .sdks import http_client, lend
 from .streams import Relay
@@ -56,6 +56,7 @@ def worker_settings(settings: Settings) -> type:
         ctx["limits"] = Limits(ctx["redis"], connect(_redis(settings), max_connections=1, retries=0))
         if watchdog := Watchdog.over(settings.loop_lag_warn_ms):
             ctx["watchdog"] = watchdog
+        load_list_prices()
         _spare_the_collector()
         logger.info("%d jobs at once; %s", settings.max_jobs, _providers(settings))
 

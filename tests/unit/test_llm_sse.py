@@ -39,6 +39,26 @@ def test_events_are_read_however_their_bytes_are_cut(sent: bytes, expected: list
         assert events == [Event(*each) for each in expected]
 
 
+CHUNKS = [
+    b"data: a\n\n",
+    b"data: \n\n",
+    b"data:  b\n\n",
+    b"data: c\r\n\n",
+    b"data: d\n\ndata: e\n\n",
+    b"event: f\n",
+    b"data: g\n",
+]
+
+
+@pytest.mark.parametrize("first", CHUNKS)
+@pytest.mark.parametrize("second", CHUNKS)
+def test_a_chunk_that_is_one_event_is_read_as_if_it_came_in_two(first: bytes, second: bytes) -> None:
+    whole, cut = EventParser(), EventParser()
+    for chunk in (b":\n", first, second, b"data: a\n\n", b"\n"):
+        events = [*cut.feed(chunk[:7]), *cut.feed(chunk[7:])]
+        assert whole.feed(chunk) == events
+
+
 @pytest.mark.parametrize("sent", [b"data: a", b"data: a\n", b"data: a\r\n"])
 def test_the_end_of_the_response_ends_its_last_event(sent: bytes) -> None:
     parser = EventParser()

@@ -18,6 +18,7 @@ from client import keys
 from . import run
 from .finish import Outbox
 from .outage import AWAY
+from .pace import Pace
 from .renew import Lost
 from .run import Ended, Policy, Run
 from .scripts import Claimed, Lease, Outcome
@@ -39,6 +40,7 @@ class Crew(Worker):
         self.held: dict[str, Lease] = {}  # runs, and outcomes not yet written: all that is to be renewed
         self._afterwards: dict[Lease, dict[Any, Any]] = {}  # what after_job_end is to be called with
         self._background: set[asyncio.Task[None]] = set()
+        self._pace = Pace()
         self._woken = asyncio.Event()
         self._hungry = False  # the last claim left due jobs behind
         self._told_of_loss_s = -math.inf  # that Redis has lost its data; monotonic
@@ -62,6 +64,7 @@ class Crew(Worker):
         current.task.add_done_callback(lambda task: self._reap(current, task))
 
     async def _run(self, current: Run) -> None:
+        await self._pace.turn()
         self._conclude(current, await self._carry_out(current))
 
     def _reap(self, current: Run, task: asyncio.Task[None]) -> None:

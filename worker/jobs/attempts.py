@@ -197,7 +197,7 @@ async def make(
             status=error.status if isinstance(error, ProviderError) else None,
             usage=usage if usage != Usage() else None,
             cost_usd=cost,
-            ttft_s=getattr(answer, "ttft_s", None) or told.ttft_s,  # vectors have none
+            ttft_s=told.ttft_s,
             part=part,
         )
         ledger.count(ctx, attempt)

@@ -4,7 +4,7 @@ from .learn import Learner
 from .llm import LLM
 from .parts import Part, split
 from .price_file import OwnPrices, PriceFileError, read_prices
-from .prices import cost_usd, per_token_usd
+from .prices import cost_usd, load_list_prices, per_token_usd
 from .providers import ChatAnswer, EmbedAnswer, Provider, Route, resolve, summarise
 from .rates import SeenRates, seen_rates
 from .retries import Again, NextModel, backoff_s, decide, uses_a_try
@@ -25,6 +25,7 @@ __all__ = [
     "backoff_s",
     "cost_usd",
     "decide",
+    "load_list_prices",
     "per_token_usd",
     "read_prices",
     "resolve",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import quote
@@ -95,15 +94,14 @@ class LLM:
     async def chat_stream(
         self, request: ChatRequest, *, call_id: str, on_delta: Callable[[Delta], None]
     ) -> ChatAnswer:
-        """As `chat`, with the answer's parts as they come: `on_delta` must be quick. The answer has `ttft_s`.
+        """As `chat`, with the answer's parts as they come: `on_delta` must be quick.
 
         A stream that has begun may be silent for a minute; one that breaks off raises as a failed call does.
         """
         route = self.chat_route(request.model)
         call = route.provider.render_chat(request, route.model, stream=True)
         limit_s = request.timeout_s or self.settings.request_timeout_s
-        clock = asyncio.get_running_loop().time
-        stream, patience, began_s, first_s = None, None, clock(), None
+        stream, patience = None, None
         try:
             async with (
                 asyncio.timeout(limit_s) as limit,
@@ -115,14 +113,14 @@ class LLM:
                     status, headers = response.status_code, response.headers
                     raise route.provider.map_error(status, headers, body, route.model)
                 stream, patience = ChatStream(route, response.headers), reading.Patience(limit)
-                first_s = await reading.read(stream, response, on_delta, patience)
+                await reading.read(stream, response, on_delta, patience)
         except failures.FOREIGN as error:
             if stream is None or not stream.is_over:
                 silent = patience is not None and patience.is_over
                 why = httpx.ReadTimeout(f"silent for {reading.IDLE_S:g} s") if silent else error
                 raise failures.translate(why, route, limit_s) from None
         assert stream is not None
-        return replace(stream.answer(), ttft_s=None if first_s is None else first_s - began_s)
+        return stream.answer()
 
     async def embed(self, request: EmbedRequest, *, call_id: str) -> EmbedAnswer:
         """As `chat`, for vectors: exactly one for each text."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import httpx
 
@@ -49,22 +49,21 @@ class Patience:
 
 async def read(
     stream: ChatStream, response: httpx.Response, on_delta: Callable[[Delta], None], patience: Patience
-) -> float | None:
-    """Feeds the body to `stream` and its deltas to `on_delta`. Returns the moment of the first that says
-    something, by the loop's clock."""
-    clock = asyncio.get_running_loop().time
-    first_s: float | None = None
+) -> None:
+    """Feeds the body to `stream` and its deltas to `on_delta`."""
     is_over = False
     try:
-        async for chunk in response.aiter_bytes():
+        async for chunk in _chunks(response):
             patience.hear()
             for delta in () if is_over else stream.feed(chunk):
-                if first_s is None and (delta.text or delta.reasoning or delta.tool_calls):
-                    first_s = clock()
                 on_delta(delta)
             if stream.is_over and not is_over:
                 is_over = True
                 patience.hurry()
     finally:
         patience.stop()
-    return first_s
+
+
+def _chunks(response: httpx.Response) -> AsyncIterator[bytes]:
+    """The body as it comes; decoders, which most answers do not need, cost as much as reading."""
+    return response.aiter_bytes() if "content-encoding" in response.headers else response.aiter_raw()

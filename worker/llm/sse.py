@@ -7,7 +7,7 @@ them to keep a connection open). Lines are found in bytes, so a character split 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 MAX_EVENT_BYTES = 1024 * 1024  # an event that is larger, or a line that never ends, is not taken
 
@@ -18,8 +18,7 @@ class EventTooLarge(ValueError):
     """An event of more than MAX_EVENT_BYTES."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One event: its `event:` field, empty where there was none, and its `data:` as bytes of UTF-8."""
 
     name: str
@@ -40,6 +39,8 @@ class EventParser:
 
     def feed(self, chunk: bytes) -> list[Event]:
         """The events that `chunk` completes. Raises EventTooLarge, and is then of no more use."""
+        if self._is_between_events and _is_one_event(chunk):
+            return [Event("", chunk[6:-2])]
         if self._after_cr and chunk:
             chunk = chunk.removeprefix(b"\n")
             self._after_cr = False
@@ -54,6 +55,10 @@ class EventParser:
         if not chunk.endswith((b"\n", b"\r")):
             self._keep(lines.pop())
         return [event for line in lines if (event := self._take(line)) is not None]
+
+    @property
+    def _is_between_events(self) -> bool:
+        return not (self._unfinished or self._data or self._name or self._after_cr or self._at_start)
 
     def close(self) -> list[Event]:
         """The event that the end of the response completes: some hosts leave out its last empty line."""
@@ -86,6 +91,17 @@ class EventParser:
         if not data:
             return None
         return Event(name, data[0] if len(data) == 1 else b"\n".join(data))
+
+
+def _is_one_event(chunk: bytes) -> bool:
+    """Whether it is `data: …` and an empty line, as most chunks of most hosts are: then there is nothing to split."""
+    return (
+        chunk.startswith(b"data: ")
+        and chunk.endswith(b"\n\n")
+        and chunk.find(b"\n") == len(chunk) - 2
+        and b"\r" not in chunk
+        and len(chunk) < MAX_EVENT_BYTES
+    )
 
 
 def _check(held_bytes: int) -> None:

@@ -12,7 +12,6 @@ import contextlib
 import logging
 import ssl
 from collections.abc import AsyncIterator, Iterator
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 import aiohttp
@@ -65,7 +64,6 @@ def open_http_client(
     return HttpxClient(
         timeout=httpx.Timeout(read_timeout_s, connect=connect_timeout_s, pool=None),
         limits=httpx.Limits(max_connections=max_connections, keepalive_expiry=KEEPALIVE_S),
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         headers={"user-agent": "promptmill"},
         follow_redirects=False,
     )
@@ -79,8 +77,22 @@ def translate(error: BaseException) -> Exception | None:
     return None
 
 
+class _NoCookies(httpx.Cookies):
+    """Keeps none, and does not look for any: httpx's search is 7 % of a call's CPU."""
+
+    def extract_cookies(self, response: httpx.Response) -> None:
+        pass
+
+
+_NO_COOKIES = _NoCookies()
+
+
 class HttpxClient(HttpxAiohttpClient):
     """httpx chooses the transport or one per environment proxy; both are ours."""
+
+    @property  # type: ignore[misc]  # without httpx's setter
+    def cookies(self) -> httpx.Cookies:
+        return _NO_COOKIES
 
     def _init_transport(self, **kwargs: Any) -> httpx.AsyncBaseTransport:  # type: ignore[override]
         return _open_transport(**kwargs)

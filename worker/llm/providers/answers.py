@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 
@@ -31,7 +31,6 @@ class ChatAnswer:
     tool_calls: list[dict[str, Any]]
     response_id: str | None
     reasoning: str | None = None
-    ttft_s: float | None = None  # to the first delta; None where it was not streamed
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +54,7 @@ class ToolCallPart:
     more: dict[str, Any] | None = None  # further fields of the call
 
 
-@dataclass(frozen=True, slots=True)
-class Delta:
+class Delta(NamedTuple):
     """What one event of a stream adds to the answer. `usage` is of the whole stream so far: what it tells
     replaces what was told. The answer is whole once there is a `finish_reason` or the event `is_last`."""
 
