@@ -24,7 +24,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings import SettingsError as SourceError
 
 OPENAI_URL = "https://api.openai.com/v1"
-ANTHROPIC_URL = "https://api.anthropic.com/v1"
+ANTHROPIC_URL = "https://api.anthropic.com"  # as its SDK reads the same variable: without the version
 GEMINI_URL = "https://generativelanguage.googleapis.com/v1beta"
 BUILT_IN = ("openai", "anthropic", "gemini")  # providers with variables of their own: NAME_API_KEY
 
@@ -46,6 +46,10 @@ def _is_http(url: str) -> str:
     if not url.partition("://")[2].strip("/"):
         raise ValueError("must name a host, such as http://localhost:8000/v1")
     return url.rstrip("/")
+
+
+def _without_version(url: str) -> str:
+    return url.removesuffix("/v1")
 
 
 def _is_routed(model: str) -> str:
@@ -71,6 +75,13 @@ class ProviderSettings(BaseModel):
     kind: Literal["openai", "anthropic", "gemini"] = "openai"
     needs_key: bool = False
 
+    @property
+    def api_url(self) -> str:
+        """`base_url` with the version, which Anthropic's SDK, and so its users, leave out."""
+        if self.kind == "anthropic" and not self.base_url.endswith("/v1"):
+            return f"{self.base_url}/v1"
+        return self.base_url
+
 
 class Settings(BaseSettings):
     """Every setting, its default and its unit. README.md holds the same as a table."""
@@ -93,7 +104,7 @@ class Settings(BaseSettings):
     openai_api_key: SecretStr | None = None
     openai_base_url: BaseURL = OPENAI_URL
     anthropic_api_key: SecretStr | None = None
-    anthropic_base_url: BaseURL = ANTHROPIC_URL
+    anthropic_base_url: Annotated[BaseURL, AfterValidator(_without_version)] = ANTHROPIC_URL
     gemini_api_key: SecretStr | None = None
     gemini_base_url: BaseURL = GEMINI_URL
     providers: dict[str, ProviderSettings] = {}

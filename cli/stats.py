@@ -10,6 +10,7 @@ from time import time
 from typing import Any
 
 import click
+from arq.constants import health_check_key_suffix
 
 from client import Queue, keys
 
@@ -17,6 +18,7 @@ from .opening import open_queue
 from .printing import print_json
 
 SCAN_BATCH = 1_000  # keys a round trip
+CPU_QUEUE = keys.lane("cpu")  # under its name the workers for CPU jobs report
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class Stats:
     queued: int
     deferred: int
     running: int
-    workers: list[str]  # the health line of each that has reported
+    workers: list[str]  # the latest health line, if any has reported
+    cpu_workers: list[str]  # the same of those for CPU jobs
     server: str
     memory_bytes: int | None
     memory_limit_bytes: int | None  # None: no limit
@@ -47,6 +50,8 @@ def stats(as_json: bool) -> None:
     click.echo(f"running   {found.running:,}")
     for line in found.workers or ["none has reported"]:
         click.echo(f"worker    {line}")
+    for line in found.cpu_workers:
+        click.echo(f"cpu       {line}")
     click.echo(f"server    {found.server}")
     click.echo(f"memory    {found.memory_bytes or 0:,}{limit} bytes")
     click.echo(f"clients   {found.clients or 0:,}")
@@ -63,18 +68,23 @@ async def read_stats(queue: Queue) -> Stats:
     redis = queue.redis
     due, later = await _waiting(queue)
     running = [key async for key in redis.scan_iter(match="arq:in-progress:*", count=SCAN_BATCH)]
-    health = await redis.get(f"{queue.name}:health-check")
     info: dict[str, Any] = await redis.info()
     return Stats(
         queued=due,
         deferred=max(0, later - len(running)),  # a running job is in its lane, too: its lease ends later
         running=len(running),
-        workers=[health.decode()] if health else [],
+        workers=await _health(queue, queue.name),
+        cpu_workers=await _health(queue, CPU_QUEUE),
         server=server_name(info),
         memory_bytes=info.get("used_memory"),
         memory_limit_bytes=info.get("maxmemory") or None,
         clients=info.get("connected_clients"),
     )
+
+
+async def _health(queue: Queue, name: str) -> list[str]:
+    health = await queue.redis.get(name + health_check_key_suffix)
+    return [health.decode()] if health else []
 
 
 async def _waiting(queue: Queue) -> tuple[int, int]:
@@ -85,7 +95,7 @@ async def _waiting(queue: Queue) -> tuple[int, int]:
     async with queue.redis.pipeline(transaction=False) as pipe:
         for lane in lanes:
             pipe.zcount(lane, "-inf", now_ms)
-            pipe.zcount(lane, f"({now_ms}", "+inf")
+            pipe.zcount(lane, f"({now_ms}", f"({keys.ELSEWHERE_MS}")
         counts = await pipe.execute()
     return sum(counts[::2]), sum(counts[1::2])
 

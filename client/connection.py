@@ -77,8 +77,8 @@ def _sentence(error: BaseException) -> str:
         return "Redis refused the user or the password: check the credentials in REDIS_URL."
     if "CERTIFICATE_VERIFY_FAILED" in words or "certificate verify failed" in words:
         return (
-            "Redis shows a certificate that cannot be verified: set REDIS_SSL_CERT_REQS=none if it is "
-            "self-signed, as on Heroku."
+            "Redis shows a certificate that cannot be verified. If it is self-signed, as on Heroku: "
+            "REDIS_SSL_CERT_REQS=none for workers and commands, ?ssl_cert_reqs=none at the end of the URL elsewhere."
         )
     if "Timeout connecting" in words:
         return "Redis takes no connection: check its address in REDIS_URL, and rediss:// only if it has TLS."

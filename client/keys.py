@@ -6,7 +6,8 @@
                                     'ended' for a while after a cron job                 60 s
     arq:retry:{id}          string  tries used                           —               88,400 s
     arq:result:{id}         string  the result, JSON                     —               RESULT_TTL_S
-    arq:queue               zset    job ids                              Unix ms, due    none: members are removed
+    arq:queue               zset    job ids, and those that moved from   Unix ms, due;   none: members are removed
+                                    here into a lane                     ELSEWHERE_MS
     arq:abort               zset    job ids to abort                     Unix ms         none: members are removed
     mill:attempts:{id}      list    failed attempts of a live job, JSON  —               1 day after the last
     mill:lanes              zset    lanes                                Unix ms, look   none: members are removed
@@ -46,6 +47,8 @@ from arq.constants import (
 )
 
 QUEUE = default_queue_name
+# the score in QUEUE, in the year 9999, of a job that has moved from there into a lane
+ELSEWHERE_MS = 253_370_764_800_000
 ABORTS = abort_jobs_ss
 LANES = "mill:lanes"
 CPU_LANES = "mill:lanes:cpu"

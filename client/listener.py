@@ -12,7 +12,6 @@ import asyncio
 from contextlib import suppress
 
 from arq import ArqRedis
-from redis import exceptions as redis_errors
 from redis.asyncio.client import PubSub
 
 from . import keys
@@ -20,34 +19,27 @@ from .connection import reachable
 from .errors import QueueUnavailable
 from .followers import Followers
 from .scripts import Scripts, Unfinished, absence
+from .subscriber import CLOSED, READ_TIMEOUT_S, Subscriber
 from .sweep import Sweep
 
 BATCH = 500  # jobs a command: well under a millisecond of the server's time
-RECONNECT_S = 0.2
-OUTAGE_S = 30.0  # how long waiters are kept while the server is away
-READ_TIMEOUT_S = 0.5  # how late a cancellation is seen that came together with a message
-CLOSED = "The queue has been closed: open another."
 
 _IDS = dict[str, None]  # a set that keeps its order
 _ALWAYS = keys.done_channel("")  # a subscription of our own, so that there is always something to read
 
 
-class Listener:
+class Listener(Subscriber):
     """Waits for results on behalf of everybody in this process. Belongs to one event loop."""
 
     def __init__(self, signals: ArqRedis, scripts: Scripts) -> None:
-        self._signals = signals
+        super().__init__(signals)
         self._scripts = scripts
         self._waiters: dict[str, set[asyncio.Future[bytes]]] = {}
         self._join: _IDS = {}
         self._leave: _IDS = {}
         self._look: _IDS = {}
         self._sweep = Sweep()
-        self._work = asyncio.Event()
         self.followers = Followers(scripts.read_streams, self._work.set)
-        self._down_since_s: float | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._listening = self._closed = False
 
     async def wait(self, job_id: str) -> bytes:
         """The job's result record, as soon as it is there.
@@ -63,8 +55,7 @@ class Listener:
         (self._look if known else self._join)[job_id] = None
         self._leave.pop(job_id, None)
         self._work.set()
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run(), name="promptmill listener")
+        self._listen()
         try:
             return await future
         finally:
@@ -77,15 +68,6 @@ class Listener:
         if isinstance(seen, bytes):
             return seen
         raise TimeoutError if seen == "waits or runs" else absence(job_id, seen)
-
-    async def close(self) -> None:
-        """Stops listening. Whoever still waits gets QueueUnavailable."""
-        self._fail(QueueUnavailable(CLOSED))
-        self._closed = True
-        self._stop()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
 
     def _drop(self, job_id: str, future: asyncio.Future[bytes]) -> None:
         if future.done() and not future.cancelled():
@@ -105,53 +87,16 @@ class Listener:
                 if not future.done():
                     future.set_exception(error)
 
-    async def _run(self) -> None:
-        """Ends when it is closed, or when the connection breaks while nobody waits."""
-        while True:
-            pubsub = self._signals.pubsub()
-            try:
-                await self._listen(pubsub)
-            except* (redis_errors.RedisError, OSError) as group:
-                self._suffer(group.exceptions[0])
-            except* Exception as group:  # a fault of ours must not leave anybody waiting for ever
-                self._fail(group.exceptions[0])
-            finally:
-                await pubsub.aclose()  # type: ignore[no-untyped-call]
-            if self._closed or not (self._waiters or self.followers):
-                self._down_since_s = None
-                return
-            await asyncio.sleep(RECONNECT_S)
+    def _is_wanted(self) -> bool:
+        return bool(self._waiters or self.followers)
 
-    def _suffer(self, error: BaseException) -> None:
-        """An outage is waited out for OUTAGE_S; a refusal, such as a wrong password, is not."""
-        now_s = asyncio.get_running_loop().time()
-        self._down_since_s = self._down_since_s or now_s
-        outage = isinstance(error, redis_errors.ConnectionError | redis_errors.TimeoutError | OSError)
-        refused = isinstance(error, redis_errors.AuthenticationError)
-        if outage and not refused and now_s - self._down_since_s < OUTAGE_S:
-            return
-        try:
-            with reachable():
-                raise error
-        except QueueUnavailable as unavailable:
-            self._fail(unavailable)
-
-    async def _listen(self, pubsub: PubSub) -> None:
+    async def _hear(self, pubsub: PubSub) -> None:
         await pubsub.subscribe(_ALWAYS)
         self._leave.clear()
         self._join = dict.fromkeys(self._waiters)
         self.followers.reconnect()
         self._work.set()
-        self._listening = not self._closed
-        async with asyncio.TaskGroup() as tasks:
-            for loop in (self._read(pubsub), self._write(pubsub)):
-                tasks.create_task(loop).add_done_callback(lambda _: self._stop())
-
-    def _stop(self) -> None:
-        """Tells the loops what a cancellation may not: Python 3.11's wait_for and TaskGroup lose one that
-        comes together with a result or a failure."""
-        self._listening = False
-        self._work.set()
+        await self._side_by_side(self._read(pubsub), self._write(pubsub))
 
     async def _read(self, pubsub: PubSub) -> None:
         while self._listening:

@@ -96,7 +96,11 @@ class Usage(_Wire):
 
 
 class Attempt(_Wire):
-    """One physical call to a provider. `error` is the class name of what went wrong."""
+    """One physical call to a provider. `error` is the class name of what went wrong.
+
+    With `JobCrashed` its worker died, or lost its lease: it may have been made and paid for. Its `duration_s` is
+    until that was noticed.
+    """
 
     number: int
     model: str

@@ -21,8 +21,8 @@ from .events import StreamEvent
 from .job import Job
 from .limits.admin import Limits
 from .limits.slots import LEASE_S, Slot, SlotBlock
-from .listener import CLOSED
 from .queue import Queue
+from .subscriber import CLOSED
 from .url import redis_settings
 
 P = ParamSpec("P")

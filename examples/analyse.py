@@ -7,12 +7,11 @@ shell   promptmill limits set openai/gpt-4o-mini concurrency=2
 
 import asyncio
 import os
-from typing import Any
 
 from pydantic import BaseModel
 
 from client import SyncQueue
-from worker import job
+from worker import Context, job
 
 
 class Analysis(BaseModel):
@@ -24,8 +23,8 @@ class Analysis(BaseModel):
 
 
 @job
-async def analyse(ctx: dict[str, Any], text: str) -> Analysis:
-    ask, model = ctx["llm"].ask, "openai/gpt-4o-mini"  # each call waits for a slot of its own
+async def analyse(ctx: Context, text: str) -> Analysis:
+    ask, model = ctx.llm.ask, "openai/gpt-4o-mini"  # each call waits for a slot of its own
     async with asyncio.TaskGroup() as group:
         prompts = {aspect: f"Describe the {aspect} of: {text}" for aspect in Analysis.model_fields}
         asked = {aspect: group.create_task(ask(model, prompt)) for aspect, prompt in prompts.items()}

@@ -3,18 +3,16 @@
 .env    JOB_MODULES=examples.anthropic_sdk    ANTHROPIC_API_KEY=…
 """
 
-from typing import Any
-
 from anthropic import AsyncAnthropic
 
-from worker import httpx2_client, job
+from worker import Context, httpx2_client, job
 
 sdk = AsyncAnthropic(http_client=httpx2_client(), max_retries=0)  # the queue retries
 
 
 @job
-async def verdict(ctx: dict[str, Any], text: str) -> str:
-    async with ctx["limits"].slot("anthropic/claude-sonnet-5", tokens=900) as slot:
+async def verdict(ctx: Context, text: str) -> str:
+    async with ctx.limits.slot("anthropic/claude-sonnet-5", tokens=900) as slot:
         answer = await sdk.messages.create(
             model="claude-sonnet-5",
             max_tokens=400,

@@ -6,7 +6,7 @@ Procfile   worker: arq worker.WorkerSettings
 
 from typing import Any
 
-from worker import job
+from worker import Context, job
 
 
 @job  # a coroutine that was there before: its own name, the default limits
@@ -15,6 +15,6 @@ async def count_words(text: str) -> int:
 
 
 @job(name="summary", timeout_s=120, max_tries=3)
-async def summarise(ctx: dict[str, Any], text: str, words: int = 50) -> dict[str, Any]:
-    answer = await ctx["llm"].ask("openai/gpt-4o-mini", f"Summarise in {words} words: {text}")
+async def summarise(ctx: Context, text: str, words: int = 50) -> dict[str, Any]:
+    answer = await ctx.llm.ask("openai/gpt-4o-mini", f"Summarise in {words} words: {text}")
     return {"summary": answer.text, "words_before": await count_words(text)}

@@ -3,18 +3,16 @@
 .env    JOB_MODULES=examples.openai_sdk    OPENAI_API_KEY=…
 """
 
-from typing import Any
-
 from openai import AsyncOpenAI
 
-from worker import http_client, job
+from worker import Context, http_client, job
 
 sdk = AsyncOpenAI(http_client=http_client(), max_retries=0)  # the queue retries
 
 
 @job
-async def headline(ctx: dict[str, Any], text: str) -> str:
-    async with ctx["limits"].slot("openai/gpt-4o", tokens=900) as slot:
+async def headline(ctx: Context, text: str) -> str:
+    async with ctx.limits.slot("openai/gpt-4o", tokens=900) as slot:
         answer = await sdk.chat.completions.create(
             model="gpt-4o", messages=[{"role": "user", "content": f"A headline for: {text}"}]
         )

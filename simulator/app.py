@@ -28,7 +28,7 @@ LISTED_MODELS = (
     "gpt-4o",
     "gpt-4o-mini",
     "text-embedding-3-small",
-    "claude-sonnet-4-5",
+    "claude-sonnet-5",
 )
 LISTED_GEMINI_MODELS = ("gemini-2.5-flash", "gemini-embedding-001")
 

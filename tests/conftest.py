@@ -145,6 +145,13 @@ async def queue(server: Server) -> AsyncIterator[Queue]:
 
 
 @pytest.fixture
+async def own_queue(own_server: Server) -> AsyncIterator[Queue]:
+    """An open queue on the test's own server."""
+    async with Queue.from_url(own_server.url) as queue:
+        yield queue
+
+
+@pytest.fixture
 async def fake_queue() -> AsyncIterator[Queue]:
     """An open queue on an in-process fake."""
     fake = fakeredis.FakeServer()

@@ -2,7 +2,8 @@
 
 Both are made from the environment when they are first asked for, so that a module of jobs can
 import `job` without any setting being read, and check that Redis answers: arq's own report is a traceback.
-`http_client` and `httpx2_client`, for the SDKs that jobs call, are imported when they are first asked for, too.
+`Context`, which is what jobs get as `ctx`, and `http_client` and `httpx2_client`, for the SDKs that jobs call, are
+imported when they are first asked for, too.
 """
 
 from __future__ import annotations
@@ -13,20 +14,29 @@ from typing import TYPE_CHECKING, Any
 from .registry import JobModuleError, job
 
 if TYPE_CHECKING:
+    from .engine.run import Context
     from .sdks.lent import http_client
     from .sdks.lent2 import httpx2_client
 
     CpuWorkerSettings: type
     WorkerSettings: type
 
-__all__ = ["CpuWorkerSettings", "JobModuleError", "WorkerSettings", "http_client", "httpx2_client", "job"]
+__all__ = [
+    "Context",
+    "CpuWorkerSettings",
+    "JobModuleError",
+    "WorkerSettings",
+    "http_client",
+    "httpx2_client",
+    "job",
+]
 
-_CLIENTS = {"http_client": ".sdks.lent", "httpx2_client": ".sdks.lent2"}
+_LAZY = {"Context": ".engine.run", "http_client": ".sdks.lent", "httpx2_client": ".sdks.lent2"}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _CLIENTS:
-        globals()[name] = getattr(importlib.import_module(_CLIENTS[name], __name__), name)
+    if name in _LAZY:
+        globals()[name] = getattr(importlib.import_module(_LAZY[name], __name__), name)
     elif name in ("CpuWorkerSettings", "WorkerSettings"):
         globals()[name] = _from_environment(name)
     else:

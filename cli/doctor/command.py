@@ -20,7 +20,7 @@ from .probe import probe
 from .providers import check_providers
 from .server import check_eviction, check_version
 from .transport import check_transport
-from .workers import check_drain, check_workers
+from .workers import check_cpu_workers, check_drain, check_workers
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "unknown": "yellow"}
 
@@ -61,6 +61,7 @@ async def _examine_server() -> list[Finding]:
         check_persistence(facts.info, facts.config),
         check_connections(facts.info, facts.config),
         check_workers(alive=facts.workers_alive, private=stack.kind == "private"),
+        check_cpu_workers(alive=facts.cpu_workers_alive, jobs=facts.cpu_jobs),
     ]
 
 

@@ -7,9 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from arq.constants import health_check_key_suffix
 from redis.exceptions import RedisError
 
-from client import Queue
+from cli.stats import CPU_QUEUE
+from client import Queue, keys
 
 _ASKED = ("appendonly", "maxclients", "maxmemory-policy", "save")
 
@@ -21,6 +23,8 @@ class Facts:
     info: Mapping[str, Any]
     config: Mapping[str, str]
     workers_alive: bool
+    cpu_workers_alive: bool
+    cpu_jobs: bool  # some wait or run
 
 
 async def probe(queue: Queue) -> Facts:
@@ -31,4 +35,11 @@ async def probe(queue: Queue) -> Facts:
     with suppress(RedisError):  # managed servers forbid it
         for name in _ASKED:  # before version 7 a server takes one name at a time
             config |= await queue.redis.config_get(name)
-    return Facts(info, config, await queue.workers_alive())
+    lanes = await queue.redis.zrange(keys.CPU_LANES, 0, -1)
+    return Facts(
+        info,
+        config,
+        workers_alive=await queue.workers_alive(),
+        cpu_workers_alive=bool(await queue.redis.exists(CPU_QUEUE + health_check_key_suffix)),
+        cpu_jobs=bool(lanes and await queue.redis.exists(*lanes)),
+    )

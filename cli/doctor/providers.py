@@ -60,7 +60,7 @@ def missing(name: str, *, known: bool) -> Finding:
 
 async def _ask(client: httpx.AsyncClient, provider: ProviderSettings) -> int | str:
     try:
-        response = await client.get(f"{provider.base_url}/models", headers=_headers(provider))
+        response = await client.get(f"{provider.api_url}/models", headers=_headers(provider))
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return type(error).__name__
     if provider.kind == "gemini" and response.status_code == 400:  # what Google says of a wrong key

@@ -19,6 +19,20 @@ def check_workers(*, alive: bool, private: bool) -> Finding:
     return Finding("workers", "warn", "none has reported", "Start one with `arq worker.WorkerSettings`.")
 
 
+def check_cpu_workers(*, alive: bool, jobs: bool) -> Finding:
+    """Whether CPU jobs, if there are any, have a worker."""
+    if alive:
+        return Finding("cpu workers", "ok", "alive")
+    if not jobs:
+        return Finding("cpu workers", "ok", "none, and no CPU job waits for one")
+    return Finding(
+        "cpu workers",
+        "warn",
+        "none has reported, and CPU jobs wait",
+        "Start one with `arq worker.CpuWorkerSettings`.",
+    )
+
+
 def check_drain(drain_s: float) -> Finding:
     """The time that calls in flight get when a worker is told to stop."""
     found = f"{drain_s:g} s for calls in flight when a worker is told to stop"

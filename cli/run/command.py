@@ -15,7 +15,7 @@ from typing import IO, Any, get_args
 import click
 from pydantic_core import to_json
 
-from cli.stack import open_stack
+from cli.stack import is_simulated, open_stack
 from client import InvalidRequest, Queue
 from client.limits.lanes import place
 from settings import Settings, load
@@ -136,7 +136,7 @@ def _options(
         defaults=defaults,
         limits=place(tenant, limits=limits),
         check_providers=is_private,
-        keys_needed=not simulate,
+        keys_needed=not (simulate or is_simulated(settings)),
         **flags,
     )
 

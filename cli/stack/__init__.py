@@ -2,6 +2,6 @@
 
 from .errors import StackError
 from .opened import Stack
-from .opening import open_stack
+from .opening import is_simulated, open_stack
 
-__all__ = ["Stack", "StackError", "open_stack"]
+__all__ = ["Stack", "StackError", "is_simulated", "open_stack"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from pydantic import SecretStr
 
@@ -12,6 +13,17 @@ from settings import Settings
 
 from .errors import StackError
 from .opened import Stack
+
+
+def is_simulated(settings: Settings) -> bool:
+    """Whether `open_stack` would meet a running stack whose provider is simulated, so that no key is needed."""
+    if settings.redis_url is not None or not Path(settings.data_dir).exists():
+        return False
+    from .ownership import is_alive, read_record
+    from .place import prepare_place
+
+    record = read_record(prepare_place(settings.data_dir))
+    return record is not None and record.simulate and is_alive(record.pid)
 
 
 @asynccontextmanager

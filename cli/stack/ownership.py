@@ -69,7 +69,7 @@ async def own_or_attach(place: Place, *, worker: bool, simulate: bool) -> Lock |
         if lock := Lock.attempt(place.lock):
             return lock
         record = read_record(place)
-        living = record is not None and _is_alive(record.pid)
+        living = record is not None and is_alive(record.pid)
         if record and living and decide(record, worker=worker, simulate=simulate) == "attach":
             return record
         if monotonic() > deadline:
@@ -117,7 +117,8 @@ def remove_record(place: Place) -> None:
     place.record.unlink(missing_ok=True)
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

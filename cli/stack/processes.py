@@ -46,7 +46,7 @@ def simulated(settings: Settings, simulator_url: str) -> Settings:
         update={
             "openai_base_url": base_url,
             "openai_api_key": _SIMULATED_KEY,
-            "anthropic_base_url": base_url,
+            "anthropic_base_url": simulator_url,
             "anthropic_api_key": _SIMULATED_KEY,
             "gemini_base_url": gemini_url,
             "gemini_api_key": _SIMULATED_KEY,

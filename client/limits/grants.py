@@ -17,8 +17,8 @@ from arq import ArqRedis
 from redis import exceptions as redis_errors
 from redis.asyncio.client import PubSub
 
-from ..connection import reachable
 from ..errors import QueueUnavailable, SlotTimeout
+from ..subscriber import CLOSED, READ_TIMEOUT_S, Subscriber
 from .batches import BATCH, Batches
 from .calls import Answer, Ask, CallScripts, Grant, Release, Ticket, heard
 from .holds import Hold, Holds
@@ -27,10 +27,6 @@ SAFETY_S = 5.0  # between two times that all who wait ask again
 SOON_S = 0.02  # the shortest time between two looks at the keys that are due
 JITTER_S = 0.02  # so that not all processes look at once
 IDLE_S = 10.0  # how long the connection is kept when nobody waits
-RECONNECT_S = 0.2
-OUTAGE_S = 30.0  # how long calls wait while the server is away
-READ_TIMEOUT_S = 0.5  # how late a cancellation is seen that came together with a message
-CLOSED = "The queue has been closed: open another."
 
 
 @dataclass(slots=True, eq=False)
@@ -45,23 +41,19 @@ class _Waiter:
         self.waits_for = self.ticket.keys[0]
 
 
-class Grants:
+class Grants(Subscriber):
     """All calls of this process that want slots. Belongs to one event loop."""
 
     def __init__(self, scripts: CallScripts, signals: ArqRedis, holds: Holds, channel: str) -> None:
+        super().__init__(signals)
         self._scripts = scripts
-        self._signals = signals
         self._holds = holds
         self._channel = channel
         self._waiting: dict[str, _Waiter] = {}
         self._asks = Batches(self._ask)
-        self._task: asyncio.Task[None] | None = None
-        self._work = asyncio.Event()
         self._look_at_s: float | None = None
         self._ask_all_at_s = 0.0
         self._idle_since_s = 0.0
-        self._down_since_s: float | None = None
-        self._listening = self._closed = False
 
     async def take(self, hold: Hold, wait_s: float | None) -> None:
         """Returns when the call has its slots, which are renewed from then on.
@@ -92,16 +84,11 @@ class Grants:
 
     async def close(self) -> None:
         """Stops listening. Whoever still waits gets QueueUnavailable."""
-        self._closed = True
         left = [waiter.ticket for waiter in self._waiting.values()]
-        self._fail(QueueUnavailable(CLOSED))
-        self._stop()
+        await super().close()
         await self._asks.close()
         for ticket in left:
             self._holds.release_soon(Release(ticket))
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
 
     async def _until(self, waiter: _Waiter, end_s: float | None, wait_s: float | None) -> None:
         try:
@@ -175,50 +162,12 @@ class Grants:
 
     # -- listening -----------------------------------------------------------------------------------
 
-    def _listen(self) -> None:
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run(), name="promptmill calls")
-
-    async def _run(self) -> None:
-        """Ends when nobody has waited for a while."""
-        while self._waiting and not self._closed:
-            pubsub = self._signals.pubsub()
-            try:
-                await self._hear(pubsub)
-            except* (redis_errors.RedisError, OSError) as group:
-                self._suffer(group.exceptions[0])
-            except* Exception as group:  # a fault of ours must not leave anybody waiting for ever
-                self._fail(group.exceptions[0])
-            finally:
-                await pubsub.aclose()  # type: ignore[no-untyped-call]
-            if self._waiting and not self._closed:
-                await asyncio.sleep(RECONNECT_S)
-
-    def _suffer(self, error: BaseException) -> None:
-        """An outage is waited out for OUTAGE_S; a refusal, such as a wrong password, is not."""
-        now_s = asyncio.get_running_loop().time()
-        self._down_since_s = self._down_since_s or now_s
-        outage = isinstance(error, redis_errors.ConnectionError | redis_errors.TimeoutError | OSError)
-        refused = isinstance(error, redis_errors.AuthenticationError)
-        if outage and not refused and now_s - self._down_since_s < OUTAGE_S:
-            return
-        try:
-            with reachable():
-                raise error
-        except QueueUnavailable as unavailable:
-            self._fail(unavailable)
+    def _is_wanted(self) -> bool:
+        return bool(self._waiting)
 
     async def _hear(self, pubsub: PubSub) -> None:
         await pubsub.subscribe(self._channel)
-        self._listening = not self._closed
-        async with asyncio.TaskGroup() as tasks:
-            for loop in (self._read(pubsub), self._look()):
-                tasks.create_task(loop).add_done_callback(lambda _: self._stop())
-
-    def _stop(self) -> None:
-        """Tells the loops what a cancellation may not (client/listener.py)."""
-        self._listening = False
-        self._work.set()
+        await self._side_by_side(self._read(pubsub), self._look())
 
     async def _read(self, pubsub: PubSub) -> None:
         while self._listening and not self._is_idle():

@@ -6,10 +6,12 @@ from importlib.resources import files
 
 from .. import keys
 
-_SHARED = ("state", "room", "congestion", "gates")  # each follows the one before
+_SHARED = ("state", "room", "congestion", "gates", "leases")  # each follows the one before
 
 # Names that the shared Lua needs of keys.py; it builds no key of its own.
 _NAMES = {
+    "queue": keys.QUEUE,
+    "elsewhere_ms": keys.ELSEWHERE_MS,
     "limits": keys.LIMITS,
     "lanes": keys.LANES,
     "cpu_lanes": keys.CPU_LANES,

@@ -57,6 +57,11 @@ def leaves_a_process(name: str) -> None:
 
 
 @job(cpu=True)
+def names_a_file_that_is_no_text() -> None:
+    raise FileNotFoundError(os.fsdecode(b"caf\xe9"))
+
+
+@job(cpu=True)
 def exits() -> None:
     os._exit(3)
 

@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+from cli.doctor.probe import probe
+from cli.stats import read_stats
 from client import JobAborted, Queue, errors
 from tests.conftest import Server
 from tests.cpu.conftest import Fleet, gone
@@ -53,6 +55,11 @@ async def test_what_a_function_raises_returns_and_prints(queue: Queue, fleet: Fl
     assert len(str(await ask(queue, "repeat", "x" * 300_000, 10))) == 3_000_000
     assert fleet.cpu is not None
     await fleet.cpu.wrote("to the log")
+
+
+@pytest.mark.usefixtures("fleet")
+async def test_an_error_whose_words_are_no_text_is_no_crash(queue: Queue) -> None:
+    assert isinstance(await refused(queue, "names_a_file_that_is_no_text"), errors.Unserializable)
 
 
 @pytest.mark.usefixtures("fleet")
@@ -106,6 +113,22 @@ async def test_the_watchdog_names_the_job_that_stops_the_loop_and_where(queue: Q
     assert "culprit:blocks has stopped the event loop for over 100 ms" in warnings[0]
     assert "given_cpu_jobs.py:" in warnings[0]
     assert "@job(cpu=True)" in warnings[0]
+
+
+async def test_the_doctor_misses_a_worker_for_cpu_jobs_that_wait_and_the_stats_have_its_line(
+    own_server: Server, fleet: Fleet
+) -> None:
+    async with Queue.from_url(own_server.url) as queue:
+        job = await queue.enqueue("crunch", 3, _lane="cpu")
+        facts = await probe(queue)
+        assert (facts.workers_alive, facts.cpu_workers_alive, facts.cpu_jobs) == (False, False, True)
+
+        worker = fleet.start("CpuWorkerSettings", own_server, CPU_PROCESSES="1")
+        assert await job.result(SOON_S) == 9
+        facts, stats = await probe(queue), await read_stats(queue)
+        assert (facts.workers_alive, facts.cpu_workers_alive, facts.cpu_jobs) == (False, True, False)
+        assert (len(stats.workers), len(stats.cpu_workers)) == (0, 1)
+        worker.kill()
 
 
 async def test_a_killed_worker_leaves_no_process_and_one_that_is_told_to_stop_drains(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from arq import ArqRedis, create_pool
 
-from client import Queue, decode, encode, keys, redis_settings
+from client import decode, encode, keys, redis_settings
 from tests.conftest import Server
 from tests.engine.rig import Engines, Workers
 
@@ -42,10 +42,3 @@ async def plain(server: Server) -> AsyncIterator[ArqRedis]:
     pool = await create_pool(redis_settings(server.url), job_serializer=encode, job_deserializer=decode)
     yield pool
     await pool.aclose(close_connection_pool=True)
-
-
-@pytest.fixture
-async def own_queue(own_server: Server) -> AsyncIterator[Queue]:
-    """An open queue on the test's own server."""
-    async with Queue.from_url(own_server.url) as queue:
-        yield queue

@@ -1,5 +1,5 @@
 """Each of these tests has a server and workers of its own, to be stopped and killed."""
 
-from tests.worker.fixtures import _shared_processes, _shared_simulator, own_queue, processes, provider
+from tests.worker.fixtures import _shared_processes, _shared_simulator, processes, provider
 
-__all__ = ["_shared_processes", "_shared_simulator", "own_queue", "processes", "provider"]
+__all__ = ["_shared_processes", "_shared_simulator", "processes", "provider"]

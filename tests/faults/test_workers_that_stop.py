@@ -62,12 +62,19 @@ async def test_what_a_killed_worker_was_doing_is_done_by_another(
     await provider.counted("cancelled", 20)
 
     await provider.configure(latency_s=0)
-    await processes.worker(**settings, LEASE_S="1")
+    heir = await processes.worker(**settings, LEASE_S="1")
     answers = [await job.result(SOON_S) for job in jobs]
     assert [f"Prompt {n}" in answer.text for n, answer in enumerate(answers)] == [True] * 20
     stats = await provider.stats()
-    assert set(stats["calls_per_request_id"].values()) == {2}
-    assert set(stats["answers_per_request_id"].values()) == {1}
+    assert stats["calls_per_request_id"] == {f"{job.id}:{number}": 1 for job in jobs for number in (1, 2)}
+    assert set(stats["answers_per_request_id"]) == {f"{job.id}:2" for job in jobs}
+    assert heir.text().count("was running on a worker that died") == 20
+    for answer in answers:  # it says that it may have been paid for twice
+        assert [(attempt.number, attempt.error) for attempt in answer.attempts] == [
+            (1, "JobCrashed"),
+            (2, None),
+        ]
+        assert answer.attempts[0].cost_usd is None
     await wait_until(lambda: _all_done(own_queue), description="the queue is empty")
     await nothing_left_but_results(own_queue)
 

@@ -80,7 +80,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
             "OPENAI_BASE_URL": f"{simulator_url}/v1",
             "OPENAI_API_KEY": "simulated",
             "DEFAULT_MODEL": "openai/gpt-4o-mini",
-            "ANTHROPIC_BASE_URL": simulator_url,  # for the SDK, which adds /v1 itself
+            "ANTHROPIC_BASE_URL": simulator_url,
             "ANTHROPIC_API_KEY": "simulated",
             "JOB_MODULES": ",".join(["examples.my_jobs", "examples.analyse", *sdk_examples()]),
         }

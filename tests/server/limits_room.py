@@ -90,12 +90,6 @@ class LimitsRoom(Room):
         self.raw.eval(_AGE, 0, ms)
         self.aged_ms += ms
 
-    def tick(self) -> None:
-        """Lanes are served by name within a millisecond: this is the next one."""
-        now_ms = self.now_ms()
-        while self.now_ms() == now_ms:
-            pass
-
     def now(self, lease: Lease) -> Lease:
         """The lease with the token that it has by now."""
         by = self.aged_ms - self._aged_at.get(lease.token, self.aged_ms)

@@ -128,8 +128,8 @@ async def test_a_certificate_for_another_host_is_refused(
 
 async def test_a_self_signed_certificate_is_refused_with_the_way_out(tls_port: int) -> None:
     assert await refusal(f"rediss://:{PASSWORD}@localhost:{tls_port}") == (
-        "Redis shows a certificate that cannot be verified: set REDIS_SSL_CERT_REQS=none if it is "
-        "self-signed, as on Heroku."
+        "Redis shows a certificate that cannot be verified. If it is self-signed, as on Heroku: "
+        "REDIS_SSL_CERT_REQS=none for workers and commands, ?ssl_cert_reqs=none at the end of the URL elsewhere."
     )
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from client import JobNotFound, Queue, QueueUnavailable, ResultTimeout, encode, keys, listener, sweep
+from client import JobNotFound, Queue, QueueUnavailable, ResultTimeout, encode, keys, subscriber, sweep
 from tests.conftest import Server, wait_until
 
 WAITERS = 10_000
@@ -54,12 +53,6 @@ async def nothing_is_left(queue: Queue) -> None:
     assert not queue.listener._waiters
     await subscribed(queue, 0)
     assert not queue.listener._join
-
-
-@pytest.fixture
-async def own_queue(own_server: Server) -> AsyncIterator[Queue]:
-    async with Queue.from_url(own_server.url) as queue:
-        yield queue
 
 
 @pytest.fixture
@@ -173,7 +166,7 @@ async def test_a_lost_signal_is_found_while_others_keep_coming(queue: Queue) -> 
 async def test_results_come_after_the_server_was_stopped_and_started(
     own_server: Server, own_queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listener, "RECONNECT_S", 0.02)
+    monkeypatch.setattr(subscriber, "RECONNECT_S", 0.02)
     monkeypatch.setattr(sweep, "EVERY_S", 60)  # nothing is owed to the safety net
     await send(own_queue, "a", "b", "c")
     waiters = [waiting(own_queue, id_) for id_ in "abc"]
@@ -190,8 +183,8 @@ async def test_results_come_after_the_server_was_stopped_and_started(
 async def test_a_server_that_stays_away_is_told_to_all_who_wait(
     own_server: Server, own_queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listener, "OUTAGE_S", 0.1)
-    monkeypatch.setattr(listener, "RECONNECT_S", 0.02)
+    monkeypatch.setattr(subscriber, "OUTAGE_S", 0.1)
+    monkeypatch.setattr(subscriber, "RECONNECT_S", 0.02)
     await send(own_queue, "a", "b")
     waiters = [waiting(own_queue, id_) for id_ in "ab"]
     await subscribed(own_queue, 2)
@@ -207,7 +200,7 @@ async def test_a_server_that_stays_away_is_told_to_all_who_wait(
 async def test_an_outage_counts_only_while_somebody_waits(
     own_server: Server, own_queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listener, "RECONNECT_S", 0.02)
+    monkeypatch.setattr(subscriber, "RECONNECT_S", 0.02)
     await send(own_queue, "a")
     with pytest.raises(ResultTimeout):
         await waiting(own_queue, "a", 0.05)
@@ -229,7 +222,7 @@ async def test_a_fault_of_the_listener_leaves_nobody_waiting(
         raise LookupError("a fault of ours")
 
     with monkeypatch.context() as patch:
-        patch.setattr(listener.keys, "done_channel", broken)
+        patch.setattr(keys, "done_channel", broken)
         with pytest.raises(LookupError, match="a fault of ours"):
             await waiting(queue, "a")
     await finish(queue, "a")

@@ -1,34 +1,12 @@
-"""claim.lua, against a real server."""
+"""claim.lua, against a real server: which jobs are taken, and what a lease says of them."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import AsyncIterator
-
 import pytest
-from arq import ArqRedis
 from redis.exceptions import ResponseError
 
 from client import keys
-from client.connection import connect
-from client.url import redis_settings
-from tests.conftest import Server
-from tests.server.test_engine_room import HOLD_MS, LEASE_MS, OTHER_LANE, Room, ids, opened, payload
-
-
-@pytest.fixture
-async def room(server: Server) -> AsyncIterator[Room]:
-    async with opened(server) as room:
-        yield room
-
-
-@pytest.fixture
-async def plain_arq(server: Server) -> AsyncIterator[ArqRedis]:
-    """A client that knows nothing of lanes."""
-    redis = connect(redis_settings(server.url))
-    yield redis
-    await redis.aclose()
-
+from tests.server.test_engine_room import HOLD_MS, LEASE_MS, Room, ids, payload
 
 # -- which jobs ------------------------------------------------------------------------------------
 
@@ -183,107 +161,6 @@ async def test_a_thousand_jobs_of_a_stock_worker_do_not_block_the_one_behind_the
     assert (claim.jobs, claim.more) == ([], False)
 
 
-# -- lanes -----------------------------------------------------------------------------------------
-
-
-async def test_lanes_are_served_in_equal_parts(room: Room) -> None:
-    for lane in "abc":
-        room.put(*(f"{lane}{n}" for n in range(100)), lane=keys.lane(lane))
-    claim = await room.claim(30)
-    assert Counter(job.lease.lane for job in claim.jobs) == {keys.lane(lane): 10 for lane in "abc"}
-    assert claim.more
-
-
-async def test_what_one_lane_does_not_use_the_others_get(room: Room) -> None:
-    room.put("a", lane=keys.lane("a"))
-    room.put(*(f"b{n}" for n in range(100)), lane=keys.lane("b"))
-    claim = await room.claim(30)
-    assert Counter(job.lease.lane for job in claim.jobs) == {keys.lane("a"): 1, keys.lane("b"): 29}
-
-
-async def test_lanes_take_turns_when_jobs_are_claimed_one_by_one(room: Room) -> None:
-    for lane in "abc":
-        room.put(*(f"{lane}{n}" for n in range(100)), lane=keys.lane(lane))
-    served: Counter[str] = Counter()
-    for _ in range(3):
-        served[(await room.claim_one()).lease.lane] += 1
-        await _a_millisecond(room)
-    assert served == {keys.lane(lane): 1 for lane in "abc"}
-
-
-async def test_a_long_lane_does_not_starve_short_ones(room: Room) -> None:
-    room.put(*(f"long{n}" for n in range(10_000)), lane=keys.lane("a-long"))
-    for lane in range(99):
-        room.put(*(f"{lane}-{n}" for n in range(10)), lane=keys.lane(str(lane)))
-    taken: Counter[str] = Counter()
-    for _ in range(25):
-        claim = await room.claim(50)
-        assert len(claim.jobs) == 50
-        taken.update(job.lease.lane for job in claim.jobs)
-        await _a_millisecond(room)
-    assert sum(taken.values()) - taken[keys.lane("a-long")] == 990
-    assert taken[keys.lane("a-long")] == 1_250 - 990
-
-
-async def test_more_lanes_than_one_claim_looks_at_are_all_served(room: Room) -> None:
-    for lane in range(1_000):
-        room.put(str(lane), lane=keys.lane(str(lane)))
-    taken: list[str] = []
-    for _ in range(16):
-        claim = await room.claim(100)
-        assert claim.more == (len(taken) + 64 <= 1_000)
-        taken += ids(claim)
-    assert sorted(taken, key=int) == [str(n) for n in range(1_000)]
-
-
-async def test_an_emptied_lane_leaves_the_lanes(room: Room) -> None:
-    room.put("a", lane=OTHER_LANE)
-    room.raw.zrem(OTHER_LANE, "a")
-    claim = await room.claim()
-    assert (claim.jobs, claim.next_ms) == ([], -1)
-    assert room.raw.zcard(keys.LANES) == 0
-
-
-async def test_a_lane_that_only_runs_jobs_is_looked_at_when_its_first_lease_ends(room: Room) -> None:
-    room.put("a", "b", lane=OTHER_LANE)
-    first = await room.claim(1, lease_ms=5_000)
-    claim = await room.claim(1, lease_ms=9_000)
-    assert claim.next_ms == first.now_ms + 5_000 == room.score(keys.LANES, OTHER_LANE)
-
-
-async def test_next_is_now_while_due_jobs_are_left_and_the_next_lease_end_after(room: Room) -> None:
-    room.put("a", "b")
-    claim = await room.claim(1)
-    assert (claim.next_ms, claim.more) == (claim.now_ms, True)
-    claim = await room.claim(1)
-    assert claim.next_ms == room.score(keys.QUEUE, "a")
-    claim = await room.claim(1)
-    assert not claim.more
-
-
-async def test_nothing_queued_has_no_next_moment(room: Room) -> None:
-    claim = await room.claim()
-    assert (claim.jobs, claim.next_ms, claim.more, claim.aborts) == ([], -1, False, [])
-
-
-async def test_the_own_queue_is_found_though_no_lane_was_told(room: Room, plain_arq: ArqRedis) -> None:
-    await plain_arq.enqueue_job("work", _job_id="a")
-    assert ids(await room.claim()) == ["a"]
-
-
-async def test_a_job_that_a_plain_client_deferred_sets_the_next_moment(
-    room: Room, plain_arq: ArqRedis
-) -> None:
-    await plain_arq.enqueue_job("work", _job_id="a", _defer_by=60)
-    assert (await room.claim()).next_ms == room.score(keys.QUEUE, "a")
-
-
-async def test_the_own_queue_has_a_name_of_its_own(room: Room) -> None:
-    room.put("a", lane="arq:mine", told=False)
-    assert ids(await room.claim(queue="arq:mine")) == ["a"]
-    room.raw.delete("arq:mine")
-
-
 # -- aborts ----------------------------------------------------------------------------------------
 
 
@@ -333,52 +210,3 @@ async def test_wrong_arguments_are_refused_and_nothing_is_written(room: Room) ->
     with pytest.raises(ResponseError, match="claim: three keys"):
         await room.scripts._claim([keys.LANES], [1, 1, 1, "w1"])
     assert room.dump() == before
-
-
-# -- cost ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("queued", "lanes"), [(11, 1), (10_000, 1), (10_000, 10), (10_000, 1_000)])
-async def test_the_cost_of_a_claim_does_not_grow_with_what_waits(
-    room: Room, queued: int, lanes: int, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for lane in range(lanes):
-        room.put(*(f"{lane}-{n}" for n in range(queued // lanes)), lane=keys.lane(str(lane)))
-    await room.scripts.renew([(await room.claim_one()).lease], LEASE_MS)  # the script is loaded
-    costs = {}
-    for want in (1, 9):
-        before = room.commands()
-        assert len((await room.claim(want)).jobs) == want
-        costs[want] = room.commands() - before - 1  # less INFO itself
-    with capsys.disabled():
-        print(
-            f"\n  {queued:>6} queued in {lanes:>5} lanes: {costs} commands for so many jobs claimed", end=""
-        )
-    assert costs[1] <= 20
-    assert costs[9] <= 13 + (7 * 9 if lanes > 1 else 7 + 8)
-
-
-async def test_a_claim_of_many_costs_little_more_than_one_command_a_job(room: Room) -> None:
-    room.put(*map(str, range(10_000)))
-    await room.claim_one()
-    before = room.commands()
-    assert len((await room.claim(500)).jobs) == 500
-    assert room.commands() - before <= 500 + 20
-
-
-async def test_an_idle_claim_does_not_look_at_running_jobs(room: Room) -> None:
-    for lane in range(1_000):
-        room.put(*(f"{lane}-{n}" for n in range(5)), lane=keys.lane(str(lane)))
-    while (await room.claim(500)).more:
-        pass
-    before = room.commands()
-    claim = await room.claim(500)
-    assert (claim.jobs, claim.more) == ([], False)
-    assert room.commands() - before <= 13
-
-
-async def _a_millisecond(room: Room) -> None:
-    """Lanes of one millisecond are served by name, so each claim needs one of its own."""
-    now_ms = room.now_ms()
-    while room.now_ms() == now_ms:
-        pass

@@ -2,50 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Any
-
 import pytest
 from arq.jobs import Job as ArqJob
-from redis.exceptions import ResponseError
 
-from client import Queue, decode, encode, keys
-from tests.conftest import Server
-from tests.server.test_engine_room import OTHER_LANE, Room, ids, opened, payload
-from worker.engine.scripts import DEAD_TTL_S, Lease, Outcome
-
-TTL_MS = 60_000
-VERBS = ("done", "dead", "retry", "away", "again", "back", "move")
-
-
-@pytest.fixture
-async def room(server: Server) -> AsyncIterator[Room]:
-    async with opened(server) as room:
-        yield room
-
-
-def record(job_id: str, value: Any = "answer", *, success: bool = True) -> bytes:
-    fields = {"t": 1, "f": "work", "a": [job_id], "k": {}, "et": 1, "s": success, "r": value}
-    return encode(fields | {"st": 2, "ft": 3, "q": keys.QUEUE, "id": job_id})
-
-
-def to(verb: str, lane: str = OTHER_LANE) -> str:
-    """Where a job goes that moves; for the other verbs it would end a stream."""
-    return lane if verb == "move" else ""
-
-
-async def lease_of(room: Room, job_id: str = "a", *, lane: str = keys.QUEUE) -> Lease:
-    """A claimed job with everything that a job can have in Redis."""
-    room.put(job_id, lane=lane)
-    room.lapse((await room.claim_one()).lease)
-    lease = (await room.claim_one()).lease
-    room.raw.set(keys.retry(job_id), 1, px=TTL_MS)
-    room.raw.rpush(keys.attempts(job_id), b'{"model":"m"}')
-    room.raw.expire(keys.attempts(job_id), 60)
-    return lease
-
-
-# -- the seven endings ------------------------------------------------------------------------------
+from client import Queue, decode, keys
+from tests.server.given_outcomes import TTL_MS, lease_of, record
+from tests.server.test_engine_room import OTHER_LANE, Room, ids, payload
+from worker.engine.scripts import DEAD_TTL_S, Verb
 
 
 async def test_done_leaves_the_result_and_nothing_else(room: Room) -> None:
@@ -68,6 +31,17 @@ async def test_a_result_can_be_kept_for_ever(room: Room) -> None:
     await room.finish(await lease_of(room), "done", record("a"), ttl_ms=0)
     assert room.raw.ttl(keys.result("a")) == -1
     room.raw.delete(keys.result("a"))
+
+
+@pytest.mark.parametrize(("verb", "kept"), [("done", 0), ("dead", 1), ("back", 1), ("retry", 1)])
+async def test_the_parts_that_are_done_stay_for_whom_another_run_may_need_them(
+    room: Room, verb: Verb, kept: int
+) -> None:
+    lease = await lease_of(room)
+    room.raw.hset(keys.parts("a"), "0:name", b"numbers")
+    room.raw.expire(keys.parts("a"), 60)
+    assert await room.finish(lease, verb, record("a"), ttl_ms=TTL_MS)
+    assert room.raw.exists(keys.parts("a")) == kept
 
 
 async def test_an_empty_text_keeps_no_result(room: Room) -> None:
@@ -174,142 +148,3 @@ async def test_the_last_job_of_a_lane_takes_the_lane_with_it(room: Room) -> None
     assert room.raw.zcard(keys.LANES) == 1
     await room.finish(second.lease)
     assert room.dump() == {}
-
-
-# -- signals ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("verb", "delay_ms", "channels"),
-    [
-        ("done", 0, [b"mill:done:a"]),
-        ("dead", 0, [b"mill:done:a"]),
-        ("retry", 0, [b"mill:wake"]),
-        ("again", 0, [b"mill:wake"]),
-        ("back", 1, [b"mill:wake"]),
-        ("away", 1, [b"mill:wake"]),
-        ("move", 1, [b"mill:wake"]),
-        ("retry", 5_000, []),
-    ],
-)
-async def test_whoever_waits_is_told(room: Room, verb: str, delay_ms: int, channels: list[bytes]) -> None:
-    lease = await lease_of(room)
-    with room.raw.pubsub() as heard:
-        heard.psubscribe("*")
-        heard.get_message(timeout=1)
-        await room.finish(lease, verb, ttl_ms=TTL_MS, moment_ms=delay_ms, to=to(verb))
-        room.raw.publish("end", "")
-        messages = []
-        while (message := heard.get_message(timeout=1))["channel"] != b"end":
-            messages.append(message)
-    assert [message["channel"] for message in messages] == channels
-    assert all(message["data"] == b"" for message in messages)
-
-
-# -- the fencing token -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("verb", VERBS)
-async def test_another_token_than_the_holders_writes_nothing(room: Room, verb: str) -> None:
-    lease = await lease_of(room)
-    before = room.dump()
-    forged = Lease("a", lease.lane, lease.token + "x")
-    assert not await room.finish(forged, verb, record("a"), ttl_ms=TTL_MS)
-    assert room.dump() == before
-
-
-@pytest.mark.parametrize("verb", VERBS)
-async def test_a_job_that_does_not_exist_is_not_finished(room: Room, verb: str) -> None:
-    assert not await room.finish(Lease("a", keys.QUEUE, "mill:1:w1"), verb, b"x", ttl_ms=TTL_MS)
-    assert room.dump() == {}
-
-
-@pytest.mark.parametrize("first", VERBS)
-@pytest.mark.parametrize("second", VERBS)
-async def test_a_job_ends_once(room: Room, first: str, second: str) -> None:
-    lease = await lease_of(room)
-    assert await room.finish(lease, first, record("a"), ttl_ms=TTL_MS, to=to(first))
-    before = room.dump()
-    assert not await room.finish(lease, second, record("a", "another"), ttl_ms=TTL_MS, to=OTHER_LANE)
-    assert room.dump() == before
-
-
-async def test_a_job_ends_once_within_one_batch(room: Room) -> None:
-    lease = await lease_of(room)
-    both = [Outcome(lease, "done", record("a", value), ttl_ms=TTL_MS) for value in "12"]
-    assert await room.scripts.finish(both) == [True, False]
-    assert room.dump() == {keys.result("a"): record("a", "1")}
-
-
-async def test_a_late_finish_is_refused_once_the_lapsed_lease_was_claimed(room: Room) -> None:
-    late = await lease_of(room)
-    room.lapse(late)
-    current = (await room.claim_one(worker="w2")).lease
-    before = room.dump()
-    assert not await room.finish(late, "done", record("a"), ttl_ms=TTL_MS)
-    assert room.dump() == before
-    assert await room.finish(current, "done", record("a"), ttl_ms=TTL_MS)
-
-
-async def test_a_late_finish_is_accepted_while_nobody_has_claimed_the_job(room: Room) -> None:
-    lease = await lease_of(room)
-    room.lapse(lease)
-    assert await room.finish(lease, "done", record("a"), ttl_ms=TTL_MS)
-    assert (await room.claim()).jobs == []
-
-
-# -- batches ---------------------------------------------------------------------------------------
-
-
-async def test_one_batch_holds_all_verbs(room: Room) -> None:
-    room.put(*VERBS, lane=OTHER_LANE)
-    leases = {job.lease.job_id: job.lease for job in (await room.claim()).jobs}
-    forged = Lease("done", OTHER_LANE, "mill:1:w9")
-    elsewhere = keys.lane("elsewhere")
-    outcomes = [
-        Outcome(lease, verb, b"text", TTL_MS, 1_000, to=to(verb, elsewhere)) for verb, lease in leases.items()
-    ]  # type: ignore[arg-type]
-    assert await room.scripts.finish([Outcome(forged, "done"), *outcomes]) == [False] + len(VERBS) * [True]
-    assert set(room.dump()) == {
-        *(keys.result(verb) for verb in ("done", "dead")),
-        *(keys.job(verb) for verb in ("retry", "away", "again", "back", "move")),
-        *(keys.retry(verb) for verb in ("retry", "away", "again")),
-        *(keys.DEAD, keys.dead("dead"), OTHER_LANE, elsewhere, keys.LANES),
-    }
-    assert room.dump()[OTHER_LANE][:2] == ["away", "back"]
-    assert room.dump()[elsewhere] == ["move"]
-
-
-async def test_a_job_done_costs_five_commands(room: Room) -> None:
-    room.put(*map(str, range(251)))
-    jobs = (await room.claim(251)).jobs
-    await room.finish(jobs.pop().lease)
-    before = room.commands()
-    done = [Outcome(job.lease, "done", b"answer", TTL_MS) for job in jobs]
-    assert all(await room.scripts.finish(done))
-    assert room.commands() - before <= 250 * 5 + 8
-
-
-@pytest.mark.parametrize(
-    "job",
-    [
-        ("b", keys.QUEUE, "t", "unknown", "", 1, 1, 0, "", "", ""),
-        ("b", keys.QUEUE, "t", "done", "", "x", 1, 0, "", "", ""),
-        ("b", keys.QUEUE, "t", "done", "", 1, "x", 0, "", "", ""),
-        ("b", keys.QUEUE, "t", "done", "", 1, 1, "", "", "", ""),
-        ("b", keys.QUEUE, "t", "done", "", 1, 1, 0),
-        (),
-    ],
-)
-async def test_wrong_arguments_are_refused_before_anything_is_written(
-    room: Room, job: tuple[str | int, ...]
-) -> None:
-    lease = await lease_of(room)
-    before = room.dump()
-    fixed: list[str | int] = [keys.in_progress(""), *map(str, range(8)), 60_000]
-    good = (lease.job_id, lease.lane, lease.token, "done", "", 1, 1, 0, "", "", "") if job else ()
-    with pytest.raises(ResponseError, match="finish: "):
-        await room.scripts._finish([keys.ABORTS, keys.DEAD], [*fixed, *good, *job])
-    with pytest.raises(ResponseError, match="finish: two keys"):
-        await room.scripts._finish([keys.ABORTS], [*fixed, *good])
-    assert room.dump() == before

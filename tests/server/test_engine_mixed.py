@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -13,8 +12,8 @@ from arq import Retry, func
 from client import decode, encode, keys
 from client.connection import connect
 from client.url import redis_settings
-from tests.conftest import Server, wait_until
-from tests.server.test_engine_room import Room, opened
+from tests.conftest import wait_until
+from tests.server.test_engine_room import Room
 from worker.engine import Engine
 from worker.engine.scripts import Claimed, Outcome
 
@@ -23,12 +22,6 @@ StockWorker: Any = next(each for each in Engine.__mro__ if each.__module__ == "a
 JOBS = 500
 
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated close:DeprecationWarning")  # by arq
-
-
-@pytest.fixture
-async def room(server: Server) -> AsyncIterator[Room]:
-    async with opened(server) as room:
-        yield room
 
 
 async def test_a_stock_worker_and_ours_run_each_job_once_and_lose_none(room: Room) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -22,12 +23,6 @@ from worker.engine.outage import AWAY, Outage
 from worker.engine.scripts import Lease, Outcome
 
 TTL_MS = 60_000
-
-
-@pytest.fixture
-async def room(server: Server) -> AsyncIterator[Room]:
-    async with opened(server) as room:
-        yield room
 
 
 @dataclass
@@ -61,6 +56,10 @@ async def claimed(room: Room, count: int) -> list[Lease]:
     return [job.lease for job in (await room.claim(count)).jobs]
 
 
+class Token(str):
+    """A token that can be looked after."""
+
+
 def done(lease: Lease) -> Outcome:
     return Outcome(lease, "done", f"answer {lease.job_id}".encode(), ttl_ms=TTL_MS)
 
@@ -90,6 +89,17 @@ async def test_more_than_a_batch_is_written_in_order(room: Room) -> None:
         await desk.emptied()
         assert [job_id for job_id, _ in desk.settled] == [lease.job_id for lease in leases]
     assert len(desk.outbox) == 0
+
+
+async def test_an_outcome_that_is_written_takes_no_memory_any_more(room: Room) -> None:
+    await claimed(room, 1)
+    async with at_work(room) as desk:
+        token = Token("mill:1:w9")
+        gone = weakref.ref(token)
+        desk.outbox.put(done(Lease("0", keys.QUEUE, token)))
+        del token
+        await desk.emptied()
+        assert gone() is None
 
 
 async def test_an_outbox_with_nothing_in_it_is_empty(room: Room) -> None:
@@ -176,6 +186,7 @@ async def test_outcomes_are_kept_while_redis_is_out_of_memory(own_server: Server
         "Error running script (call to f_1): @user_script:60: -OOM command not allowed",
         "Error running script (call to f_1): @user_script:60: -READONLY You can't write against a replica.",
         "MISCONF Redis is configured to save RDB snapshots, but is unable to persist to disk.",
+        "NOREPLICAS Not enough good replicas to write.",
     ],
 )
 async def test_a_server_that_cannot_write_for_now_is_away(room: Room, words: str) -> None:

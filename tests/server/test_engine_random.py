@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from random import Random
 
 import pytest
 
 from client import keys
-from tests.conftest import Server
-from tests.server.test_engine_room import LEASE_MS, Room, opened
+from tests.server.test_engine_room import LEASE_MS, Room
 from worker.engine.scripts import Claim, Lease, Verb
 
 STEPS = 120
@@ -20,12 +18,6 @@ ALL_LANES = [keys.QUEUE, keys.lane("a"), keys.lane("b")]
 FINAL: tuple[Verb, ...] = ("done", "dead")
 AGAIN: tuple[Verb, ...] = ("retry", "away", "again", "back", "move")
 WITHOUT_TTL = {keys.LANES, *ALL_LANES}
-
-
-@pytest.fixture
-async def room(server: Server) -> AsyncIterator[Room]:
-    async with opened(server) as room:
-        yield room
 
 
 @dataclass
@@ -121,14 +113,19 @@ class Model:
     async def time_passes(self) -> None:
         """What was deferred is due."""
         for lane in ALL_LANES:
-            for name in self.room.raw.zrange(lane, 0, -1):
-                if name.decode() not in self.holder:
+            for name in self.members(lane):
+                if name not in self.holder:
                     self.room.raw.zadd(lane, {name: self.room.now_ms() - 1})
                     self.room.raw.zadd(keys.LANES, {lane: self.room.now_ms() - 1}, lt=True)
 
+    def members(self, lane: str) -> list[str]:
+        return [name.decode() for name in self.room.raw.zrangebyscore(lane, "-inf", f"({keys.ELSEWHERE_MS}")]
+
     def check(self) -> None:
         raw = self.room.raw
-        members = {lane: [name.decode() for name in raw.zrange(lane, 0, -1)] for lane in ALL_LANES}
+        members = {lane: self.members(lane) for lane in ALL_LANES}
+        moved = {name.decode() for name in raw.zrangebyscore(keys.QUEUE, keys.ELSEWHERE_MS, "+inf")}
+        assert moved <= {name for name, lane in self.lane_of.items() if lane != keys.QUEUE}
         assert {name: lane for lane, names in members.items() for name in names} == self.lane_of
         assert sum(map(len, members.values())) == len(self.lane_of), "in two lanes"
         assert {lane.decode() for lane in raw.zrange(keys.LANES, 0, -1)} >= set(self.lane_of.values())

@@ -22,12 +22,6 @@ from worker.engine.scripts import Lease
 GONE = Lease("gone", keys.QUEUE, "mill:1:w1")
 
 
-@pytest.fixture
-async def room(server: Server) -> AsyncIterator[Room]:
-    async with opened(server) as room:
-        yield room
-
-
 # -- the script ------------------------------------------------------------------------------------
 
 

@@ -203,6 +203,19 @@ async def test_a_job_moves_into_another_lane_in_its_place_in_time(room: LimitsRo
     assert keys.lane(LANE).encode() not in room.raw.zrange(keys.LANES, 0, -1)
 
 
+async def test_a_job_that_leaves_arqs_queue_is_still_found_there_until_it_ends(room: LimitsRoom) -> None:
+    room.put("a", lane=keys.QUEUE)
+    (job,) = (await room.claim()).jobs
+    await room.finish(job.lease, "move", moment_ms=job.score_ms, to=keys.lane("other"))
+    assert room.raw.zscore(keys.QUEUE, "a") == keys.ELSEWHERE_MS
+    (moved,) = (await room.claim()).jobs
+    await room.finish(moved.lease, "back", moment_ms=moved.score_ms)
+    (moved,) = (await room.claim()).jobs
+    assert room.raw.zscore(keys.QUEUE, "a") == keys.ELSEWHERE_MS
+    await room.finish(moved.lease)
+    assert not room.raw.exists(keys.QUEUE, keys.LANES)
+
+
 async def test_a_job_that_moves_without_a_payload_keeps_its_own(room: LimitsRoom) -> None:
     room.calls(1, LANE)
     (job,) = (await room.claim()).jobs

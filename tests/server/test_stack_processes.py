@@ -13,7 +13,7 @@ from time import monotonic
 
 import pytest
 
-from cli.stack import StackError, open_stack, processes
+from cli.stack import StackError, is_simulated, open_stack, processes
 from cli.stack.embedded import find_server
 from cli.stack.ownership import read_record
 from cli.stack.place import prepare_place
@@ -169,10 +169,12 @@ async def test_a_cancelled_block_stops_everything_and_stays_cancelled(settings: 
 
 
 async def test_a_simulated_stack_has_every_provider_at_the_simulator(settings: Settings) -> None:
+    assert not is_simulated(settings)
     async with open_stack(settings, worker=False, simulate=True) as stack:
+        assert is_simulated(settings)  # so that a run beside it needs no key
         url = stack.settings.openai_base_url
         assert url.startswith("http://127.0.0.1:")
-        assert stack.settings.anthropic_base_url == url
+        assert f"{stack.settings.anthropic_base_url}/v1" == url
         root = url.removesuffix("/v1")
         answer = await asyncio.to_thread(lambda: urllib.request.urlopen(f"{root}/config").read())
         assert b"latency_s" in answer

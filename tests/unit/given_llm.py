@@ -95,6 +95,11 @@ class Runs:
             self.lane, self.payload = moved.lane, moved.payload or self.payload
             raise
 
+    async def crash(self, *, began_s=ENQUEUED_MS / 1000, seen_s=ENQUEUED_MS / 1000 + 20):
+        """What the claim of a run leaves whose worker before has died."""
+        self.has_run = True
+        await self.redis.rpush("mill:crashes:j1", f"{seen_s * 1000:.0f} mill:{began_s * 1e6:.0f}:host:7:abc")
+
 
 @pytest.fixture
 def run(redis):

@@ -74,7 +74,7 @@ def test_all_names_what_the_door_shows(package: str) -> None:
     }
     lazy = set(door.__all__) - shown
     assert shown - set(door.__all__) == set()
-    assert lazy <= {"CpuWorkerSettings", "WorkerSettings", "http_client", "httpx2_client"}, lazy
+    assert lazy <= {"Context", "CpuWorkerSettings", "WorkerSettings", "http_client", "httpx2_client"}, lazy
     assert list(door.__all__) == sorted(door.__all__, key=lambda name: (name[0].islower(), name))
 
 
@@ -130,7 +130,7 @@ def test_the_client_needs_no_http_library_and_nothing_else_of_ours() -> None:
 
 
 def test_a_module_of_jobs_needs_no_http_library() -> None:
-    code = "import sys; from worker import job; print({'httpx', 'httpx2', 'aiohttp'} & set(sys.modules))"
+    code = "import sys; from worker import Context, job; print({'httpx', 'httpx2', 'aiohttp'} & set(sys.modules))"
     assert python(code, ROOT) == "set()"
 
 

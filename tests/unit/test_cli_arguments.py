@@ -86,7 +86,8 @@ def test_an_inherited_provider_does_not_reach_a_simulated_worker(monkeypatch: py
     assert "PROVIDERS__GROQ__API_KEY" not in environment
     assert json.loads(environment["PROVIDERS"])["groq"]["base_url"] == "http://127.0.0.1:9/v1"
     assert environment["GEMINI_BASE_URL"] == "http://127.0.0.1:9/v1beta"
-    assert environment["ANTHROPIC_BASE_URL"] == environment["OPENAI_BASE_URL"] == "http://127.0.0.1:9/v1"
+    assert environment["OPENAI_BASE_URL"] == "http://127.0.0.1:9/v1"
+    assert environment["ANTHROPIC_BASE_URL"] == "http://127.0.0.1:9"
 
 
 def record(owner: str = "run", *, worker: bool = True, simulate: bool = False, ready: bool = True) -> Record:

@@ -11,7 +11,7 @@ from cli.doctor.persistence import check_persistence
 from cli.doctor.providers import check_providers, judge, missing
 from cli.doctor.server import check_eviction, check_version
 from cli.doctor.transport import check_transport
-from cli.doctor.workers import check_drain, check_workers
+from cli.doctor.workers import check_cpu_workers, check_drain, check_workers
 from client import redis_settings
 from settings import Settings
 
@@ -86,6 +86,12 @@ def test_a_missing_worker_is_a_warning_only_on_a_server_that_should_have_one() -
     assert check_workers(alive=True, private=False).level == "ok"
     assert check_workers(alive=False, private=False).level == "warn"
     assert check_workers(alive=False, private=True).level == "ok"
+
+
+def test_a_worker_for_cpu_jobs_is_missed_only_where_such_jobs_wait() -> None:
+    assert check_cpu_workers(alive=True, jobs=True).level == "ok"
+    assert check_cpu_workers(alive=False, jobs=False).level == "ok"
+    assert check_cpu_workers(alive=False, jobs=True).level == "warn"
 
 
 @pytest.mark.parametrize(

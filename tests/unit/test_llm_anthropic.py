@@ -87,6 +87,12 @@ def test_a_tool_conversation_is_translated_both_ways():
     ]
 
 
+def test_what_only_openais_messages_have_is_left_out():
+    said = {"role": "assistant", "content": "Hi", "refusal": None, "annotations": [], "tool_calls": None}
+    body = rendered({**USER, "name": "Ann"}, said, USER)
+    assert body["messages"] == [USER, {"role": "assistant", "content": "Hi"}, USER]
+
+
 def test_an_answer_is_read_and_cached_tokens_are_part_of_the_input():
     answer = parsed()
     assert (answer.text, answer.finish_reason, answer.response_id) == ("Hello", "stop", "msg_1")
@@ -105,7 +111,8 @@ def test_usage_that_is_not_told_is_none_and_never_zero(usage):
     ("theirs", "ours"),
     [
         ("end_turn", "stop"), ("stop_sequence", "stop"), ("max_tokens", "length"), ("tool_use", "tool_calls"),
-        ("refusal", "content_filter"), ("pause_turn", "pause_turn"), (None, None),
+        ("model_context_window_exceeded", "length"), ("refusal", "content_filter"), ("pause_turn", "pause_turn"),
+        (None, None),
     ],
 )  # fmt: skip
 def test_reasons_to_finish_have_our_names(theirs, ours):

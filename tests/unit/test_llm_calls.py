@@ -98,7 +98,7 @@ async def test_a_broken_connection_is_ours_and_its_words_are_not_chained():
         raise httpx.ReadError("lost sk-secret1")
 
     with pytest.raises(
-        errors.ProviderUnreachable, match=r"^local/m broke the connection: lost \[hidden\]\.$"
+        errors.ProviderUnreachable, match=r"^local/m broke the connection: lost \[hidden\]\. See "
     ) as raised:
         await answering(handle).chat(asked(), call_id="job:1")
     assert raised.value.__suppress_context__

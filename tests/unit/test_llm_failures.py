@@ -1,6 +1,7 @@
 """httpx's exceptions → ours: none slips through."""
 
 import inspect
+import re
 
 import httpx
 import pytest
@@ -29,6 +30,7 @@ def test_every_exception_of_httpx_is_caught_and_translated(kind):
     error = failures.translate(bare(kind, "the key sk-secret1 broke"), ROUTE, 5)
     assert isinstance(error, errors.JobError)
     assert str(error).startswith("local/llama ")
+    assert re.search(r"\. (Check|See|Give) [^.]+\.$", str(error)), "it tells the next step"
     assert "sk-secret1" not in str(error)
 
 
@@ -70,4 +72,5 @@ def test_where_no_request_went_out_the_error_says_so(kind, sent):
 
 
 def test_the_deadline_is_named():
-    assert str(failures.translate(TimeoutError(), ROUTE, 2.5)) == "local/llama did not answer within 2.5 s."
+    words = str(failures.translate(TimeoutError(), ROUTE, 2.5))
+    assert words.startswith("local/llama did not answer within 2.5 s. ")

@@ -4,6 +4,7 @@ import asyncio
 from types import SimpleNamespace
 
 import pytest
+from arq import Retry
 
 from client import errors
 from client.schemas import Usage
@@ -91,3 +92,38 @@ async def test_a_stream_that_breaks_off_has_cost_what_it_had_told(run):
     assert heard == deltas
     assert told.usage == USAGE
     assert told.ttft_s is not None
+
+
+async def test_a_call_whose_worker_died_is_told_of_and_uses_no_try(run):
+    await run.crash(began_s=1_700_000_000, seen_s=1_700_000_016.5)
+    answer = await run(ScriptedLLM(ANSWER, max_tries=1))
+    lost, paid = answer.attempts
+    assert (lost.number, lost.error, lost.usage, lost.cost_usd) == (1, "JobCrashed", None, None)
+    assert (lost.model, lost.started_at.timestamp(), lost.duration_s) == (paid.model, 1_700_000_000, 16.5)
+    assert (paid.number, paid.error) == (2, None)
+
+
+async def test_each_dead_worker_is_told_of_once(run):
+    counted = []
+
+    async def job(ctx, request):
+        return await chat({**ctx, "book": SimpleNamespace(add=lambda each, _: counted.append(each))}, request)
+
+    job.__name__ = "chat"
+    llm = ScriptedLLM(errors.ServerError("x", status=500), errors.ServerError("x", status=500), ANSWER)
+    await run.crash()
+    with pytest.raises(Retry):
+        await run(llm, job)
+    await run.crash()
+    with pytest.raises(Retry):
+        await run(llm, job)
+    answer = await run(llm, job)
+    assert [each.error for each in answer.attempts] == [
+        "JobCrashed",
+        "ServerError",
+        "JobCrashed",
+        "ServerError",
+        None,
+    ]
+    assert [each.number for each in answer.attempts] == [1, 2, 3, 4, 5]
+    assert counted == answer.attempts

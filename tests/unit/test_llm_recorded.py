@@ -56,6 +56,7 @@ ANTHROPIC = {
     "422_proxy": errors.BadRequest,
     "429_requests": (errors.RateLimited, 12),
     "429_tokens": (errors.RateLimited, 41),
+    "429_spend_limit": errors.QuotaExhausted,
     "429_tokens_per_day": (errors.RateLimited, 3600),  # the longest wait that is believed
     "500_api": errors.ServerError,
     "500_overloaded": errors.Overloaded,

@@ -146,6 +146,21 @@ def test_no_part_of_a_key_is_ever_quoted(message):
         assert "[hidden]" in said
 
 
+@pytest.mark.parametrize(
+    ("user", "said"),
+    [("me:xyz999", "Basic bWU6eHl6OTk5"), ("me:xyz999", "me:xyz999 is unknown"), ("xyz999", "who is xyz999")],
+)
+def test_the_password_of_an_address_is_never_quoted(user, said):
+    provider = OpenAI("local", f"http://{user}@localhost/v1", None, "PROVIDERS__LOCAL__API_KEY")
+    told = json.dumps(refused(400, openai(f"{said}: no", said), provider=provider).to_wire())
+    assert "[hidden]" in told
+    assert not any(secret in told for secret in ("xyz999", "bWU6eHl6OTk5"))
+
+
+def test_a_key_in_the_id_of_a_request_is_hidden():
+    assert refused(500, b"", {"x-request-id": f"for {KEY}"}).request_id == "for [hidden]"
+
+
 def test_ordinary_words_are_not_hidden():
     text = "The api key is missing; a risk-free sk of 12 * 3 tokens: see https://x.test/a@b."
     assert redact(text, "x") == text

@@ -45,6 +45,16 @@ def test_a_provider_is_spoken_to_in_the_api_of_its_kind(kind):
     assert type(route.provider) is type(resolve(settings(), f"{kind}/m").provider)
 
 
+@pytest.mark.parametrize("address", ["https://proxy", "https://proxy/", "https://proxy/v1"])
+def test_anthropics_address_may_leave_out_the_version(address):
+    own = {"base_url": address, "kind": "anthropic"}
+    chosen = settings(anthropic_base_url=address, providers={"mine": own})
+    for model in ("anthropic/m", "mine/m"):
+        assert resolve(chosen, model).provider.base_url == "https://proxy/v1"
+    assert not chosen.all_providers()["anthropic"].needs_key
+    assert settings(anthropic_base_url="https://api.anthropic.com/v1").all_providers()["anthropic"].needs_key
+
+
 def test_a_name_without_a_slash_goes_to_the_default_models_provider():
     chosen = settings(default_model="anthropic/claude")
     assert resolve(chosen, "opus").provider.name == "anthropic"

@@ -93,6 +93,14 @@ async def test_what_breaks_off_is_a_transient_failure(chunks, error, words) -> N
     assert body.closed
 
 
+@pytest.mark.parametrize("end", [httpx.RemoteProtocolError("payload is not completed"), None])
+async def test_an_answer_that_is_whole_is_kept_however_its_connection_ends(end: Exception | None) -> None:
+    llm, body = streaming(*WHOLE[:-1], end)
+    answer, _ = await called(llm, timeout_s=0.05)
+    assert (answer.text, answer.finish_reason) == ("Hello", "stop")
+    assert body.closed
+
+
 async def test_a_stream_that_has_begun_may_not_be_silent_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "IDLE_S", 0.02)
     llm, body = streaming(chunk("Hel"), None)

@@ -22,6 +22,7 @@ from settings import Settings
 Request = ChatRequest | EmbedRequest
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SETTINGS = Settings(_env_file=None, openai_api_key="test")
+PROMPTS = ("one", "two", "three", "vier ä", "two")  # one of them twice
 QUICK = Timing(tick_s=0.001, silence_s=1e9, patience_s=0)
 
 

@@ -27,7 +27,7 @@ READ: list[tuple[str, str, str, Any]] = [
     ("REDIS_SSL_CERT_REQS", "none", "redis_ssl_cert_reqs", "none"),
     ("PROMPTMILL_DATA_DIR", "/srv/mill", "data_dir", "/srv/mill"),
     ("OPENAI_BASE_URL", "http://localhost:8000/v1/", "openai_base_url", "http://localhost:8000/v1"),
-    ("ANTHROPIC_BASE_URL", "https://proxy/v1", "anthropic_base_url", "https://proxy/v1"),
+    ("ANTHROPIC_BASE_URL", "https://proxy/v1", "anthropic_base_url", "https://proxy"),
     ("GEMINI_BASE_URL", "https://proxy/v1beta", "gemini_base_url", "https://proxy/v1beta"),
     ("DEFAULT_MODEL", "local/a/b", "default_model", "local/a/b"),
     ("DEFAULT_EMBED_MODEL", "local/e", "default_embed_model", "local/e"),

@@ -20,7 +20,7 @@ async def provider() -> AsyncIterator[ClientSession]:
 
 
 def message(content: str = "Why is the sky blue?", **more: Any) -> dict[str, Any]:
-    body = {"model": "claude-sonnet-4-5", "max_tokens": 100}
+    body = {"model": "claude-sonnet-5", "max_tokens": 100}
     return {**body, "messages": [{"role": "user", "content": content}], **more}
 
 

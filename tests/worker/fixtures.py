@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from client import Queue
 from tests.conftest import Server, _binary
 from tests.worker.processes import Process, Processes, Provider, processes_in, provider_of, start_simulator
 
@@ -76,10 +75,3 @@ async def worker(
     assert _shared_worker.process.alive, _shared_worker.process.text()
     server.has_a_shared_worker = True
     return _shared_worker.process
-
-
-@pytest.fixture
-async def own_queue(own_server: Server) -> AsyncIterator[Queue]:
-    """An open queue on the server of this test's own."""
-    async with Queue.from_url(own_server.url) as queue:
-        yield queue

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from arq import ArqRedis, create_pool
 
-from client import Completion, Embeddings, JobStatus, Queue
+from client import Completion, Embeddings, JobStatus, Queue, decode, encode, keys, redis_settings
 from client.requests import chat_request
+from tests.conftest import Server
 from tests.worker.processes import Process, Provider
 
 pytestmark = pytest.mark.usefixtures("worker")
 
 SOON_S = 10
+HELLO = {"messages": [{"role": "user", "content": "Hello"}]}
 
 
 async def test_a_prompt_is_completed(queue: Queue, provider: Provider) -> None:
@@ -40,6 +44,34 @@ async def test_a_prompt_is_completed(queue: Queue, provider: Provider) -> None:
     assert await job.status() == JobStatus.complete
 
 
+@pytest.fixture
+async def arq(server: Server) -> AsyncIterator[ArqRedis]:
+    """A pool as any arq program makes one, with our codec."""
+    pool = await create_pool(redis_settings(server.url), job_serializer=encode, job_deserializer=decode)
+    yield pool
+    await pool.aclose()
+
+
+async def test_arqs_own_job_waits_for_its_answer(queue: Queue, arq: ArqRedis, provider: Provider) -> None:
+    await provider.configure(latency_s=0.8)
+    jobs = [await arq.enqueue_job("chat", HELLO) for _ in range(3)]
+    answers = [await job.result(SOON_S, poll_delay=0.05) for job in jobs if job]
+    assert ["Hello" in answer.text for answer in answers] == [True] * 3
+    assert not await queue.redis.exists(keys.QUEUE, keys.LANES)
+
+
+async def test_arqs_own_job_is_aborted_in_the_lane_of_its_model(
+    queue: Queue, arq: ArqRedis, provider: Provider
+) -> None:
+    await provider.configure(latency_s=0.8)
+    job = await arq.enqueue_job("chat", HELLO)
+    assert job
+    await provider.counted("open", 1)
+    assert await job.abort(timeout=SOON_S, poll_delay=0.05)
+    await provider.counted("cancelled", 1)
+    assert not await queue.redis.exists(keys.QUEUE, keys.LANES)
+
+
 async def test_what_a_known_model_cost_is_part_of_its_answer(queue: Queue) -> None:
     pytest.importorskip("genai_prices")
     answer = await (await queue.chat("Hi", model="openai/gpt-4o")).result(SOON_S)
@@ -56,10 +88,10 @@ async def test_a_system_prompt_is_sent_on(queue: Queue) -> None:
 
 
 async def test_a_claude_model_is_asked_in_anthropics_way(queue: Queue) -> None:
-    job = await queue.chat("Good day", model="anthropic/claude-sonnet-4-5", system="Be brief.")
+    job = await queue.chat("Good day", model="anthropic/claude-sonnet-5", system="Be brief.")
     answer = await job.result(SOON_S)
     assert "Good day" in answer.text
-    assert answer.model == "anthropic/claude-sonnet-4-5"
+    assert answer.model == "anthropic/claude-sonnet-5"
     assert answer.finish_reason == "stop"
     assert answer.usage.input_tokens
 

@@ -14,7 +14,7 @@ from tests.worker.processes import Processes, Provider
 ABORT_LIMIT_S = 0.2
 SOON_S = 20
 
-MODELS = ["openai/gpt-4o", "anthropic/claude-sonnet-4-5"]
+MODELS = ["openai/gpt-4o", "anthropic/claude-sonnet-5"]
 
 
 class Following:

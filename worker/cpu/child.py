@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 from arq import Retry
 
+from client.errors import Unserializable
 from worker.registry import CpuFunction, JobModuleError, load
 
 from . import frames
@@ -91,7 +92,14 @@ def _reply(functions: Mapping[str, Callable[..., Any]], call: dict[str, Any]) ->
     except MemoryError:
         return frames.frame({"spent": True})
     except BaseException as error:  # a job's SystemExit is the job's
+        return _failure(error)
+
+
+def _failure(error: BaseException) -> bytes:
+    try:
         return frames.frame({"failed": True, "r": error})
+    except Unserializable as cause:  # its words are no text, such as a file's name that is none
+        return frames.frame({"failed": True, "r": cause})
 
 
 def _takes_ctx(compute: Callable[..., Any]) -> bool:

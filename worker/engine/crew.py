@@ -58,6 +58,8 @@ class Crew(Worker):
         job_id = claimed.lease.job_id
         if (stale := self.runs.pop(job_id, None)) is not None:  # our own lease had lapsed
             self._cancel(stale, "lost")
+        if claimed.crashes:
+            logger.warning("%s was running on a worker that died, or lost its lease: it runs again", job_id)
         self.runs[job_id] = current = Run(claimed)
         self.held[job_id] = claimed.lease
         current.task = self.tasks[job_id] = self.loop.create_task(self._run(current))
@@ -233,7 +235,8 @@ def _log(current: Run, ended: Ended, error: BaseException) -> None:
     if current.stop == "lost" or ended.ending == "handed back":
         logger.info("↻ %s stopped here", current.ref)
     elif ended.ending == "retried":
-        logger.info("↻ %s runs again in %.2f s", current.ref, ended.outcome.moment_ms / 1000)
+        why = "; ".join(getattr(error, "__notes__", ())) or type(error).__name__
+        logger.info("↻ %s runs again in %.2f s: %s", current.ref, ended.outcome.moment_ms / 1000, why)
     elif isinstance(error, asyncio.CancelledError):
         logger.info("⊘ %s aborted", current.ref)
     else:

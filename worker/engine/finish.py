@@ -48,28 +48,32 @@ class Outbox:
 
     async def run(self) -> None:
         """Writes until cancelled. What is being written when Redis goes away is written again."""
-        uncertain = False  # the last batch may have arrived, though its reply did not
         while True:
             await self._kick.wait()
             self._kick.clear()
             await asyncio.sleep(0)  # the jobs that end in this tick share a script
-            while self._waiting:
-                batch = list(islice(self._waiting, BATCH))
-                try:
-                    accepted = await self._scripts.finish(batch)
-                except AWAY as error:
-                    uncertain = True
-                    self._outage.begin(error)
-                    await self._outage.over()
-                    continue
-                except RedisError:  # an answer that was paid for is not dropped for a server's refusal
-                    logger.exception("Redis refuses %d outcomes; they are kept", len(batch))
-                    await asyncio.sleep(REFUSED_RETRY_S)
-                    continue
-                for outcome, ok in zip(batch, accepted, strict=True):
-                    self._waiting.popleft()
-                    if not ok and not uncertain:
-                        logger.warning("%s: not accepted, its lease was lost", outcome.lease.job_id)
-                    self._settled(outcome, ok)
-                uncertain = False
+            await self._write()
             self._empty.set()
+
+    async def _write(self) -> None:
+        """Returns when nothing waits, and keeps no outcome: one may have a hundred megabytes."""
+        uncertain = False  # the last batch may have arrived, though its reply did not
+        while self._waiting:
+            batch = list(islice(self._waiting, BATCH))
+            try:
+                accepted = await self._scripts.finish(batch)
+            except AWAY as error:
+                uncertain = True
+                self._outage.begin(error)
+                await self._outage.over()
+                continue
+            except RedisError:  # an answer that was paid for is not dropped for a server's refusal
+                logger.exception("Redis refuses %d outcomes; they are kept", len(batch))
+                await asyncio.sleep(REFUSED_RETRY_S)
+                continue
+            for outcome, ok in zip(batch, accepted, strict=True):
+                self._waiting.popleft()
+                if not ok and not uncertain:
+                    logger.warning("%s: not accepted, its lease was lost", outcome.lease.job_id)
+                self._settled(outcome, ok)
+            uncertain = False

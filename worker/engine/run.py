@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from time import time_ns
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from arq.constants import keep_cronjob_progress
 from arq.cron import CronJob
@@ -22,6 +22,10 @@ from . import settlement
 from .meter import Meter
 from .record import read_job, write_result
 from .scripts import Claimed, Lease, Outcome, Verb
+
+if TYPE_CHECKING:  # what jobs find in their context; the engine knows neither
+    from client import Limits
+    from worker.jobs.asking import Asking
 
 RETRY_TTL_S = 88_400  # seconds; what arq gives its own count of tries
 MAX_CRASHES = 3  # workers a job may take with it before it is a dead letter
@@ -54,14 +58,16 @@ class Context(dict[Any, Any]):
     """arq's context of a run, with our additions as attributes, too: `ctx.limits` is `ctx["limits"]`."""
 
     @property
-    def limits(self) -> Any:
+    def limits(self) -> Limits:
         """The limits of the fleet: `async with ctx.limits.slot("openai/gpt-4o"): …`"""
-        return self["limits"]
+        limits: Limits = self["limits"]
+        return limits
 
     @property
-    def llm(self) -> Any:
-        """The worker's LLM; in a job of one's own also `await ctx.llm.ask("openai/gpt-4o", prompt)`."""
-        return self["llm"]
+    def llm(self) -> Asking:
+        """The worker's LLM, as a job of one's own sees it: `await ctx.llm.ask("openai/gpt-4o", prompt)`."""
+        llm: Asking = self["llm"]
+        return llm
 
 
 @dataclass(slots=True)

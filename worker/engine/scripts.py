@@ -10,15 +10,13 @@ from typing import Any, Literal
 
 from arq import ArqRedis
 from redis.commands.core import AsyncScript
-from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 
 from client import keys
 from client.limits.scripts import with_limits
 
-DEAD_TTL_S = 30 * 86_400  # how long a dead letter waits for somebody to look at it
+from .outage import as_away
 
-# A server that cannot write for now. Redis before 7 hides the first two in an error of the script.
-_REFUSALS = {"OOM ": OutOfMemoryError, "READONLY ": ReadOnlyError, "MISCONF ": ReadOnlyError}
+DEAD_TTL_S = 30 * 86_400  # how long a dead letter waits for somebody to look at it
 
 Verb = Literal["done", "dead", "retry", "away", "again", "back", "move"]
 
@@ -41,7 +39,7 @@ class Claimed:
     lease: Lease
     score_ms: int  # when it was due
     payload: bytes | None  # None: its deadline has passed
-    has_run: bool  # a run of it has ended before, in a retry
+    has_run: bool  # a run of it has begun before, and ended in a retry or with its worker
     tries_used: int
     crashes: int  # workers that died while they ran it, now that one more has
     abort_ms: int  # when somebody asked to abort it; 0 for nobody
@@ -139,6 +137,7 @@ class EngineScripts:
             keys.done_channel(""),
             keys.WAKE_CHANNEL,
             DEAD_TTL_S * 1000,
+            keys.parts(""),
         ]
         for o in outcomes:
             args += (o.lease.job_id, o.lease.lane, o.lease.token, o.verb, o.text)
@@ -148,13 +147,8 @@ class EngineScripts:
 
 
 async def _run(script: AsyncScript, names: Sequence[str], args: Sequence[Any]) -> Any:
-    try:
+    with as_away():
         return await script(names, args)
-    except ResponseError as error:
-        for word, kind in _REFUSALS.items():
-            if word in str(error):
-                raise kind(str(error)) from None
-        raise
 
 
 def _claimed(row: list[bytes | int | None], token: str) -> Claimed:
@@ -166,7 +160,7 @@ def _claimed(row: list[bytes | int | None], token: str) -> Claimed:
         lease=Lease(job_id.decode(), lane.decode(), token, limit_keys.decode()),
         score_ms=int(float(score or 0)),
         payload=payload if isinstance(payload, bytes) else None,
-        has_run=tries is not None,
+        has_run=tries is not None or bool(crashes),
         tries_used=int(tries or 0),
         crashes=int(crashes or 0),
         abort_ms=int(float(abort or 0)),

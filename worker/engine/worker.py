@@ -26,7 +26,7 @@ from client.errors import QueueUnavailable
 from . import drain, wake
 from .crew import Crew
 from .finish import Outbox
-from .outage import AWAY, Outage, RedisGone
+from .outage import AWAY, Outage, RedisGone, as_away
 from .renew import Renewer
 from .scripts import EngineScripts
 
@@ -224,7 +224,8 @@ class Engine(Crew):
 
     async def _keep_house(self) -> None:
         """Health, cron jobs, aborts. It asks Redis something, so that a full worker notices an outage too."""
-        await self.heart_beat()
+        with as_away():
+            await self.heart_beat()
         if self.runs:
             await self._heed_aborts()
 
@@ -257,9 +258,8 @@ class Engine(Crew):
     def _notice(self, epoch: str) -> None:
         """Renews at once where Redis has lost its data, so that what ran under lost slots is cancelled."""
         if self._epoch and epoch != self._epoch:
-            told = monotonic() - self._told_of_loss_s < self.lease_s
-            if not self.runs and not told:  # else the renewal says so, with their number
-                logger.error("Redis has lost its data")
+            told = self.runs or monotonic() < self._told_of_loss_s + self.lease_s  # by the renewal
+            logger.log(logging.DEBUG if told else logging.ERROR, "Redis has lost its data")
             self._in_background(self._start_afresh())
         self._epoch = epoch
 

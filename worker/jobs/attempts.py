@@ -167,7 +167,7 @@ async def begin(
     admitted = moves.is_admitted(ctx, route)
     if not admitted and (away := moves.to_its_model(ctx, asked)):
         raise away
-    return Start(route, admitted, await ledger.read(ctx))
+    return Start(route, admitted, await ledger.read(ctx, str(route)))
 
 
 async def make(
@@ -238,7 +238,7 @@ async def _unroutable(
     if asked.fallbacks:
         logger.warning("%s goes on to %s: %s", ctx["job_id"], asked.fallbacks[0], error)
         return moves.to_fallback(ctx, asked)
-    if earlier := await ledger.read(ctx):
+    if earlier := await ledger.read(ctx, asked.model or ""):
         error.details["attempts"] = earlier[-1].number
     return error
 
@@ -270,9 +270,10 @@ async def follow(
         await ledger.append(ctx, attempts, is_first=not start.earlier)
     if isinstance(follows, NextModel):
         return moves.to_fallback(ctx, asked)
-    if follows and follows.uses_a_try:
-        return Retry(follows.delay_s)
     if follows:
-        return TurnedAway() if start.admitted else TurnedAway(follows.delay_s)
+        in_its_place = start.admitted and not follows.uses_a_try
+        again = (Retry if follows.uses_a_try else TurnedAway)(None if in_its_place else follows.delay_s)
+        again.add_note(str(error))  # for the log
+        return again
     error.details["attempts"] = attempts[-1].number
     return error

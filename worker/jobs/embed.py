@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections import deque
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +14,7 @@ from client.vectors import Vectors
 from worker.engine.run import Moved
 from worker.llm import split
 
-from . import attempts, shelf
+from . import attempts
 from .parts import Embedding, Vectored
 
 
@@ -35,15 +37,15 @@ async def embed(ctx: dict[str, Any], request: dict[str, Any]) -> Embeddings:
         if failed.error.retryable and not isinstance(follows, Moved):  # another model starts anew
             await embedding.keep()
         raise follows
-    done = [embedding.done[part] for part in parts]
+    done = deque(embedding.done.pop(part) for part in parts)
+    model = f"{provider.name}/{done[0].model}"  # the provider's name for it
+    usage, cost_usd = _usage(done), _cost_usd(done)
     vectors = await _joined(done, str(start.route))
-    if ctx["has_run"] or embedding.kept:
-        await shelf.clear(ctx)
     return Embeddings(
         job_id=ctx["job_id"],
-        model=f"{provider.name}/{done[0].model}",  # the provider's name for it
-        usage=_usage(done),
-        cost_usd=_cost_usd(done),
+        model=model,
+        usage=usage,
+        cost_usd=cost_usd,
         timings=attempts.timings(ctx, started_at, time.monotonic() - started),
         attempts=[*start.earlier, *embedding.attempts],
         vectors=vectors,
@@ -51,20 +53,21 @@ async def embed(ctx: dict[str, Any], request: dict[str, Any]) -> Embeddings:
     )
 
 
-async def _joined(done: list[Vectored], model: str) -> Vectors:
+async def _joined(done: deque[Vectored], model: str) -> Vectors:
+    """All of their vectors. Each part is let go once it is in them."""
     sizes = {each.dimensions for each in done}
     if len(sizes) > 1:
         raise MalformedResponse(f"{model} answered vectors of {min(sizes)} and of {max(sizes)} numbers.")
-    return await Vectors.of_bytes((each.numbers for each in done), done[0].dimensions)
+    return await Vectors.of_bytes((done.popleft().numbers for _ in range(len(done))), sizes.pop())
 
 
-def _usage(done: list[Vectored]) -> Usage:
+def _usage(done: Iterable[Vectored]) -> Usage:
     """The sum; what one part does not tell is not known of all."""
     told = [vars(each.usage) for each in done]
     names = Usage.model_fields
     return Usage(**{n: None if any(t[n] is None for t in told) else sum(t[n] for t in told) for n in names})
 
 
-def _cost_usd(done: list[Vectored]) -> float | None:
+def _cost_usd(done: Collection[Vectored]) -> float | None:
     costs = [each.cost_usd for each in done if each.cost_usd is not None]
     return sum(costs) if len(costs) == len(done) else None

@@ -1,4 +1,4 @@
-"""The failed attempts of a job that is still alive: one Redis list, best effort.
+"""The attempts of a job that is still alive, all of them without an answer: one Redis list, best effort.
 
 The ledger is for people and for counting tries. A Redis that cannot be reached must cost neither the
 retry that was decided nor the answer that was paid for, so a failure here is a warning in the log.
@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic_core import from_json, to_json
 from redis.exceptions import RedisError
 
 from client import keys
+from client.errors import JobCrashed
 from client.schemas import Attempt
 from worker.ledger import tenant_of
 
@@ -22,16 +24,44 @@ MAX_ATTEMPTS = 200  # remembered; a job may be turned away for a day, its result
 logger = logging.getLogger("promptmill.ledger")
 
 
-async def read(ctx: dict[str, Any]) -> list[Attempt]:
-    """The attempts before this run, oldest first. A job on its first run costs no round trip."""
+async def read(ctx: dict[str, Any], model: str) -> list[Attempt]:
+    """The attempts before this run, oldest first. A job on its first run costs no round trip.
+
+    What a worker was doing when it died is taken down here, as a call to `model` that may have been made.
+    """
     if not ctx["has_run"]:
         return []
+    job_id = ctx["job_id"]
     try:
-        rows = await ctx["redis"].lrange(keys.attempts(ctx["job_id"]), 0, -1)
-        return [Attempt.model_validate(from_json(row)) for row in rows]
+        async with ctx["redis"].pipeline(transaction=False) as pipe:
+            pipe.lrange(keys.attempts(job_id), 0, -1)
+            pipe.lrange(keys.crashes(job_id), 0, -1)
+            rows, crashes = await pipe.execute()
+        past = [Attempt.model_validate(from_json(row)) for row in rows]
+        known = sum(attempt.error == JobCrashed.__name__ for attempt in past)
+        first = past[-1].number + 1 if past else 1
+        lost = [_lost(crash, number, model) for number, crash in enumerate(crashes[known:], first)]
     except (RedisError, OSError, ValueError) as error:  # ValueError: rows of another version
-        logger.warning("%s: cannot read its attempts: %s", ctx["job_id"], error)
+        logger.warning("%s: cannot read its attempts: %s", job_id, error)
         return []
+    if lost:
+        for attempt in lost:
+            count(ctx, attempt)
+        await append(ctx, lost, is_first=not past)
+    return past + lost
+
+
+def _lost(crash: bytes, number: int, model: str) -> Attempt:
+    """From '{ms, when its lease had lapsed} mill:{µs, when it was claimed}:{worker}'."""
+    seen_ms, token = crash.decode().split(" ", 1)
+    began_s = int(token.split(":")[1]) / 1e6
+    return Attempt(
+        number=number,
+        model=model,
+        started_at=datetime.fromtimestamp(began_s, UTC),
+        duration_s=max(0.0, int(seen_ms) / 1000 - began_s),
+        error=JobCrashed.__name__,
+    )
 
 
 def count(ctx: dict[str, Any], attempt: Attempt) -> None:
@@ -41,7 +71,7 @@ def count(ctx: dict[str, Any], attempt: Attempt) -> None:
 
 
 async def append(ctx: dict[str, Any], attempts: Sequence[Attempt], *, is_first: bool) -> None:
-    """Writes the attempts of a run that failed. One round trip. The script that finishes the job deletes all."""
+    """Writes attempts of a run that failed. One round trip. The script that finishes the job deletes all."""
     job_id = ctx["job_id"]
     key = keys.attempts(job_id)
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 from dataclasses import replace
 from typing import Any
@@ -15,8 +14,6 @@ from worker.llm import Again, decide
 from worker.sdks.failures import worth_a_try
 
 from .asking import Asking
-
-logger = logging.getLogger("promptmill.jobs")
 
 
 def of_ones_own(function: Function, max_tries: int) -> Function:
@@ -40,16 +37,9 @@ def of_ones_own(function: Function, max_tries: int) -> Function:
                 raise
         if ctx["job_try"] >= most:
             raise found
-        delay_s = _delay_s(found, ctx["job_try"], most)
-        logger.info(
-            "%s: try %d of %d failed: %s; again in %.2f s",
-            ctx["job_id"],
-            ctx["job_try"],
-            most,
-            found,
-            delay_s,
-        )
-        raise Retry(delay_s)
+        again = Retry(_delay_s(found, ctx["job_try"], most))
+        again.add_note(f"try {ctx['job_try']} of {most} failed: {found}")  # for the log
+        raise again
 
     again: Any = run
     return replace(function, coroutine=again)

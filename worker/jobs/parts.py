@@ -37,7 +37,6 @@ class Embedding:
 
     def __init__(self, ctx: dict[str, Any], asked: EmbedRequest, start: Start, parts: Sequence[Part]) -> None:
         self.done: dict[Part, Vectored] = {}
-        self.kept = False  # some of it is in Redis
         self._ctx, self._asked, self._start = ctx, asked, start
         self._parts = parts
         self._todo = deque(parts)
@@ -55,7 +54,7 @@ class Embedding:
 
     async def run(self) -> Failed | None:
         """Asks for all parts that are not done; returns the failure that decides what follows, if any."""
-        if self._ctx["has_run"]:
+        if len(self._parts) > 1:  # a run that was handed back, or a dead letter, may have left some
             await self._find()
         try:
             async with asyncio.TaskGroup() as group:
@@ -190,7 +189,6 @@ class Embedding:
             return
         if await shelf.put(self._ctx, self._name(part), self.done[part]):
             self._on_shelf.add(part)
-            self.kept = True
 
     def _name(self, part: Part) -> str:
         if part not in self._names:

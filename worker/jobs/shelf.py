@@ -1,6 +1,7 @@
 """The parts of a job that are done, in Redis, so that a retry need not pay for them again.
 
-Best effort, as the ledger: without Redis, or after a day, a part is simply asked for again.
+Best effort, as the ledger: without Redis, or after a day, a part is simply asked for again. The script that
+finishes the job deletes them, unless it is a dead letter now.
 """
 
 from __future__ import annotations
@@ -60,8 +61,10 @@ async def find(ctx: dict[str, Any], names: Sequence[str]) -> dict[str, Vectored]
     found: dict[str, Vectored] = {}
     key = keys.parts(ctx["job_id"])
     try:
-        for at in range(0, len(names), _BATCH):
-            batch = names[at : at + _BATCH]
+        kept = set(await ctx["redis"].hkeys(key))
+        there = [name for name in names if name.encode() in kept]
+        for at in range(0, len(there), _BATCH):
+            batch = there[at : at + _BATCH]
             fields = [field for one in batch for field in (one, _beside(one))]
             values = await ctx["redis"].hmget(key, fields)
             for one, numbers, told in zip(batch, values[::2], values[1::2], strict=True):
@@ -85,14 +88,6 @@ async def put(ctx: dict[str, Any], name: str, part: Vectored) -> bool:
         logger.warning("%s: cannot keep a part: %s", ctx["job_id"], error)
         return False
     return True
-
-
-async def clear(ctx: dict[str, Any]) -> None:
-    """Forgets all parts of the job."""
-    try:
-        await ctx["redis"].unlink(keys.parts(ctx["job_id"]))
-    except (RedisError, OSError) as error:
-        logger.warning("%s: its parts are left for a day: %s", ctx["job_id"], error)
 
 
 def _beside(name: str) -> str:

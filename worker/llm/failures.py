@@ -27,19 +27,38 @@ _NOT_SENT = (
     httpx.InvalidURL,
 )
 
-_TRANSLATIONS: tuple[tuple[tuple[type[BaseException], ...], type[JobError], str], ...] = (
-    ((httpx.ConnectTimeout,), ProviderTimeout, "did not take the connection in time"),
-    ((TimeoutError,), ProviderTimeout, "did not answer within {timeout_s:g} s"),
-    ((httpx.TimeoutException,), ProviderTimeout, "stopped answering"),
+_CHECK_ADDRESS = "Check its base URL, the network and the proxy."
+
+# what is raised, what stands for it, what happened, and the next step
+_TRANSLATIONS: tuple[tuple[tuple[type[BaseException], ...], type[JobError], str, str], ...] = (
+    ((httpx.ConnectTimeout,), ProviderTimeout, "did not take the connection in time", _CHECK_ADDRESS),
+    (
+        (TimeoutError,),
+        ProviderTimeout,
+        "did not answer within {timeout_s:g} s",
+        "Give a long answer more time (timeout_s), or see the provider's status page.",
+    ),
+    ((httpx.TimeoutException,), ProviderTimeout, "stopped answering", "See the provider's status page."),
     (
         (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL),
         ProviderNotConfigured,
-        "cannot be called, so check its base URL, its key and the proxy",
+        "cannot be called",
+        "Check its base URL, its key and the proxy.",
     ),
-    ((httpx.ProxyError,), ProviderUnreachable, "cannot be reached through the proxy"),
-    ((httpx.ConnectError,), ProviderUnreachable, "cannot be reached"),
-    ((httpx.TransportError,), ProviderUnreachable, "broke the connection"),
-    (FOREIGN, MalformedResponse, "answered what cannot be read"),
+    (
+        (httpx.ProxyError,),
+        ProviderUnreachable,
+        "cannot be reached through the proxy",
+        "Check HTTPS_PROXY and NO_PROXY.",
+    ),
+    ((httpx.ConnectError,), ProviderUnreachable, "cannot be reached", _CHECK_ADDRESS),
+    (
+        (httpx.TransportError,),
+        ProviderUnreachable,
+        "broke the connection",
+        "See the provider's status page, and the proxy's limits of time and size.",
+    ),
+    (FOREIGN, MalformedResponse, "answered what cannot be read", "Check its base URL."),
 )
 
 
@@ -49,13 +68,11 @@ def translate(error: BaseException, route: Route, timeout_s: float) -> JobError:
     `details["sent"]` is False where no request went out. Raise the error `from None`: the original's words
     have not been redacted and would reach the log.
     """
-    kind, happened = next(
-        (kind, words) for foreign, kind, words in _TRANSLATIONS if isinstance(error, foreign)
-    )
+    kind, happened, step = next(row[1:] for row in _TRANSLATIONS if isinstance(error, row[0]))
     said = " ".join(route.provider.redact(str(error)).split())[:300].rstrip(".")
     sentence = f"{route} {happened.format(timeout_s=timeout_s)}"
     return kind(
-        f"{sentence}: {said}." if said else f"{sentence}.",
+        f"{sentence}: {said}. {step}" if said else f"{sentence}. {step}",
         provider=route.provider.name,
         model=route.model,
         sent=False if isinstance(error, _NOT_SENT) else None,

@@ -96,7 +96,8 @@ class LLM:
     ) -> ChatAnswer:
         """As `chat`, with the answer's parts as they come: `on_delta` must be quick.
 
-        A stream that has begun may be silent for a minute; one that breaks off raises as a failed call does.
+        A stream that has begun may be silent for a minute; one that breaks off before
+        the event that ends it raises as a failed call does.
         """
         route = self.chat_route(request.model)
         call = route.provider.render_chat(request, route.model, stream=True)
@@ -115,7 +116,7 @@ class LLM:
                 stream, patience = ChatStream(route, response.headers), reading.Patience(limit)
                 await reading.read(stream, response, on_delta, patience)
         except failures.FOREIGN as error:
-            if stream is None or not stream.is_over:
+            if stream is None or not stream.is_whole:
                 silent = patience is not None and patience.is_over
                 why = httpx.ReadTimeout(f"silent for {reading.IDLE_S:g} s") if silent else error
                 raise failures.translate(why, route, limit_s) from None
@@ -148,6 +149,8 @@ class LLM:
                 response = await self._http.post(call.url, **self._to_send(call, call_id, limit_s))
         except failures.FOREIGN as error:
             raise failures.translate(error, route, limit_s) from None
+        # httpx's own leads back to the response: a cycle would keep its body, 4 MB of vectors, until a collection
+        response.stream = httpx.ByteStream(b"")
         self._learn(route, response)
         if response.is_success:
             return response.content, response.headers

@@ -8,6 +8,7 @@ from client.errors import (
     AuthenticationFailed,
     ContentFiltered,
     ContextTooLong,
+    JobCrashed,
     JobError,
     ModelNotFound,
     Overloaded,
@@ -21,8 +22,8 @@ from client.errors import (
 BASE_S = 1.0  # seconds; the ceiling of the first wait
 CAP_S = 60.0  # seconds; the ceiling of every wait
 
-# By class name, as the ledger keeps it: the provider has no room now, the request is not at fault
-_USES_NO_TRY = frozenset({RateLimited.__name__, Overloaded.__name__})
+# By class name, as the ledger keeps it: the provider has no room now, or the worker died; the request is not at fault
+_USES_NO_TRY = frozenset({RateLimited.__name__, Overloaded.__name__, JobCrashed.__name__})
 
 # Permanent for this model; another provider, or a larger model, may well answer
 _ANOTHER_MODEL_MAY_HELP = (

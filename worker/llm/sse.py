@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-MAX_EVENT_BYTES = 1024 * 1024  # an event that is larger, or a line that never ends, is not taken
+# what is larger, or a line that never ends, is not taken; an image of Gemini's is one event of some megabytes
+MAX_EVENT_BYTES = 16 * 1024 * 1024
 
 _BOM = b"\xef\xbb\xbf"
 

@@ -8,7 +8,7 @@ from client.errors import MalformedResponse
 from client.schemas import Usage
 
 from .providers import ChatAnswer, Delta, Route
-from .providers.answers import ToolCallPart, join_calls
+from .providers.answers import CallNumbers, ToolCallPart, join_calls
 from .providers.base import Headers
 from .sse import Event, EventParser, EventTooLarge
 
@@ -23,12 +23,18 @@ class ChatStream:
         self._provider, self._model = route
         self._headers = headers
         self._parser = EventParser()
+        self._numbers = CallNumbers()
         self._sum = Sum()
 
     @property
     def is_over(self) -> bool:
         """Whether nothing can follow, so that the connection need not be read to its end."""
         return self._sum.is_over
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the event that ends the answer has come; only usage may follow."""
+        return self._sum.is_whole
 
     @property
     def usage(self) -> Usage:
@@ -61,11 +67,16 @@ class ChatStream:
     def _read(self, events: list[Event]) -> list[Delta]:
         deltas = []
         for event in events:
+            if self._sum.is_over:  # what follows is not ours to read
+                break
             self._sum.has_begun = True
             delta = self._provider.parse_event(event, self._headers, self._model)
-            if delta is not None and not self._sum.is_over:
-                self._sum.add(delta)
-                deltas.append(delta)
+            if delta is None:
+                continue
+            if delta.tool_calls:
+                delta = delta._replace(tool_calls=self._numbers.of(delta.tool_calls))
+            self._sum.add(delta)
+            deltas.append(delta)
         return deltas
 
 

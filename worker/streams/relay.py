@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from client import events, keys
 from client.errors import JobError
 from worker.engine.meter import Meter
-from worker.engine.outage import AWAY
+from worker.engine.outage import AWAY, as_away
 from worker.llm.providers import Delta
 
 from .lines import Coalescer, Line, Row
@@ -99,7 +99,8 @@ class Relay:
             args += row
         while True:
             try:
-                await self._script((), args)
+                with as_away():
+                    await self._script((), args)
             except AWAY as error:
                 logger.debug("streams wait, as Redis is away: %s", error)
                 await asyncio.sleep(RETRY_S)

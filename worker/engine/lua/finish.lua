@@ -8,6 +8,7 @@
 -- ARGV[8]   prefix of the channel that tells of a result
 -- ARGV[9]   channel that wakes workers
 -- ARGV[10]  life of a dead letter, ms
+-- ARGV[11]  prefix of the key with the parts of a job that are done
 -- then, for each job, eleven: id, lane, token, verb, text, ttl ms, moment or delay ms, keep ms, limit keys, use, to
 --   done   text is the result ('' keeps none), kept for ttl (0: for ever); keep holds the id back; `to` is the event
 --          that ends the job's stream, '' where it has none
@@ -16,7 +17,8 @@
 --   away   turned away: due at the moment it was due before; no try is used, but the count is there: it has run
 --   again  as away, but due after the delay
 --   back   handed back unfinished: due at the moment it was due before; no try is used
---   move   as back, but into the lane `to`, with text as its payload where there is one
+--   move   as back, but into the lane `to`, with text as its payload where there is one. Plain arq clients look for it
+--          in arq's queue: there it stays too, never due
 -- limit keys: '\n' between them, '' for none; use: what settle (congestion.lua) takes, '' for nothing to settle
 --
 -- Returns a list: 1 where it was accepted, 0 where the token is not, or no longer, the job's.
@@ -24,16 +26,16 @@
 local aborts, dead = KEYS[1], KEYS[2]
 local running, job, retry, result = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local crashes, attempts, letter, done = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
-local wake, dead_ttl_ms = ARGV[9], tonumber(ARGV[10])
+local wake, dead_ttl_ms, parts = ARGV[9], tonumber(ARGV[10]), ARGV[11]
 local MAX_DEAD = 10000
-local FIELDS_OF_A_JOB = 11
+local FIRST_JOB, FIELDS_OF_A_JOB = 12, 11
 local STREAM_TTL_MS = 86400000  -- where the result has none
 local VERBS = { done = true, dead = true, retry = true, away = true, again = true, back = true, move = true }
 
-if #KEYS ~= 2 or (#ARGV - 10) % FIELDS_OF_A_JOB ~= 0 or #ARGV < 10 + FIELDS_OF_A_JOB or not dead_ttl_ms then
-  return redis.error_reply('finish: two keys, ten arguments and eleven for each job')
+if #KEYS ~= 2 or (#ARGV + 1 - FIRST_JOB) % FIELDS_OF_A_JOB ~= 0 or #ARGV < FIRST_JOB or not dead_ttl_ms then
+  return redis.error_reply('finish: two keys, eleven arguments and eleven for each job')
 end
-for at = 11, #ARGV, FIELDS_OF_A_JOB do  -- before anything is written
+for at = FIRST_JOB, #ARGV, FIELDS_OF_A_JOB do  -- before anything is written
   local ttl_ms, moment, keep_ms = tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6]), tonumber(ARGV[at + 7])
   if not (VERBS[ARGV[at + 3]] and ttl_ms and moment and keep_ms) then
     return redis.error_reply('finish: a job needs one of seven verbs and three numbers')
@@ -41,7 +43,7 @@ for at = 11, #ARGV, FIELDS_OF_A_JOB do  -- before anything is written
 end
 
 local aborting = redis.call('EXISTS', aborts) == 1
-local wanted, left = false, {}
+local wanted, left, elsewhere = false, {}, {}
 
 local function bury(id, lane, text)
   local key = letter .. id
@@ -69,16 +71,18 @@ local function end_stream(id, event, ttl_ms)
   redis.call('PUBLISH', KEY.events .. id, entry .. ' ' .. event)
 end
 
-local function leave(id, lane, text, ttl_ms, keep_ms)
+local function leave(id, lane, verb, text, ttl_ms, keep_ms)
   if text ~= '' and ttl_ms > 0 then
     redis.call('SET', result .. id, text, 'PX', ttl_ms)
   elseif text ~= '' then
     redis.call('SET', result .. id, text)
   end
-  redis.call('DEL', job .. id, running .. id, retry .. id, crashes .. id, attempts .. id)
+  local made = verb == 'done' and parts .. id or job .. id  -- a dead letter that is revived has use for its parts
+  redis.call('UNLINK', job .. id, running .. id, retry .. id, crashes .. id, attempts .. id, made)
   if keep_ms > 0 then redis.call('SET', running .. id, 'ended', 'PX', keep_ms) end
   redis.call('ZREM', lane, id)
   left[lane] = true
+  if lane ~= KEY.queue then elsewhere[#elsewhere + 1] = id end
   if aborting then redis.call('ZREM', aborts, id) end
   redis.call('PUBLISH', done .. id, '')
 end
@@ -91,8 +95,12 @@ local function wait(id, lane, at)
 end
 
 local function move(id, lane, to, text, at)
-  redis.call('ZREM', lane, id)
-  left[lane] = true
+  if lane == KEY.queue then
+    redis.call('ZADD', lane, KEY.elsewhere_ms, id)
+  else
+    redis.call('ZREM', lane, id)
+    left[lane] = true
+  end
   if text ~= '' then
     local life_ms = redis.call('PTTL', job .. id)
     if life_ms > 0 then redis.call('SET', job .. id, text, 'PX', life_ms) end
@@ -124,7 +132,7 @@ local function free(id, names, token, use)
 end
 
 local accepted = {}
-for at = 11, #ARGV, FIELDS_OF_A_JOB do
+for at = FIRST_JOB, #ARGV, FIELDS_OF_A_JOB do
   local id, lane, token, verb, text = unpack(ARGV, at, at + 4)
   local ttl_ms, moment, keep_ms = tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6]), tonumber(ARGV[at + 7])
   local names, use, to = unpack(ARGV, at + 8, at + 10)
@@ -134,7 +142,7 @@ for at = 11, #ARGV, FIELDS_OF_A_JOB do
   if mine and verb == 'dead' then bury(id, lane, text) end
   if mine and to ~= '' and (verb == 'done' or verb == 'dead') then end_stream(id, to, ttl_ms) end
   if mine and (verb == 'done' or verb == 'dead') then
-    leave(id, lane, text, ttl_ms, keep_ms)
+    leave(id, lane, verb, text, ttl_ms, keep_ms)
   elseif mine and verb == 'back' then
     wait(id, lane, moment)
   elseif mine and verb == 'move' then
@@ -157,6 +165,7 @@ for key, holders in pairs(gone) do
 end
 if open_waited(freed) > 0 then wanted = true end
 save_all()
+if #elsewhere > 0 and redis.call('ZREM', KEY.queue, unpack(elsewhere)) > 0 then left[KEY.queue] = true end
 for lane in pairs(left) do
   if redis.call('EXISTS', lane) == 0 then redis.call('ZREM', lanes_of(lane), lane) end
 end

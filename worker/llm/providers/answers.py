@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import httpx
@@ -69,6 +69,38 @@ class Delta(NamedTuple):
     is_last: bool = False  # nothing follows
 
 
+class CallNumbers:
+    """Numbers the tool calls of one stream from 0, whatever their provider's indexes are.
+
+    Anthropic counts all blocks. Some hosts give every call the index 0, or none: there, a name with another id
+    begins another call. One that only changes the id (vLLM's, with every piece) begins none.
+    """
+
+    def __init__(self) -> None:
+        self._ids: list[str | None] = []  # of the calls, by their numbers
+        self._numbers: dict[int | None, int] = {}  # by index, of the last call that began with it
+
+    def of(self, parts: Iterable[ToolCallPart]) -> tuple[ToolCallPart, ...]:
+        """The parts with their calls' numbers, without those of what never began as a call: Anthropic streams
+        the input of tools that run at its side, too."""
+        return tuple(numbered for part in parts if (numbered := self._numbered(part)) is not None)
+
+    def _numbered(self, part: ToolCallPart) -> ToolCallPart | None:
+        number = None if part.index is None else self._numbers.get(part.index)
+        if number is not None and not self._is_another(number, part):
+            self._ids[number] = self._ids[number] or part.id
+            return replace(part, index=number)
+        if not (part.id or part.name):
+            return None
+        number = self._numbers[part.index] = len(self._ids)
+        call_id = part.id or (f"call_{number}" if part.index is None else None)  # as `join_calls` does
+        self._ids.append(call_id)
+        return replace(part, index=number, id=call_id)
+
+    def _is_another(self, number: int, part: ToolCallPart) -> bool:
+        return bool(part.name and part.id and self._ids[number]) and part.id != self._ids[number]
+
+
 def join_calls(parts: Iterable[ToolCallPart]) -> list[dict[str, Any]]:
     """The entries of `tool_calls` that the parts make up, in the order in which they began. A call without an
     id, which only Gemini makes, gets one."""
@@ -90,6 +122,14 @@ def join_calls(parts: Iterable[ToolCallPart]) -> list[dict[str, Any]]:
 def count(value: Any) -> int | None:
     """A number of tokens as the provider told it; None for anything that is not one."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def first(answers: Any) -> dict[str, Any]:
+    """The first of the answers, which `extra` may ask several of: in a stream, they come side by side."""
+    for answer in answers if isinstance(answers, list) else ():
+        if isinstance(answer, dict) and not answer.get("index"):
+            return answer
+    return {}
 
 
 def mapping(value: Any) -> dict[str, Any]:

@@ -67,20 +67,17 @@ def to_tool_call(call_id: str | None, name: str | None, arguments: Any) -> dict[
 
 
 def _turn(message: Message) -> dict[str, Any]:
-    extra = dict(message.model_extra or {})
+    """A message has a role and a content only: what else OpenAI's have, such as `name` or `refusal`, is a 400."""
+    extra = message.model_extra or {}
     content = _translated(message.content)
     if message.role == "tool":
         # a refused tool_call_id is the provider's to explain, so None goes out too
         result = {"type": "tool_result", "tool_use_id": extra.get("tool_call_id"), "content": content}
         return {"role": "user", "content": [result]}
-    calls = extra.pop("tool_calls", None)
+    calls = extra.get("tool_calls")
     if isinstance(calls, list) and calls:
-        return {
-            "role": message.role,
-            "content": [*_blocks(content), *(_tool_use(call) for call in calls)],
-            **extra,
-        }
-    return {"role": message.role, "content": content, **extra}
+        content = [*_blocks(content), *(_tool_use(call) for call in calls)]
+    return {"role": message.role, "content": content}
 
 
 def _translated(content: str | list[dict[str, Any]] | None) -> str | list[dict[str, Any]] | None:

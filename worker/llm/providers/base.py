@@ -15,7 +15,7 @@ from client.schemas import ChatRequest, EmbedRequest
 from worker.llm.sse import Event
 
 from .answers import ChatAnswer, Delta, EmbedAnswer, HttpCall
-from .redaction import redact
+from .redaction import redact, secrets_of
 
 Headers = Mapping[str, str]  # looked up case-insensitively, as httpx.Headers are
 
@@ -43,7 +43,7 @@ class Provider(ABC):
         self.name = name
         self.base_url = base_url
         self.key_variable = key_variable  # the environment variable to name in an error
-        self._api_key = api_key
+        self._secrets = secrets_of(base_url, api_key)  # an address that is none is refused here
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
@@ -92,7 +92,7 @@ class Provider(ABC):
             provider=self.name,
             model=model,
             code="content_filter",
-            request_id=request_id(headers),
+            request_id=self.request_id(headers),
         )
 
     def malformed(self, reason: str, headers: Headers, model: str) -> MalformedResponse:
@@ -102,7 +102,7 @@ class Provider(ABC):
             f"Check that {self.base_url_shown} is the address of its API.",
             provider=self.name,
             model=model,
-            request_id=request_id(headers),
+            request_id=self.request_id(headers),
         )
 
     def cut_off(self, reason: str, headers: Headers, model: str) -> MalformedResponse:
@@ -112,12 +112,17 @@ class Provider(ABC):
             "Ask again; if it happens often, look for a proxy that limits time or size.",
             provider=self.name,
             model=model,
-            request_id=request_id(headers),
+            request_id=self.request_id(headers),
         )
 
     def redact(self, text: str) -> str:
-        """`text` without this provider's key, or anything else that looks like a secret."""
-        return redact(text, self._api_key)
+        """`text` without this provider's secrets, or anything else that looks like one."""
+        return redact(text, *self._secrets)
+
+    def request_id(self, headers: Headers) -> str | None:
+        """The id to quote in a support ticket, by OpenAI's or Anthropic's name for it."""
+        told = headers.get("x-request-id") or headers.get("request-id")
+        return self.redact(told) if told else None
 
     def _read(self, shape: type[_Reply], body: bytes, headers: Headers, model: str) -> _Reply:
         try:
@@ -141,11 +146,6 @@ class Provider(ABC):
     @property
     def base_url_shown(self) -> str:
         return self.redact(self.base_url)
-
-
-def request_id(headers: Headers) -> str | None:
-    """OpenAI's and Anthropic's names for the id to quote in a support ticket."""
-    return headers.get("x-request-id") or headers.get("request-id")
 
 
 def summarise(error: ValidationError) -> str:

@@ -14,7 +14,7 @@ from client.errors import ProviderError
 from client.schemas import ChatRequest, EmbedRequest, Usage
 from worker.llm.sse import Event
 
-from .answers import ChatAnswer, Delta, EmbedAnswer, HttpCall, count, join_calls, mapping, text_or_none
+from .answers import ChatAnswer, Delta, EmbedAnswer, HttpCall, count, first, join_calls, mapping, text_or_none
 from .base import CannotSay, Headers, Provider, Reply
 from .gemini_contents import read_call, to_contents, to_tool_config, to_tools
 from .neutral import read_format
@@ -43,7 +43,6 @@ class Gemini(Provider):
 
     def __init__(self, name: str, base_url: str, api_key: str | None, key_variable: str) -> None:
         super().__init__(name, base_url, api_key, key_variable)
-        httpx.URL(base_url)  # an address that is none is refused now
         self._url: Callable[[str, str], httpx.URL] = lru_cache(_URLS)(self._url_of)
         self._headers = {"content-type": "application/json"}
         if api_key:
@@ -112,7 +111,7 @@ class Gemini(Provider):
         blocked = mapping(reply.get("promptFeedback")).get("blockReason")
         if blocked and not candidates:
             raise self.filtered(f"the prompt ({self.redact(str(blocked))})", headers, model)
-        candidate = mapping(candidates[0]) if isinstance(candidates, list) and candidates else {}
+        candidate = first(candidates)
         reason = text_or_none(candidate.get("finishReason"))
         told = mapping(candidate.get("content")).get("parts")
         parts = [part for part in told if isinstance(part, dict)] if isinstance(told, list) else []

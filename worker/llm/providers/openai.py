@@ -11,7 +11,7 @@ from client.errors import ProviderError
 from client.schemas import ChatRequest, EmbedRequest
 from worker.llm.sse import Event
 
-from .answers import ChatAnswer, Delta, EmbedAnswer, HttpCall, mapping, text_or_none
+from .answers import ChatAnswer, Delta, EmbedAnswer, HttpCall, first, mapping, text_or_none
 from .base import Headers, Provider
 from .openai_answers import (
     Chat,
@@ -86,6 +86,8 @@ class OpenAI(Provider):
         if not reply.choices:
             raise self._no_answer(reply.error, "no choices", headers, model)
         choice = reply.choices[0]
+        if choice.error:
+            raise self._no_answer(choice.error, "no choices", headers, model)
         message = choice.message
         answer = ChatAnswer(
             # a refusal (structured outputs) stands where the content would
@@ -103,10 +105,9 @@ class OpenAI(Provider):
         if event.data.strip() == b"[DONE]":
             return Delta(is_last=True)
         chunk = self._read_object(event.data, headers, model)
-        if error := chunk.get("error") or (chunk if event.name == "error" else None):
+        choice = first(chunk.get("choices"))
+        if error := chunk.get("error") or choice.get("error") or (chunk if event.name == "error" else None):
             raise self._no_answer(error, "no choices", headers, model)
-        choices = chunk.get("choices")
-        choice = mapping(choices[0]) if isinstance(choices, list) and choices else {}
         delta = mapping(choice.get("delta"))
         content, refusal, calls = delta.get("content"), delta.get("refusal"), delta.get("tool_calls")
         return Delta(

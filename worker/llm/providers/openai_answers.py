@@ -27,6 +27,7 @@ class _Message(Reply):
 class _Choice(Reply):
     message: _Message
     finish_reason: str | None = None
+    error: Any = None  # OpenRouter's, where the model failed in the middle
 
 
 class Chat(Reply):

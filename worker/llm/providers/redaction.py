@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
+
+import httpx
 
 HIDDEN = "[hidden]"
 _MIN_KEY_CHARS = 4  # a shorter "key" (such as "x", for a local server) would erase ordinary letters
@@ -23,9 +26,18 @@ _LABELLED = re.compile(
 )
 
 
-def redact(text: str, api_key: str | None = None) -> str:
-    """`text` with `api_key`, and all that looks like a key, a token or a password, hidden."""
-    if api_key and len(api_key) >= _MIN_KEY_CHARS:
-        text = text.replace(api_key, HIDDEN)
+def secrets_of(base_url: str, api_key: str | None) -> tuple[str, ...]:
+    """What a provider is sent and may repeat: the key, and the password in its address (or the name that stands
+    alone), which goes out as Basic credentials. Raises httpx.InvalidURL."""
+    url = httpx.URL(base_url)
+    basic = b64encode(f"{url.username}:{url.password}".encode()).decode() if url.userinfo else ""
+    return tuple(secret for secret in (api_key, basic, url.password or url.username) if secret)
+
+
+def redact(text: str, *secrets: str) -> str:
+    """`text` with the secrets, and all that looks like a key, a token or a password, hidden."""
+    for secret in secrets:
+        if len(secret) >= _MIN_KEY_CHARS:
+            text = text.replace(secret, HIDDEN)
     text = _LABELLED.sub(rf"\g<1>{HIDDEN}", text)
     return _SECRETS.sub(HIDDEN, text)

@@ -53,6 +53,9 @@ _BY_CODE: dict[str, type[ProviderError]] = {
     "billing_hard_limit_reached": QuotaExhausted,
     "billing_not_active": QuotaExhausted,
     "billing_error": QuotaExhausted,
+    "contract_spend_limit_reached": QuotaExhausted,  # Anthropic's three, the first two behind 429
+    "enforced_spend_limit_reached": QuotaExhausted,
+    "linked_organization_spend_limit_reached": QuotaExhausted,
     "context_length_exceeded": ContextTooLong,
     "request_too_large": ContextTooLong,
     "string_above_max_length": ContextTooLong,
@@ -149,12 +152,14 @@ def classify(status: int, refusal: Refusal) -> type[ProviderError]:
 
 
 def _inner_codes(error: dict[str, Any]) -> Iterator[Any]:
-    """Azure says which policy in `innererror`; only the filter matters here. Google gives its reason in
-    `details`, such as API_KEY_INVALID."""
+    """Azure says which policy in `innererror`; only the filter matters here. `details` have Anthropic's own code,
+    and Google's reasons, such as API_KEY_INVALID."""
     inner = error.get("innererror")
     if isinstance(inner, dict) and inner.get("code") == "ResponsibleAIPolicyViolation":
         yield "content_filter"
     details = error.get("details")
+    if isinstance(details, dict):
+        yield details.get("error_code")
     for detail in details if isinstance(details, list) else ():
         if isinstance(detail, dict):
             yield detail.get("reason")

@@ -66,7 +66,7 @@ def _open(settings: Settings, name: str, found: ProviderSettings) -> Provider:
             f"{prefix}API_KEY cannot be sent: it holds characters that no HTTP header may.", provider=name
         )
     try:
-        return _KINDS[found.kind](name, found.base_url, api_key, f"{prefix}API_KEY")
+        return _KINDS[found.kind](name, found.api_url, api_key, f"{prefix}API_KEY")
     except httpx.InvalidURL:
         raise ProviderNotConfigured(
             f"{prefix}BASE_URL is not a URL that can be called.", provider=name

@@ -18,7 +18,7 @@ from client.errors import (
     TransientProviderError,
 )
 
-from .base import Headers, Provider, request_id
+from .base import Headers, Provider
 from .refusals import classify, read_refusal
 from .retry_after import retry_after_s
 
@@ -64,7 +64,7 @@ def refuse(provider: Provider, status: int, headers: Headers, body: bytes, model
         status=status,
         code=code,
         retry_after_s=told_s if told_s is not None else refusal.retry_after_s,
-        request_id=request_id(headers),
+        request_id=provider.request_id(headers),
     )
 
 
