@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from functools import lru_cache, partial
-from typing import Any
+from contextlib import aclosing
+from functools import cached_property, lru_cache, partial
 from urllib.parse import quote
 
 import httpx
@@ -19,7 +19,7 @@ from .price_file import OwnPrices
 from .providers import ChatAnswer, Delta, EmbedAnswer, HttpCall, Route, resolve
 from .rates import SeenRates, rate_headers, seen_rates
 from .stream import ChatStream
-from .transport import open_http_client
+from .transport import exchange, open_http_client
 
 MAX_CALL_ID_CHARS = 512  # OpenAI refuses a longer x-client-request-id
 _ROUTES = 1_024  # model names remembered; callers choose them, so there must be an end
@@ -106,7 +106,7 @@ class LLM:
         try:
             async with (
                 asyncio.timeout(limit_s) as limit,
-                self._http.stream("POST", call.url, **self._to_send(call, call_id, None)) as response,
+                aclosing(await self._http.send(self._request(call, call_id), stream=True)) as response,
             ):
                 self._learn(route, response)
                 if not response.is_success:
@@ -146,23 +146,26 @@ class LLM:
         try:
             async with asyncio.timeout(limit_s):
                 # a model that thinks for longer than the default is silent all the while
-                response = await self._http.post(call.url, **self._to_send(call, call_id, limit_s))
+                response = await exchange(self._http, self._request(call, call_id, limit_s))
         except failures.FOREIGN as error:
             raise failures.translate(error, route, limit_s) from None
-        # httpx's own leads back to the response: a cycle would keep its body, 4 MB of vectors, until a collection
-        response.stream = httpx.ByteStream(b"")
         self._learn(route, response)
         if response.is_success:
             return response.content, response.headers
         raise route.provider.map_error(response.status_code, response.headers, response.content, route.model)
 
-    def _to_send(self, call: HttpCall, call_id: str, read_s: float | None) -> dict[str, Any]:
+    @cached_property
+    def _headers(self) -> dict[str, str]:
+        """What every request has."""
+        return dict(self._http.headers)
+
+    def _request(self, call: HttpCall, call_id: str, read_s: float | None = None) -> httpx.Request:
         sent_id = quote(call_id, safe=":/@+=, ")[-MAX_CALL_ID_CHARS:]  # the attempt's number is at the end
-        return {
-            "content": call.body,
-            "headers": {**call.headers, "x-client-request-id": sent_id},
-            "timeout": httpx.Timeout(read_s, connect=self.settings.connect_timeout_s, pool=None),
-        }
+        headers = {**self._headers, **call.headers, "x-client-request-id": sent_id}
+        timeout = {"connect": self.settings.connect_timeout_s, "read": read_s, "write": read_s, "pool": None}
+        return httpx.Request(
+            "POST", call.url, headers=headers, content=call.body, extensions={"timeout": timeout}
+        )
 
     def _learn(self, route: Route, response: httpx.Response) -> None:
         if self._observe is not None:

@@ -69,6 +69,22 @@ def open_http_client(
     )
 
 
+async def exchange(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+    """What `client.send(request)` answers, for a fifth of its own CPU: without redirects, cookies and hooks.
+
+    Headers and timeouts are the request's alone. Cancelling it closes the connection.
+    """
+    if request.url.userinfo:  # becomes a header there
+        return await client.send(request)
+    response = await client._transport_for_url(request.url).handle_async_request(request)
+    try:
+        await response.aread()
+    except BaseException:
+        await response.aclose()
+        raise
+    return response
+
+
 def translate(error: BaseException) -> Exception | None:
     """The httpx exception that stands for one of aiohttp's; None for what is not the network's fault."""
     for foreign, ours in _TRANSLATIONS:
