@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from cli.stack.embedded import find_server
@@ -22,10 +23,19 @@ def describe(packages: Iterable[str]) -> dict[str, Any]:
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "system": f"{platform.system()} {platform.machine()}",
         "load_1_min": round(os.getloadavg()[0], 2),
+        "loop_ms": round(_loop_ms(), 1),
         "python": platform.python_version(),
         "server": _server(),
         "packages": {name: _version(name) for name in dict.fromkeys(packages)},
     }
+
+
+def _loop_ms() -> float:
+    """A million additions: tells a slow minute of a shared machine from a slow program."""
+    begun_s, total = perf_counter(), 0
+    for number in range(1_000_000):
+        total += number
+    return 1000 * (perf_counter() - begun_s)
 
 
 def _cpu() -> str:
