@@ -12,7 +12,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from cli.stack.embedded import find_server
+from promptmill.cli.stack.embedded import find_server
 
 
 def describe(packages: Iterable[str]) -> dict[str, Any]:

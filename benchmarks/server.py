@@ -12,8 +12,8 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from cli.stack.child import Child, start_child
-from cli.stack.embedded import find_server
+from promptmill.cli.stack.child import ChildProcess, start_child
+from promptmill.cli.stack.embedded import find_server
 
 START_LIMIT_S = 20
 
@@ -34,7 +34,7 @@ class Reading:
 class Server:
     """A running server. `stop` ends it and forgets its data."""
 
-    def __init__(self, child: Child, port: int) -> None:
+    def __init__(self, child: ChildProcess, port: int) -> None:
         self.url = f"redis://127.0.0.1:{port}/0"
         self._child = child
         self._redis = Redis(host="127.0.0.1", port=port)

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
 
-from cli.stack.child import Child, start_child
+from promptmill.cli.stack.child import ChildProcess, start_child
 
 from . import proc
 from .server import Reading, Server
@@ -33,7 +33,7 @@ class Stuck(Exception):
 class Worker:
     """A worker process and its descendants."""
 
-    def __init__(self, child: Child) -> None:
+    def __init__(self, child: ChildProcess) -> None:
         self._child = child
 
     def cpu_s(self) -> float:

@@ -12,8 +12,7 @@ service can vendor or install it under a name of its own.
 
 from arq.jobs import JobStatus
 
-from . import errors, keys
-from .codec import decode, encode
+from . import errors
 from .costs import Cost
 from .dead import DeadLetter, DeadLetters
 from .errors import (
@@ -29,26 +28,19 @@ from .errors import (
     SlotLost,
     SlotTimeout,
 )
-from .events import StreamEvent
 from .job import Job, JobInfo
 from .limits.admin import Limits
-from .limits.limit import Limit
 from .limits.listing import LimitState
+from .limits.rules.limit import Limit
 from .limits.slots import Slot
 from .limits.why import Waiting
 from .queue import Queue
-from .schemas import (
-    Attempt,
-    ChatRequest,
-    Completion,
-    Embeddings,
-    EmbedRequest,
-    Message,
-    Timings,
-    Usage,
-)
+from .redis.url import redis_settings
 from .sync import SyncJob, SyncLimits, SyncQueue
-from .url import redis_settings
+from .wire import keys
+from .wire.codec import decode, encode
+from .wire.events import StreamEvent
+from .wire.schemas import Attempt, ChatRequest, Completion, Embeddings, EmbedRequest, Message, Timings, Usage
 
 __all__ = [
     "Attempt",

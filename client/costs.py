@@ -9,9 +9,9 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from arq import ArqRedis
 
-from . import keys
-from .connection import reachable
 from .errors import InvalidRequest
+from .redis.connection import reachable
+from .wire import keys
 
 By: TypeAlias = Literal["model", "tenant", "day"]
 

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, cast
 from arq.utils import ms_to_datetime
 from pydantic_core import from_json
 
-from . import keys
-from .codec import decode, describe
-from .connection import reachable
 from .errors import JobNotFound
-from .schemas import Attempt
+from .redis.connection import reachable
 from .tickets import LIFE_S
+from .wire import keys
+from .wire.codec import decode, describe
+from .wire.schemas import Attempt
 
 if TYPE_CHECKING:
     from .queue import Queue

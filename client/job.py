@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from arq.jobs import DeserializationError, JobDef, JobResult, JobStatus, deserialize_job, deserialize_result
 from arq.utils import ms_to_datetime, timestamp_ms
 
-from . import keys
-from .codec import decode, describe
-from .connection import reachable
 from .errors import JobAborted, JobError, JobNotFound, ResultTimeout, Unserializable
-from .events import StreamEvent
+from .follow.streams import follow
+from .job_scripts import not_found
 from .limits.why import Waiting, why
-from .scripts import not_found
-from .streams import follow
+from .redis.connection import reachable
 from .tickets import lane_of
+from .wire import keys
+from .wire.codec import decode, describe
+from .wire.events import StreamEvent
 
 if TYPE_CHECKING:
     from .queue import Queue

@@ -11,19 +11,19 @@ from typing import Any, Literal, Self
 from arq import ArqRedis
 from arq.constants import health_check_key_suffix
 
-from . import keys
-from .connection import connect, reachable
 from .costs import By, Cost, costs
 from .dead import DeadLetters
+from .follow.listener import Listener
 from .job import Job
+from .job_scripts import Scripts
 from .limits.admin import Limits
-from .limits.lanes import Kind, place
-from .listener import Listener
+from .limits.rules.lanes import Kind, place
+from .redis.connection import connect, reachable
+from .redis.url import redis_settings
 from .requests import ChatInput, EmbedInput, chat_request, each, embed_request
-from .schemas import ChatRequest, Completion, Embeddings, EmbedRequest
-from .scripts import Scripts
 from .tickets import LIFE_S, Priority, Terms, Work, aborted_record, job_work, lane_of, llm_work, tickets
-from .url import redis_settings
+from .wire import keys
+from .wire.schemas import ChatRequest, Completion, Embeddings, EmbedRequest
 
 BATCH = 200  # jobs a round trip: large enough to forget the trip, small enough to let others in
 
@@ -49,7 +49,7 @@ class Queue:
 
     @classmethod
     def from_url(cls, url: str, *, ssl_cert_reqs: str | None = None, name: str = keys.QUEUE) -> Self:
-        """The queue on the server at `url` (its forms: client/url.py). Raises InvalidRedisURL."""
+        """The queue on the server at `url` (its forms: client/redis/url.py). Raises InvalidRedisURL."""
         settings = redis_settings(url, ssl_cert_reqs=ssl_cert_reqs)
         return cls(connect(settings), connect(settings, max_connections=2, retries=0), name=name)
 

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from .errors import InvalidRequest
-from .schemas import MAX_PROMPT_BYTES, ChatRequest, EmbedRequest, Message
+from .wire.schemas import MAX_PROMPT_BYTES, ChatRequest, EmbedRequest, Message
 
 # A prompt, a conversation, {"prompt": …} or the fields of a ChatRequest, or one made already.
 ChatInput: TypeAlias = str | list[dict[str, Any]] | list[Message] | dict[str, Any] | ChatRequest

@@ -14,16 +14,16 @@ from functools import wraps
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
-from . import keys
-from .engine import Engine
 from .errors import MillError, QueueUnavailable
-from .events import StreamEvent
 from .job import Job
 from .limits.admin import Limits
 from .limits.slots import LEASE_S, Slot, SlotBlock
+from .loop_thread import LoopThread
 from .queue import Queue
-from .subscriber import CLOSED
-from .url import redis_settings
+from .redis.subscriber import CLOSED
+from .redis.url import redis_settings
+from .wire import keys
+from .wire.events import StreamEvent
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -191,7 +191,7 @@ class SyncQueue:
         redis_settings(url, ssl_cert_reqs=ssl_cert_reqs)  # a URL that cannot be used is refused here
         self._open = lambda: Queue.from_url(url, ssl_cert_reqs=ssl_cert_reqs, name=name)
         self._lock = threading.Lock()
-        self._engine: Engine | None = None
+        self._engine: LoopThread | None = None
         self.limits = SyncLimits(self)
 
     @classmethod
@@ -217,7 +217,7 @@ class SyncQueue:
         """Runs `verb` on the queue's own loop and returns what it returns. Ctrl-C cancels it."""
         with self._lock:  # held while it is handed over, so that close() finds it
             if self._engine is None or self._engine.pid != os.getpid():
-                self._engine = Engine(self._open)
+                self._engine = LoopThread(self._open)
             future = self._engine.submit(verb)
         try:
             return future.result()

@@ -9,13 +9,13 @@ from time import time_ns
 from typing import Any, Literal, NamedTuple, TypeAlias
 from uuid import uuid4
 
-from . import keys
-from .codec import decode, encode
 from .errors import InvalidRequest, JobAborted, Unserializable
-from .limits.estimate import input_tokens, output_tokens
-from .limits.lanes import Kind, joined, model_part
+from .limits.rules.estimate import input_tokens, output_tokens
+from .limits.rules.lanes import Kind, joined, model_part
 from .requests import check_size
-from .schemas import ChatRequest, EmbedRequest
+from .wire import keys
+from .wire.codec import decode, encode
+from .wire.schemas import ChatRequest, EmbedRequest
 
 # Who is served first within a lane: a head start in seconds, or its name. It is a head start in time, so
 # whoever has none waits at most that long behind those who have one.
@@ -28,7 +28,7 @@ MAX_S = 10 * 365 * 86_400  # ten years: a longer wait or life is a mistake in th
 
 
 @dataclass(frozen=True, slots=True)
-class Ticket:
+class JobTicket:
     """A job on its way into the queue."""
 
     job_id: str
@@ -77,7 +77,7 @@ def job_work(
     return Work(lane, _record(function, args, kwargs, lane))
 
 
-def tickets(works: Sequence[Work], terms: Terms) -> list[Ticket]:
+def tickets(works: Sequence[Work], terms: Terms) -> list[JobTicket]:
     """A ticket for each, under its id or a new one. Raises InvalidRequest."""
     job_ids, defer_s, deadline_s = terms.job_ids, terms.defer_s, terms.deadline_s
     ids = [uuid4().hex for _ in works] if job_ids is None else _checked(job_ids, len(works))
@@ -87,7 +87,7 @@ def tickets(works: Sequence[Work], terms: Terms) -> list[Ticket]:
         )
     head_start_ms = round(_head_start_s(terms.priority) * 1000)
     defer_ms, life_ms = round(defer_s * 1000) or -head_start_ms, ceil((defer_s + deadline_s) * 1000)
-    return [Ticket(id_, *work, defer_ms, life_ms) for id_, work in zip(ids, works, strict=True)]
+    return [JobTicket(id_, *work, defer_ms, life_ms) for id_, work in zip(ids, works, strict=True)]
 
 
 def lane_of(data: bytes | None, queue: str) -> str:

@@ -16,10 +16,11 @@ import redis
 from fakeredis import FakeAsyncRedisConnection
 from redis.asyncio import BlockingConnectionPool
 
-from cli.stack import StackError
-from cli.stack.embedded import find_server
-from client import Queue, keys
-from client.connection import from_pool
+from client import Queue
+from client.redis.connection import from_pool
+from client.wire import keys
+from promptmill.cli.stack import StackError
+from promptmill.cli.stack.embedded import find_server
 
 # Members are removed one by one, so these need no TTL; every other key must have one.
 KEYS_WITHOUT_TTL = {

@@ -15,8 +15,8 @@ from .registry import JobModuleError, job
 
 if TYPE_CHECKING:
     from .engine.run import Context
-    from .sdks.lent import http_client
-    from .sdks.lent2 import httpx2_client
+    from .sdks.connections import http_client
+    from .sdks.sdk_httpx2 import httpx2_client
 
     CpuWorkerSettings: type
     WorkerSettings: type
@@ -31,7 +31,7 @@ __all__ = [
     "job",
 ]
 
-_LAZY = {"Context": ".engine.run", "http_client": ".sdks.lent", "httpx2_client": ".sdks.lent2"}
+_LAZY = {"Context": ".engine.run", "http_client": ".sdks.connections", "httpx2_client": ".sdks.sdk_httpx2"}
 
 
 def __getattr__(name: str) -> Any:
@@ -52,7 +52,7 @@ def _from_environment(name: str) -> type:
     from settings import SettingsError, load
 
     from .app import WorkerUnusable, reach_redis, worker_settings
-    from .cpu.settings import cpu_worker_settings
+    from .cpu.app import cpu_worker_settings
     from .engine import install
 
     try:

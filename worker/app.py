@@ -11,14 +11,15 @@ from arq.connections import RedisSettings
 from arq.worker import Function, func
 
 from client import Limits, SyncQueue, decode, encode, redis_settings
-from client.connection import connect
+from client.redis.connection import connect
 from settings import Settings
 
+from .calls import LLM, OwnPrices, PriceFileError, load_list_prices, read_prices
 from .cpu.route import for_llm_worker
-from .jobs import chat, embed, of_ones_own
-from .ledger import Book
+from .jobs import chat, embed, user_job
+from .jobs.learn import Learner
+from .jobs.totals import Totals
 from .limits import aliases, configured, publish
-from .llm import LLM, Learner, OwnPrices, PriceFileError, load_list_prices, read_prices
 from .registry import JobModuleError, load
 from .sdks import http_client, lend
 from .streams import Relay
@@ -47,7 +48,7 @@ def worker_settings(settings: Settings) -> type:
         for key in await publish(ctx["redis"], settings, limits):
             logger.info("limit of %s: %s", key, limits[key].words() if key in limits else "taken away")
         ctx["learner"] = learner = Learner(ctx["redis"], own_prices)
-        ctx["relay"], ctx["book"] = Relay(ctx["redis"]), Book(ctx["redis"])
+        ctx["relay"], ctx["book"] = Relay(ctx["redis"]), Totals(ctx["redis"])
         ctx["llm"] = LLM.open(settings, observe=learner.observe, own_prices=own_prices)
         lend(ctx["llm"].http)
         ctx["http"] = http_client(
@@ -127,7 +128,7 @@ def _functions(settings: Settings) -> Sequence[Function]:
             f"A job of JOB_MODULES is named {taken!r}, as one of promptmill's own: give it another name "
             "with @job(name=…)."
         )
-    return [*ours, *(of_ones_own(for_llm_worker(job), settings.max_tries) for job in theirs)]
+    return [*ours, *(user_job(for_llm_worker(job), settings.max_tries) for job in theirs)]
 
 
 def _own_prices(settings: Settings) -> OwnPrices:

@@ -8,10 +8,11 @@ from typing import Any
 
 from arq import ArqRedis
 
-from client import InvalidRequest, Limit, Limits, keys
-from client.connection import reachable
-from client.limits.lanes import model_key
-from client.limits.limit import checked_name, made, parse_limit
+from client import InvalidRequest, Limit, Limits
+from client.limits.rules.lanes import model_key
+from client.limits.rules.limit import checked_name, made, parse_limit
+from client.redis.connection import reachable
+from client.wire import keys
 from settings import Settings, SettingsError
 
 ALIASES_TTL_S = 7 * 86_400  # a client that asks why a job waits knows the default models for so long

@@ -24,7 +24,8 @@ from benchmarks.report import Case, Figures
 from benchmarks.server import Server
 from benchmarks.stage import Stuck, stage
 from benchmarks.system import System, Work
-from client import Limit, Queue, keys
+from client import Limit, Queue
+from client.wire import keys
 from worker.engine.meter import Meter
 from worker.engine.scripts import EngineScripts, Outcome
 from worker.engine.settlement import use

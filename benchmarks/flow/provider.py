@@ -16,7 +16,7 @@ from typing import Any
 
 import aiohttp
 
-from cli.stack.child import Child, start_child
+from promptmill.cli.stack.child import ChildProcess, start_child
 
 START_LIMIT_S = 20
 AT_ONCE = 50  # calls of our own in flight
@@ -81,7 +81,7 @@ class Provider:
             reply.raise_for_status()
 
     async def configure(self, **settings: Any) -> None:
-        """Changes some of its settings (simulator/config.py); calls being served go on as they began."""
+        """Changes some of its settings (promptmill/simulator/config.py); calls being served go on as they began."""
         async with self._http.patch(f"{self._url}/config", json=settings) as reply:
             reply.raise_for_status()
 
@@ -107,7 +107,7 @@ class Provider:
 async def provider(**settings: Any) -> AsyncIterator[Provider]:
     """A simulator of these settings, each a field of its configuration; its process ends on the way out."""
     flags = [_flag(name.replace("_", "-"), value) for name, value in settings.items()]
-    command = [sys.executable, "-m", "simulator", *flags]
+    command = [sys.executable, "-m", "promptmill.simulator", *flags]
     with TemporaryDirectory(prefix="bench-") as directory:
         env = os.environ | {"PYTHONPATH": str(_ROOT), "PYTHONUNBUFFERED": "1"}
         child = start_child("simulator", command, Path(directory) / "simulator.log", env=env)
@@ -125,7 +125,7 @@ def _flag(name: str, value: Any) -> str:
     return f"--{name}={value}"
 
 
-async def _until_listening(child: Child) -> str:
+async def _until_listening(child: ChildProcess) -> str:
     deadline = monotonic() + START_LIMIT_S
     while not (found := _LISTENING.search(child.log_text())):
         if not child.alive or monotonic() > deadline:

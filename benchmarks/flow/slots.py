@@ -10,8 +10,8 @@ from time import time
 from benchmarks.options import Options
 from benchmarks.report import Case, Figures
 from benchmarks.stage import Stuck
-from client import keys
 from client.queue import ChatJob
+from client.wire import keys
 
 from .mill import MODEL, Mill, endings, mill
 from .provider import Counts

@@ -12,7 +12,7 @@ import httpx
 from pydantic_core import from_json
 
 from benchmarks.flow.mill import PROMPT
-from worker.llm.transport import open_http_client
+from worker.calls.transport import open_http_client
 
 MODEL = "gpt-4o-mini"
 KEY = "simulated"

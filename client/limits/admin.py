@@ -8,13 +8,13 @@ from typing import Self, TypeAlias, Unpack, cast
 
 from arq import ArqRedis
 
-from .. import keys
-from ..connection import reachable
 from ..errors import InvalidRequest
+from ..redis.connection import reachable
+from ..wire import keys
 from .changes import Changes
-from .lanes import checked_key
-from .limit import Limit, LimitFields, checked_name, from_json, made
 from .listing import LimitState, states
+from .rules.lanes import checked_key
+from .rules.limit import Limit, LimitFields, checked_name, from_json, made
 from .slots import LEASE_S, Calls, SlotBlock, slot_block
 
 States: TypeAlias = list[LimitState]  # `list` is a verb below

@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
-from ..connection import reachable
 from ..errors import QueueUnavailable
+from ..redis.connection import reachable
 
 BATCH = 200  # items a round trip
 CLOSE_LIMIT_S = 2.0  # for what is under way when the process ends

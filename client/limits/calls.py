@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from arq import ArqRedis
 
-from .. import keys
-from .gauge import Gauge, flow_of
-from .limit import from_json, in_force, names_of
+from ..wire import keys
 from .listing import unix_ms
+from .rules.gauge import Gauge, flow_of
+from .rules.limit import from_json, in_force, names_of
 from .scripts import source, with_limits
 
 _ACQUIRE, _RELEASE, _HOLD = (with_limits(source(verb)) for verb in ("acquire", "release", "hold"))
@@ -49,16 +49,16 @@ class Ask(NamedTuple):
     since: str = ""
 
 
-class Answer(NamedTuple):
+class Standing(NamedTuple):
     since: str
     waits_for: str  # a limit key; empty where it has its slots
     grant: Grant
 
 
-class Answers(NamedTuple):
+class Acquired(NamedTuple):
     look_in_s: float | None  # until a key that somebody waits for deserves a look
     epoch: str  # another one than before: Redis has lost its data
-    calls: list[Answer]
+    calls: list[Standing]
 
 
 class Release(NamedTuple):
@@ -78,14 +78,14 @@ class CallScripts:
         self._release = redis.register_script(_RELEASE)
         self._hold = redis.register_script(_HOLD)
 
-    async def acquire(self, asks: Sequence[Ask], epoch: str = "") -> Answers:
+    async def acquire(self, asks: Sequence[Ask], epoch: str = "") -> Acquired:
         """Takes slots, or a place in the queue. Idempotent. With no `asks`, opens the keys that are due."""
         args = [epoch, keys.WAKE_CHANNEL]
         for ask in asks:
             args += (str(ask.ticket), ask.since)
         look_in_ms, now_epoch, answers = await self._acquire([keys.EPOCH], args)
         look_in_s = None if look_in_ms < 0 else look_in_ms / 1000
-        return Answers(look_in_s, now_epoch.decode(), [_answer(*row) for row in answers])
+        return Acquired(look_in_s, now_epoch.decode(), [_answer(*row) for row in answers])
 
     async def release(self, releases: Sequence[Release]) -> list[bool]:
         """Frees slots and places, and settles what was used. True where a call had slots. Idempotent."""
@@ -124,5 +124,5 @@ def heard(message: bytes) -> tuple[str, Grant]:
     return f"!{id_}", Grant(int(tokens), float(usd), int(now_ms))
 
 
-def _answer(since: bytes, waits_for: bytes, tokens: int, usd: bytes, since_ms: int) -> Answer:
-    return Answer(since.decode(), waits_for.decode(), Grant(tokens, float(usd), since_ms))
+def _answer(since: bytes, waits_for: bytes, tokens: int, usd: bytes, since_ms: int) -> Standing:
+    return Standing(since.decode(), waits_for.decode(), Grant(tokens, float(usd), since_ms))

@@ -7,8 +7,8 @@ from importlib.resources import files
 
 from arq import ArqRedis
 
-from .. import keys
-from .limit import Limit
+from ..wire import keys
+from .rules.limit import Limit
 
 
 def _source(verb: str) -> str:

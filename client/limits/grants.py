@@ -18,9 +18,9 @@ from redis import exceptions as redis_errors
 from redis.asyncio.client import PubSub
 
 from ..errors import QueueUnavailable, SlotTimeout
-from ..subscriber import CLOSED, READ_TIMEOUT_S, Subscriber
+from ..redis.subscriber import CLOSED, READ_TIMEOUT_S, Subscriber
 from .batches import BATCH, Batches
-from .calls import Answer, Ask, CallScripts, Grant, Release, Ticket, heard
+from .calls import Ask, CallScripts, Grant, Release, Standing, Ticket, heard
 from .holds import Hold, Holds
 
 SAFETY_S = 5.0  # between two times that all who wait ask again
@@ -122,7 +122,7 @@ class Grants(Subscriber):
         for waiter, answer in zip(waiters, answers, strict=True):
             self._heed(waiter, answer)
 
-    async def _acquire(self, asks: list[Ask]) -> list[Answer]:
+    async def _acquire(self, asks: list[Ask]) -> list[Standing]:
         answers = await self._scripts.acquire(asks, self._holds.epoch)
         if self._holds.epoch not in ("", answers.epoch):
             await self._holds.renew()  # Redis has lost its data: what is held is taken back first
@@ -136,7 +136,7 @@ class Grants(Subscriber):
         self._work.set()
         return answers.calls
 
-    def _heed(self, waiter: _Waiter, answer: Answer) -> None:
+    def _heed(self, waiter: _Waiter, answer: Standing) -> None:
         waiter.since = answer.since
         waiter.waits_for = answer.waits_for or waiter.waits_for
         if not answer.waits_for:

@@ -7,8 +7,8 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..connection import reachable
 from ..errors import QueueUnavailable
+from ..redis.connection import reachable
 from .batches import BATCH, Batches
 from .calls import CallScripts, Grant, Release, Ticket
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from arq import ArqRedis
 
-from .. import keys
-from .gauge import Gauge, flow_of
-from .limit import Limit, from_json, in_force
+from ..wire import keys
+from .rules.gauge import Gauge, flow_of
+from .rules.limit import Limit, from_json, in_force
 
 MAX_KEYS = 10_000  # that are listed
 MAX_LANES = 1_000  # of a key, whose jobs are counted

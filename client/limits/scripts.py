@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from .. import keys
+from ..wire import keys
 
 _SHARED = ("state", "room", "congestion", "gates", "leases")  # each follows the one before
 

@@ -11,14 +11,14 @@ from uuid import uuid4
 
 from arq import ArqRedis
 
-from .. import keys
 from ..errors import InvalidRequest, SlotLost
-from ..schemas import Usage
+from ..wire import keys
+from ..wire.schemas import Usage
 from .calls import CallScripts, Grant, Ticket
 from .grants import Grants
 from .holds import Hold, Holds
-from .lanes import checked_key, joined, limit_keys, model_part
-from .refusal import refusal_s
+from .rules.lanes import checked_key, joined, limit_keys, model_part
+from .rules.refusal import refusal_s
 
 LEASE_S = 15.0  # how long a slot outlives its process
 SHORTEST_LEASE_S = 1.0

@@ -13,11 +13,11 @@ from typing import Literal, NamedTuple, TypeAlias
 from arq import ArqRedis
 from arq.constants import health_check_key_suffix
 
-from .. import keys
-from .gauge import Blocked, Full, Gauge, flow_of
-from .lanes import limit_keys
-from .limit import from_json, in_force, names_of
+from ..wire import keys
 from .listing import unix_ms
+from .rules.gauge import Blocked, Full, Gauge, flow_of
+from .rules.lanes import limit_keys
+from .rules.limit import from_json, in_force, names_of
 
 MAX_HOLDERS = 10
 
@@ -49,7 +49,7 @@ class Waiting:
     asked_at: datetime
 
 
-class Place(NamedTuple):
+class LanePlace(NamedTuple):
     """A job in its lane."""
 
     lane: str  # its name
@@ -81,13 +81,13 @@ async def why(redis: ArqRedis, queue: str, job_id: str, lane: str, payload: byte
         look.hgetall(keys.ALIASES)
         time, due_ms, ahead, tried, worker, aliases = await look.execute()
     now_ms = unix_ms(time)
-    place = Place(lane_name(lane), now_ms, due_ms, ahead, bool(tried), bool(worker))
+    place = LanePlace(lane_name(lane), now_ms, due_ms, ahead, bool(tried), bool(worker))
     names = _keys_of(lane, {alias.decode(): model.decode() for alias, model in aliases.items()})
     seen = await _look(redis, names, lane, now_ms) if names else []
     return explain(place, seen, payload)
 
 
-def explain(place: Place, seen: Sequence[Seen], payload: bytes) -> Waiting:
+def explain(place: LanePlace, seen: Sequence[Seen], payload: bytes) -> Waiting:
     """What the numbers come to."""
     if place.due_ms is not None and place.due_ms > place.now_ms:
         return _not_due(place, place.due_ms)
@@ -154,21 +154,21 @@ async def _look(redis: ArqRedis, names: Sequence[str], lane: str, now_ms: int) -
     ]
 
 
-def _not_due(place: Place, due_ms: float) -> Waiting:
+def _not_due(place: LanePlace, due_ms: float) -> Waiting:
     moment = f"{_utc(due_ms):%F %T} UTC"
     reason: Reason = "retry" if place.tried else "deferred"
     text = f"waits for its next try at {moment}" if place.tried else f"is deferred until {moment}"
     return _waiting(place._replace(ahead=None), reason, text)
 
 
-def _for_key(place: Place, seen: Seen, blocked: Blocked) -> Waiting:
+def _for_key(place: LanePlace, seen: Seen, blocked: Blocked) -> Waiting:
     text = f"waits for {seen.key}: {blocked.detail}{_ahead(place, seen.lanes_ahead or 0)}"
     if seen.gate_ms is not None:
         text += f"; next look in {max(0.0, seen.gate_ms - place.now_ms) / 1000:.1f} s"
     return _waiting(place, blocked.reason, text, seen)
 
 
-def _waiting(place: Place, reason: Reason, sentence: str, seen: Seen | None = None) -> Waiting:
+def _waiting(place: LanePlace, reason: Reason, sentence: str, seen: Seen | None = None) -> Waiting:
     next_ms = place.due_ms if reason in ("deferred", "retry") else seen and seen.gate_ms
     holders = seen.holders if seen else []
     return Waiting(
@@ -184,7 +184,7 @@ def _waiting(place: Place, reason: Reason, sentence: str, seen: Seen | None = No
     )
 
 
-def _ahead(place: Place, lanes: int) -> str:
+def _ahead(place: LanePlace, lanes: int) -> str:
     """`; 12 jobs and 3 lanes are ahead`, or nothing."""
     counts = [_count(place.ahead or 0, "job"), _count(lanes, "lane")]
     said = [count for count in counts if count]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from client import keys
+from client.wire import keys
 from tests.conftest import Server, wait_until
 from tests.worker.fixtures import _shared_processes, _shared_server
 from tests.worker.processes import READY, Process, Processes

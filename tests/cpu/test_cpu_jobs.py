@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from cli.doctor.probe import probe
-from cli.stats import read_stats
 from client import JobAborted, Queue, errors
+from promptmill.cli.doctor.probe import probe
+from promptmill.cli.stats import read_stats
 from tests.conftest import Server
 from tests.cpu.conftest import Fleet, gone
 from tests.worker.processes import READY

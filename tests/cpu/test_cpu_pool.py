@@ -13,10 +13,10 @@ from settings import Settings
 from tests.conftest import wait_until
 from tests.cpu.conftest import MODULE, gone
 from worker import registry
+from worker.cpu.app import cpu_worker_settings
 from worker.cpu.child import can_limit_memory
 from worker.cpu.pool import Pool
 from worker.cpu.process import ChildUnusable
-from worker.cpu.settings import cpu_worker_settings
 
 CTX = {"job_id": "1", "job_try": 1}
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from arq import ArqRedis, create_pool
 
-from client import decode, encode, keys, redis_settings
+from client import decode, encode, redis_settings
+from client.wire import keys
 from tests.conftest import Server
 from tests.engine.rig import Engines, Workers
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from arq.worker import Function, func
 
-from client import decode, encode, keys, redis_settings
+from client import decode, encode, redis_settings
+from client.wire import keys
 from tests.conftest import Server, wait_until
 from tests.worker.processes import READY, Process
 from worker.engine import Engine

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from client import Queue, keys
+from client import Queue
 from client.errors import JobCrashed
+from client.wire import keys
 from tests.conftest import Server, wait_until
 from tests.engine.rig import Engines, Workers, nothing_left_in
 

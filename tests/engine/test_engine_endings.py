@@ -12,8 +12,9 @@ from arq import ArqRedis
 from arq.jobs import Job as ArqJob
 from arq.worker import func
 
-from client import JobAborted, Queue, decode, keys
+from client import JobAborted, Queue, decode
 from client.errors import JobError, JobFailed, UnknownFunction
+from client.wire import keys
 from tests.conftest import Server, wait_until
 from tests.engine.rig import Engines, nothing_left_in
 

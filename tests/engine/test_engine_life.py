@@ -12,8 +12,9 @@ from arq import ArqRedis, Retry, cron
 from arq.jobs import JobStatus
 from arq.worker import Worker, func
 
-from client import Queue, decode, encode, keys
+from client import Queue, decode, encode
 from client.errors import JobFailed
+from client.wire import keys
 from tests.conftest import Server, wait_until
 from tests.engine.rig import Engines, nothing_left_in
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from client import Queue, encode, keys
+from client import Queue, encode
+from client.wire import keys
 from tests.conftest import Server, wait_until
 from tests.engine.rig import Engines, nothing_left_in
 

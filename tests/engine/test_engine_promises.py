@@ -13,8 +13,9 @@ from arq import ArqRedis, Retry
 from arq.jobs import JobStatus
 from arq.worker import func
 
-from client import Queue, keys
+from client import Queue
 from client.errors import JobExpired, JobFailed, JobTimedOut, TriesExhausted
+from client.wire import keys
 from tests.conftest import Server, wait_until
 from tests.engine.rig import Engines
 

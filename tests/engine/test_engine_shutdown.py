@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from client import Queue, keys
+from client import Queue
+from client.wire import keys
 from tests.conftest import Server, wait_until
 from tests.engine.rig import Workers
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from client import Queue, keys
+from client import Queue
+from client.wire import keys
 from tests.conftest import Server, wait_until
 from tests.worker.processes import Processes, Provider
 

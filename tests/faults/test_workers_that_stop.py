@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from client import Queue, keys
+from client import Queue
+from client.wire import keys
 from tests.conftest import Server, wait_until
 from tests.worker.processes import READY, Processes, Provider
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from client import keys
+from client.wire import keys
 from tests.conftest import POLL_S, Server, _binary
 from tests.engine.rig import Engines
 
@@ -92,7 +92,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
 
 
 def _start_simulator(directory: Path, environment: dict[str, str], cleanup: ExitStack) -> str:
-    command = [sys.executable, "-m", "simulator", "--port", "0", "--latency-s", "0.05"]
+    command = [sys.executable, "-m", "promptmill.simulator", "--port", "0", "--latency-s", "0.05"]
     log = _start(command, directory, "simulator", environment, cleanup)
     _until(lambda: "listening on" in log.read_text(), log)
     return log.read_text().split("listening on ")[1].split()[0]

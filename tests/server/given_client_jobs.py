@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from client import Queue, decode, encode, keys
+from client import Queue, decode, encode
+from client.wire import keys
 
 CHATS = keys.lane("@chat")  # where chats go that say no more than their prompt
 

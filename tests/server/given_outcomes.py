@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from client import encode, keys
+from client import encode
+from client.wire import keys
 from tests.server.test_engine_room import Room
 from worker.engine.scripts import Lease
 

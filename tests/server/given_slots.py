@@ -8,7 +8,8 @@ from collections.abc import Coroutine
 from contextvars import Context
 from typing import Any
 
-from client import Queue, keys
+from client import Queue
+from client.wire import keys
 from tests.conftest import wait_until
 
 MODEL, PROVIDER = "openai/gpt-4o", "openai"

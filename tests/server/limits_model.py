@@ -7,8 +7,8 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from client import keys
 from client.limits.scripts import source, with_limits
+from client.wire import keys
 from tests.server.limits_room import MODELS, LimitsRoom
 from worker.engine.scripts import Claim, Claimed, Outcome
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from client import keys
+from client.wire import keys
 from tests.conftest import Server
 from tests.server.test_engine_room import HOLD_MS, LEASE_MS, LIFE_MS, Room, opened, payload
 from worker.engine.scripts import Claim, Claimed, Lease, Outcome

@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from client import Queue, StreamEvent, keys
+from client import Queue, StreamEvent
+from client.wire import keys
+from promptmill.dialects import Delta
 from tests.conftest import Server, wait_until
 from tests.server.test_engine_room import Room, opened
 from tests.unit.given_llm import ANSWER
 from worker.engine.run import Policy, Run, failed, succeeded
-from worker.llm.providers import Delta
 from worker.streams import Relay
 
 POLICY = Policy(timeout_s=10, max_tries=5, keep_result_s=60, keep_result_forever=False, retry_jobs=True)

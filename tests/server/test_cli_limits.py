@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from cli.limits import COLUMNS, row, table
-from cli.main import promptmill
-from client import Limit, LimitState, SyncQueue, keys
+from client import Limit, LimitState, SyncQueue
+from client.wire import keys
+from promptmill.cli.limits import COLUMNS, row, table
+from promptmill.cli.main import promptmill
 from tests.conftest import Server
 
 

@@ -13,7 +13,8 @@ from arq.jobs import Job as ArqJob
 from arq.jobs import ResultNotFound
 from arq.worker import Worker, func
 
-from client import JobAborted, JobStatus, Queue, ResultTimeout, decode, encode, errors, keys, redis_settings
+from client import JobAborted, JobStatus, Queue, ResultTimeout, decode, encode, errors, redis_settings
+from client.wire import keys
 from tests.conftest import Server, wait_until
 
 
@@ -117,7 +118,7 @@ async def test_an_id_that_arq_has_queued_is_not_queued_again(queue: Queue, arq: 
 async def test_a_result_that_a_stock_worker_does_not_announce_is_found(
     server: Server, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("client.sweep.EVERY_S", 0.01)
+    monkeypatch.setattr("client.follow.sweep.EVERY_S", 0.01)
     job = await queue.enqueue("chat", {"messages": [{"content": "hi"}]})
     with pytest.raises(ResultTimeout):
         await job.result(0)

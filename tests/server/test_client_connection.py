@@ -15,8 +15,9 @@ import pytest
 import redis
 import trustme
 
-from client import Job, Queue, QueueUnavailable, encode, keys
-from client import connection as connections
+from client import Job, Queue, QueueUnavailable, encode
+from client.redis import connection as connections
+from client.wire import keys
 from tests.conftest import Server, wait_until
 
 PASSWORD = "Zebra4711"
@@ -159,7 +160,7 @@ async def test_a_server_that_never_answers_is_given_up(monkeypatch: pytest.Monke
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
 
-    monkeypatch.setattr("client.url.CONNECT_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("client.redis.url.CONNECT_TIMEOUT_S", 0.1)
     async with port_of(silent) as port:
         assert "Redis takes no connection" in await refusal(f"rediss://localhost:{port}")
 

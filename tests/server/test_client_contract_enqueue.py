@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from client import EmbedRequest, InvalidRequest, JobStatus, Queue, ResultTimeout, errors, keys, sweep
+from client import EmbedRequest, InvalidRequest, JobStatus, Queue, ResultTimeout, errors
+from client.follow import sweep
 from client.tickets import HEAD_STARTS_S
+from client.wire import keys
 from tests.server.given_client_jobs import CHATS, finish, payload, run
 
 DAY_MS = 86_400_000

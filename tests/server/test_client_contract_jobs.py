@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from client import JobAborted, JobNotFound, JobStatus, Queue, ResultTimeout, errors, keys
+from client import JobAborted, JobNotFound, JobStatus, Queue, ResultTimeout, errors
+from client.wire import keys
 from tests.conftest import wait_until
 from tests.server.given_client_jobs import CHATS, finish, run
 

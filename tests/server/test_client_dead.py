@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from client import JobNotFound, Queue, encode, keys
+from client import JobNotFound, Queue, encode
 from client.errors import JobCrashed
-from client.schemas import Attempt
+from client.wire import keys
+from client.wire.schemas import Attempt
 
 RECORD = {"t": 1, "f": "nap", "a": [1], "k": {}, "et": 1, "s": False, "st": 1, "ft": 2, "q": "q", "id": "x"}
 RESULT = encode(RECORD | {"r": JobCrashed("It took three workers with it.")})

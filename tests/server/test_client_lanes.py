@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from client import InvalidRequest, JobStatus, Queue, keys
+from client import InvalidRequest, JobStatus, Queue
 from client.errors import JobExpired
-from client.tickets import Ticket
+from client.tickets import JobTicket
+from client.wire import keys
 
 
 async def test_a_job_in_a_lane_is_found_by_its_id_alone(any_queue: Queue) -> None:
@@ -97,7 +98,7 @@ async def test_calls_of_many_models_share_their_round_trips(
     sent: list[int] = []
     enqueue = any_queue.scripts.enqueue
 
-    async def counted(tickets: Sequence[Ticket]) -> list[bool]:
+    async def counted(tickets: Sequence[JobTicket]) -> list[bool]:
         sent.append(len(tickets))
         return await enqueue(tickets)
 

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
-from client import JobNotFound, Queue, QueueUnavailable, ResultTimeout, encode, keys, subscriber, sweep
+from client import JobNotFound, Queue, QueueUnavailable, ResultTimeout, encode
+from client.follow import sweep
+from client.redis import subscriber
+from client.wire import keys
 from tests.conftest import Server, wait_until
 
 WAITERS = 10_000

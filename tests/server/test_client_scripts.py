@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from redis.exceptions import ResponseError
 
-from client import JobStatus, Queue, keys
-from client.scripts import Scripts
-from client.tickets import Ticket, aborted_record
+from client import JobStatus, Queue
+from client.job_scripts import Scripts
+from client.tickets import JobTicket, aborted_record
+from client.wire import keys
 
 
-def ticket(job_id: str, *, lane: str = keys.QUEUE, defer_ms: int = 0) -> Ticket:
-    return Ticket(job_id, lane, b"{}", defer_ms, 60_000)
+def ticket(job_id: str, *, lane: str = keys.QUEUE, defer_ms: int = 0) -> JobTicket:
+    return JobTicket(job_id, lane, b"{}", defer_ms, 60_000)
 
 
 @pytest.mark.parametrize(

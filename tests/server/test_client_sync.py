@@ -17,17 +17,8 @@ from typing import Any
 
 import pytest
 
-from client import (
-    InvalidRedisURL,
-    InvalidRequest,
-    Job,
-    Queue,
-    QueueUnavailable,
-    SyncJob,
-    SyncQueue,
-    encode,
-    keys,
-)
+from client import InvalidRedisURL, InvalidRequest, Job, Queue, QueueUnavailable, SyncJob, SyncQueue, encode
+from client.wire import keys
 from tests.conftest import POLL_S, Server
 
 ROOT = Path(__file__).parents[2]

@@ -12,10 +12,11 @@ import pytest
 from click.testing import CliRunner
 from redis.exceptions import RedisError
 
-from cli.main import promptmill
-from client import Attempt, Cost, InvalidRequest, Queue, SyncQueue, Usage, keys
+from client import Attempt, Cost, InvalidRequest, Queue, SyncQueue, Usage
+from client.wire import keys
+from promptmill.cli.main import promptmill
 from tests.conftest import Server, wait_until
-from worker.ledger import Book, tenant_of
+from worker.jobs.totals import Totals, tenant_of
 
 TODAY = datetime.now(UTC).date()
 WHOLE = Usage(
@@ -29,7 +30,7 @@ def attempt(model: str = "openai/gpt-4o", **fields: Any) -> Attempt:
 
 
 async def write(queue: Queue, *rows: tuple[Attempt, str]) -> None:
-    book = Book(queue.redis)
+    book = Totals(queue.redis)
     for row in rows:
         book.add(*row)
     await book.close()
@@ -74,7 +75,7 @@ async def test_what_is_not_known_is_counted_and_never_taken_for_nothing(queue: Q
 
 
 async def test_totals_are_written_within_a_moment_and_all_in_one_round_trip(queue: Queue) -> None:
-    book = Book(queue.redis)
+    book = Totals(queue.redis)
     for number in range(500):
         book.add(attempt(f"openai/m{number % 5}"), f"t{number % 4}")
     assert not await queue.costs()
@@ -91,7 +92,7 @@ async def test_totals_are_written_within_a_moment_and_all_in_one_round_trip(queu
 async def test_totals_are_kept_while_redis_is_away(own_server: Server) -> None:
     async with Queue.from_url(own_server.url) as queue:
         await queue.ping()
-        book = Book(queue.redis)
+        book = Totals(queue.redis)
         own_server.stop()
         book.add(attempt())
         with pytest.raises(RedisError):

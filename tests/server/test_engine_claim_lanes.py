@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 import pytest
 from arq import ArqRedis
 
-from client import keys
-from client.connection import connect
-from client.url import redis_settings
+from client.redis.connection import connect
+from client.redis.url import redis_settings
+from client.wire import keys
 from tests.conftest import Server
 from tests.server.test_engine_room import LEASE_MS, OTHER_LANE, Room, ids
 

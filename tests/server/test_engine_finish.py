@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from arq.jobs import Job as ArqJob
 
-from client import Queue, decode, keys
+from client import Queue, decode
+from client.wire import keys
 from tests.server.given_outcomes import TTL_MS, lease_of, record
 from tests.server.test_engine_room import OTHER_LANE, Room, ids, payload
 from worker.engine.scripts import DEAD_TTL_S, Verb

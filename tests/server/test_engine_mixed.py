@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from arq import Retry, func
 
-from client import decode, encode, keys
-from client.connection import connect
-from client.url import redis_settings
+from client import decode, encode
+from client.redis.connection import connect
+from client.redis.url import redis_settings
+from client.wire import keys
 from tests.conftest import wait_until
 from tests.server.test_engine_room import Room
 from worker.engine import Engine

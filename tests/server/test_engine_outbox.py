@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from redis.exceptions import ConnectionError, OutOfMemoryError, ResponseError
 
-from client import keys
+from client.wire import keys
 from tests.conftest import Server, wait_until
 from tests.server.test_engine_room import Room, opened
 from worker.engine import finish
 from worker.engine.finish import BATCH, Outbox
-from worker.engine.outage import AWAY, Outage
+from worker.engine.outage import UNREACHABLE, Outage
 from worker.engine.scripts import Lease, Outcome
 
 TTL_MS = 60_000
@@ -194,7 +194,7 @@ async def test_a_server_that_cannot_write_for_now_is_away(room: Room, words: str
         raise ResponseError(words)
 
     room.scripts._claim = refuses  # type: ignore[assignment]
-    with pytest.raises(AWAY, match=re.escape(words)):
+    with pytest.raises(UNREACHABLE, match=re.escape(words)):
         await room.claim()
 
 

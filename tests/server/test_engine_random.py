@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from client import keys
+from client.wire import keys
 from tests.server.test_engine_room import LEASE_MS, Room
 from worker.engine.scripts import Claim, Lease, Verb
 

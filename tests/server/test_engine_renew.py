@@ -12,8 +12,8 @@ from contextlib import asynccontextmanager
 import pytest
 from redis.exceptions import ConnectionError, ResponseError
 
-from client import keys
-from client.url import redis_settings
+from client.redis.url import redis_settings
+from client.wire import keys
 from tests.conftest import Server, wait_until
 from tests.server.test_engine_room import OTHER_LANE, Room, opened
 from worker.engine.renew import Lost, Renewer

@@ -9,9 +9,10 @@ from typing import Any
 
 from arq import ArqRedis
 
-from client import encode, keys
-from client.connection import connect
-from client.url import redis_settings
+from client import encode
+from client.redis.connection import connect
+from client.redis.url import redis_settings
+from client.wire import keys
 from tests.conftest import Server
 from worker.engine.scripts import Claim, Claimed, EngineScripts, Lease, Outcome
 

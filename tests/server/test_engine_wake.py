@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from client import Queue, keys
-from client.url import redis_settings
+from client import Queue
+from client.redis.url import redis_settings
+from client.wire import keys
 from tests.conftest import Server, wait_until
 from worker.engine.wake import listen
 

@@ -7,7 +7,7 @@ import os
 import time
 
 from client import Queue
-from client.links import PIECE_BYTES
+from client.redis.connections import PIECE_BYTES
 
 
 async def test_a_large_value_arrives_whole_while_others_have_their_turns(queue: Queue) -> None:

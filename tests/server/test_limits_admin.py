@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from client import InvalidRequest, Limit, Queue, SyncQueue, keys
+from client import InvalidRequest, Limit, Queue, SyncQueue
 from client.limits.listing import unix_ms
+from client.wire import keys
 from tests.conftest import Server, wait_until
 
 FAR = 9_999_999_999_999  # Unix ms

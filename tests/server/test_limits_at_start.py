@@ -6,7 +6,8 @@ import logging
 
 import pytest
 
-from client import Limit, Queue, keys
+from client import Limit, Queue
+from client.wire import keys
 from settings import Settings
 from tests.conftest import Server
 from worker.app import worker_settings

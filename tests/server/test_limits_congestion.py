@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from client import keys
+from client.wire import keys
 from tests.conftest import Server
 from tests.server.limits_room import MODEL, OK, REFUSED, LimitsRoom, limited, used
 from tests.server.test_engine_room import ids

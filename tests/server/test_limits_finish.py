@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from client import keys
+from client.wire import keys
 from tests.conftest import Server
 from tests.server.limits_room import MODEL, LimitsRoom, limited, used
 from tests.server.test_engine_room import LEASE_MS, ids, payload

@@ -5,9 +5,10 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
-from client import Limit, Queue, keys
-from client.limits.gauge import Gauge, flow_of
+from client import Limit, Queue
+from client.limits.rules.gauge import Gauge, flow_of
 from client.limits.scripts import with_limits
+from client.wire import keys
 from tests.server.test_limits_admin import TTL_MS, server_ms
 
 KEY = "openai/gpt-4o"

@@ -18,9 +18,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from client import keys
-from client.connection import connect
-from client.url import redis_settings
+from client.redis.connection import connect
+from client.redis.url import redis_settings
+from client.wire import keys
 from tests.conftest import Server
 from tests.server.limits_model import KEYS, LANES, LEASE_MS, Model
 from tests.server.limits_room import LimitsRoom, used

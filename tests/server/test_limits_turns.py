@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from client import keys
 from client.limits.scripts import source, with_limits
+from client.wire import keys
 from tests.conftest import Server
 from tests.server.limits_room import MODEL, LimitsRoom, limited
 from tests.server.test_engine_room import ids

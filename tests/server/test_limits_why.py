@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from client import Queue, keys
+from client import Queue
+from client.wire import keys
 from tests.server.test_limits_admin import TTL_MS, hold, server_ms, wait_for
 
 

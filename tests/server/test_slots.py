@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from client import InvalidRequest, Queue, QueueUnavailable, keys
+from client import InvalidRequest, Queue, QueueUnavailable
 from client.errors import SlotTimeout
+from client.wire import keys
 from tests.conftest import Server
 from tests.server.given_slots import (
     AT_ONCE_S,

@@ -9,18 +9,11 @@ from contextvars import Context
 
 import pytest
 
-from client import InvalidRequest, Queue, SyncQueue, Usage, keys
+from client import InvalidRequest, Queue, SyncQueue, Usage
 from client.errors import RateLimited, SlotLost, SlotTimeout
+from client.wire import keys
 from tests.conftest import Server, wait_until
-from tests.server.given_slots import (
-    MODEL,
-    SHORT_S,
-    apart,
-    are_waiting,
-    hold_briefly,
-    is_held,
-    nothing_left,
-)
+from tests.server.given_slots import MODEL, SHORT_S, apart, are_waiting, hold_briefly, is_held, nothing_left
 
 # -- lost ------------------------------------------------------------------------------------------
 

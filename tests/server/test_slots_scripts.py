@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from redis.exceptions import ResponseError
 
-from client import keys
-from client.limits.calls import Answer, Answers, Ask, CallScripts, Release, Ticket, heard
+from client.limits.calls import Acquired, Ask, CallScripts, Release, Standing, Ticket, heard
+from client.wire import keys
 from tests.conftest import Server
 from tests.server.limits_room import MODEL, OK, REFUSED, LimitsRoom, limited, used
 from tests.server.test_engine_room import LEASE_MS, ids
@@ -32,10 +32,10 @@ class Desk:
     def ticket(self, *names: str, tokens: int = 0, channel: str = CHANNEL) -> Ticket:
         return Ticket(f"!{next(self.numbers)}", channel, names or (MODEL,), tokens, LEASE_MS / 1000)
 
-    async def ask(self, *tickets: Ticket, epoch: str = "") -> Answers:
+    async def ask(self, *tickets: Ticket, epoch: str = "") -> Acquired:
         return await self.scripts.acquire([Ask(ticket) for ticket in tickets], epoch)
 
-    async def ask_one(self, ticket: Ticket, since: str = "") -> Answer:
+    async def ask_one(self, ticket: Ticket, since: str = "") -> Standing:
         [answer] = (await self.scripts.acquire([Ask(ticket, since)])).calls
         return answer
 

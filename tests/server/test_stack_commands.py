@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from cli.main import promptmill
-from cli.stack import StackError
-from cli.stack.embedded import find_server
+from promptmill.cli.main import promptmill
+from promptmill.cli.stack import StackError
+from promptmill.cli.stack.embedded import find_server
 
 try:
     find_server()

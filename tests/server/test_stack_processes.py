@@ -13,11 +13,11 @@ from time import monotonic
 
 import pytest
 
-from cli.stack import StackError, is_simulated, open_stack, processes
-from cli.stack.embedded import find_server
-from cli.stack.ownership import read_record
-from cli.stack.place import prepare_place
-from cli.stack.speak import ask_server
+from promptmill.cli.stack import StackError, is_simulated, open_stack, processes
+from promptmill.cli.stack.embedded import find_server
+from promptmill.cli.stack.ownership import read_record
+from promptmill.cli.stack.place import prepare_place
+from promptmill.cli.stack.resp import ask_server
 from settings import Settings
 
 try:
@@ -120,7 +120,7 @@ async def test_a_worker_that_dies_ends_the_block_that_relies_on_it(settings: Set
 async def test_up_starts_a_dead_worker_again_and_says_so(
     settings: Settings, worker_is, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cli.stack.watch.FIRST_BACKOFF_S", 0.01)
+    monkeypatch.setattr("promptmill.cli.stack.watch.FIRST_BACKOFF_S", 0.01)
     worker_is(WORKER)
     said: list[str] = []
     place = prepare_place(settings.data_dir)

@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
-from client import InvalidRequest, JobNotFound, Queue, encode, events, followers, keys, subscriber
-from client.events import position
+from client import InvalidRequest, JobNotFound, Queue, encode
+from client.follow import followers
+from client.redis import subscriber
 from client.sync import SyncQueue
+from client.wire import events, keys
+from client.wire.events import position
 from tests.conftest import Server, wait_until
 from tests.server.streams_room import Reader, Worker, hired, nobody_follows
 from worker.streams import lines, relay

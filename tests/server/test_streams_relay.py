@@ -8,12 +8,13 @@ import pytest
 from arq import Retry
 from redis.exceptions import ResponseError
 
-from client import Queue, events, keys
+from client import Queue
 from client.errors import ServerError
+from client.wire import events, keys
+from promptmill.dialects import Delta
 from tests.conftest import Server, wait_until
 from tests.server.streams_room import Reader, Worker, hired
 from worker.engine.meter import Meter
-from worker.llm.providers import Delta
 from worker.streams import lines, relay
 
 

@@ -6,7 +6,7 @@ import contextlib
 import pytest
 from aiohttp import web
 
-from worker.llm import transport
+from worker.calls import transport
 
 
 @pytest.fixture(autouse=True)

@@ -7,13 +7,14 @@ import pytest
 from arq import Retry
 
 from client import decode, encode
-from client.limits import lanes
-from client.schemas import Usage
+from client.limits.rules import lanes
+from client.wire.schemas import Usage
+from promptmill.dialects import ChatAnswer
 from settings import Settings
+from worker.calls import LLM
 from worker.engine.meter import Meter
-from worker.engine.run import Moved, TurnedAway
+from worker.engine.run import Reroute, Throttled
 from worker.jobs import chat
-from worker.llm import LLM, ChatAnswer
 
 HI = {"messages": [{"role": "user", "content": "Hi"}], "metadata": {"mine": 1}}
 ANSWER = ChatAnswer(
@@ -88,9 +89,9 @@ class Runs:
             return await job(self.ctx, *data["a"], **data["k"])
         except Retry as retry:
             self.has_run = True
-            self.tries_used += not isinstance(retry, TurnedAway)
+            self.tries_used += not isinstance(retry, Throttled)
             raise
-        except Moved as moved:
+        except Reroute as moved:
             self.has_run = True
             self.lane, self.payload = moved.lane, moved.payload or self.payload
             raise

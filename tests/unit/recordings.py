@@ -11,11 +11,10 @@ from typing import NamedTuple
 
 import httpx
 
-from worker.llm import Route
-from worker.llm.providers import Provider
-from worker.llm.providers.anthropic import Anthropic
-from worker.llm.providers.gemini import Gemini
-from worker.llm.providers.openai import OpenAI
+from promptmill.dialects import Provider, Route
+from promptmill.dialects.anthropic.dialect import Anthropic
+from promptmill.dialects.gemini.dialect import Gemini
+from promptmill.dialects.openai.dialect import OpenAI
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "providers"
 KEY = "key-Zx81kkQqLm9"

@@ -11,7 +11,7 @@ from client import InvalidRequest, errors
 from client.limits.slots import Slot
 from tests.unit.given_llm import ANSWER, ScriptedLLM
 from worker.engine.meter import Meter
-from worker.jobs.asking import Asking
+from worker.jobs.job_llm import JobLLM
 
 
 class Limits:
@@ -47,7 +47,7 @@ def a_run(*outcomes, held=()):
 
 async def test_a_call_is_made_under_a_slot_settled_and_booked():
     ctx = a_run(ANSWER)
-    answer = await Asking(ctx).ask("openai/gpt-4o", "x" * 40, "gpu-box", max_tokens=100, wait_s=3)
+    answer = await JobLLM(ctx).ask("openai/gpt-4o", "x" * 40, "gpu-box", max_tokens=100, wait_s=3)
     assert answer is ANSWER
     assert ctx["limits"].asked == [(("openai/gpt-4o", "gpu-box"), {"tokens": 114, "wait_s": 3})]
     (slot,) = ctx["limits"].slots
@@ -64,7 +64,7 @@ async def test_a_call_is_made_under_a_slot_settled_and_booked():
 
 async def test_calls_of_a_job_have_ids_of_their_own_and_its_meter_adds_them_up():
     ctx = a_run(ANSWER, ANSWER)
-    llm = Asking(ctx)
+    llm = JobLLM(ctx)
     await llm.ask(None, "Hi")
     await llm.ask(None, [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}])
     assert ctx["llm"].call_ids == ["j1:1", "j1:2"]
@@ -73,14 +73,14 @@ async def test_calls_of_a_job_have_ids_of_their_own_and_its_meter_adds_them_up()
 
 async def test_a_job_in_its_models_lane_signals_for_its_calls():
     ctx = a_run(ANSWER, held=("openai/gpt-4o-mini", "openai"))
-    await Asking(ctx).ask(None, "Hi")
+    await JobLLM(ctx).ask(None, "Hi")
     assert ctx["meter"].answered
 
 
 async def test_a_refusal_is_the_slots_and_costs_nothing():
     ctx = a_run(errors.RateLimited("slow", status=429, retry_after_s=4))
     with pytest.raises(errors.RateLimited):
-        await Asking(ctx).ask("openai/gpt-4o", "Hi")
+        await JobLLM(ctx).ask("openai/gpt-4o", "Hi")
     (slot,) = ctx["limits"].slots
     assert (slot._signal, slot._wait_s, slot._tokens) == ("refused", 4, 0)
     ((attempt, _),) = ctx["attempts"]
@@ -90,25 +90,25 @@ async def test_a_refusal_is_the_slots_and_costs_nothing():
 async def test_of_a_call_that_broke_off_nobody_knows_what_it_used():
     ctx = a_run(errors.ProviderTimeout("late"))
     with pytest.raises(errors.ProviderTimeout):
-        await Asking(ctx).ask("openai/gpt-4o", "Hi")
+        await JobLLM(ctx).ask("openai/gpt-4o", "Hi")
     assert ctx["limits"].slots[0]._tokens is None
 
 
 async def test_a_call_that_was_never_sent_gives_all_back():
     ctx = a_run(errors.ProviderUnreachable("refused", sent=False))
     with pytest.raises(errors.ProviderUnreachable):
-        await Asking(ctx).ask("openai/gpt-4o", "Hi")
+        await JobLLM(ctx).ask("openai/gpt-4o", "Hi")
     assert ctx["limits"].slots[0]._tokens == 0
 
 
 async def test_what_cannot_be_asked_is_refused_before_a_slot_is_taken():
     ctx = a_run()
     with pytest.raises(InvalidRequest, match="max_tokens"):
-        await Asking(ctx).ask("openai/gpt-4o", "Hi", max_tokens=-1)
+        await JobLLM(ctx).ask("openai/gpt-4o", "Hi", max_tokens=-1)
     assert ctx["limits"].asked == []
 
 
 async def test_it_is_the_workers_llm_in_all_else():
     ctx = a_run(ANSWER)
-    assert await Asking(ctx).chat(None, call_id="mine") is ANSWER
-    assert Asking(ctx).settings is ctx["llm"].settings
+    assert await JobLLM(ctx).chat(None, call_id="mine") is ANSWER
+    assert JobLLM(ctx).settings is ctx["llm"].settings

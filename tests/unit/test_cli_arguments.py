@@ -10,12 +10,13 @@ from typing import Any
 import click
 import pytest
 
-from cli.enqueue import enqueue, put, read_pair, read_value
-from cli.stack.errors import StackError
-from cli.stack.ownership import Record, decide
-from cli.stack.place import SOCKET_PATH_LIMIT_BYTES, prepare_place
-from cli.stack.processes import environment_of, simulated
-from client import Queue, keys
+from client import Queue
+from client.wire import keys
+from promptmill.cli.enqueue import enqueue, put, read_pair, read_value
+from promptmill.cli.stack.errors import StackError
+from promptmill.cli.stack.ownership import OwnerRecord, decide
+from promptmill.cli.stack.place import SOCKET_PATH_LIMIT_BYTES, prepare_place
+from promptmill.cli.stack.processes import environment_of, simulated
 from settings import ProviderSettings, Settings, load
 
 
@@ -90,8 +91,10 @@ def test_an_inherited_provider_does_not_reach_a_simulated_worker(monkeypatch: py
     assert environment["ANTHROPIC_BASE_URL"] == "http://127.0.0.1:9"
 
 
-def record(owner: str = "run", *, worker: bool = True, simulate: bool = False, ready: bool = True) -> Record:
-    return Record(pid=1, url="unix:///x", owner=owner, worker=worker, simulate=simulate, ready=ready)
+def record(
+    owner: str = "run", *, worker: bool = True, simulate: bool = False, ready: bool = True
+) -> OwnerRecord:
+    return OwnerRecord(pid=1, url="unix:///x", owner=owner, worker=worker, simulate=simulate, ready=ready)
 
 
 def test_a_stack_of_up_is_shared_once_it_is_ready() -> None:

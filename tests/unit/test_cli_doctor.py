@@ -5,14 +5,14 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from cli.doctor.connections import check_connections
-from cli.doctor.finding import Finding, has_failed
-from cli.doctor.persistence import check_persistence
-from cli.doctor.providers import check_providers, judge, missing
-from cli.doctor.server import check_eviction, check_version
-from cli.doctor.transport import check_transport
-from cli.doctor.workers import check_cpu_workers, check_drain, check_workers
 from client import redis_settings
+from promptmill.cli.doctor.connections import check_connections
+from promptmill.cli.doctor.finding import Finding, has_failed
+from promptmill.cli.doctor.persistence import check_persistence
+from promptmill.cli.doctor.providers import check_providers, judge, missing
+from promptmill.cli.doctor.server import check_eviction, check_version
+from promptmill.cli.doctor.transport import check_transport
+from promptmill.cli.doctor.workers import check_cpu_workers, check_drain, check_workers
 from settings import Settings
 
 SECRET = "sk-not-to-be-shown"

@@ -9,9 +9,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from cli.main import COMMANDS, promptmill
-from cli.stack import StackError
 from client import InvalidRedisURL, QueueUnavailable
+from promptmill.cli.main import COMMANDS, promptmill
+from promptmill.cli.stack import StackError
 from settings import SettingsError
 
 OURS = [name for name in COMMANDS if name != "run"]  # `run` has tests of its own
@@ -29,7 +29,7 @@ def failing(monkeypatch: pytest.MonkeyPatch):
         def broken() -> None:
             raise error
 
-        monkeypatch.setattr("cli.jobs.status", broken)
+        monkeypatch.setattr("promptmill.cli.jobs.status", broken)
 
     return install
 
@@ -48,7 +48,9 @@ def test_every_command_has_help_that_starts_as_the_group_says(name: str) -> None
 
 
 def test_help_does_not_import_what_only_the_commands_need() -> None:
-    script = "import sys, cli; print(sorted({'redis', 'arq', 'pydantic', 'httpx'} & set(sys.modules)))"
+    script = (
+        "import sys, promptmill.cli; print(sorted({'redis', 'arq', 'pydantic', 'httpx'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
@@ -91,7 +93,9 @@ def test_wrong_usage_is_exit_code_2(args: tuple[str, ...]) -> None:
 
 
 def test_a_closed_pipe_is_no_trace() -> None:
-    script = "import cli, sys; sys.argv = ['promptmill', 'completion', 'bash']; cli.main()"
+    script = (
+        "import sys; from promptmill import cli; sys.argv = ['promptmill', 'completion', 'bash']; cli.main()"
+    )
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.close()

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from cli.main import promptmill
-from cli.printing import print_stream
 from client import ResultTimeout, StreamEvent
+from promptmill.cli.main import promptmill
+from promptmill.cli.printing import print_stream
 
 
 class Job:

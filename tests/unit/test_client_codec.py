@@ -14,8 +14,8 @@ import pytest
 from arq.worker import JobExecutionFailed
 
 from client import Completion, Embeddings, Message, ResultTimeout, Usage, decode, encode, errors
-from client.codec import describe
-from client.schemas import Timings
+from client.wire.codec import describe
+from client.wire.schemas import Timings
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 TIMINGS = Timings(enqueued_at=NOW, queued_s=1, running_s=2)

@@ -8,7 +8,7 @@ import pytest
 
 from client import ChatRequest, EmbedRequest, InvalidRequest, Message, Queue
 from client.requests import chat_request, embed_request
-from client.schemas import MAX_PROMPT_BYTES
+from client.wire.schemas import MAX_PROMPT_BYTES
 
 HI = [{"role": "user", "content": "hi"}]
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from client import Embeddings, Timings, Usage, decode, encode
-from client.splices import LARGE_CHARS
-from client.vectors import SLICE_BYTES, Vectors
+from client.wire.splices import LARGE_CHARS
+from client.wire.vectors import SLICE_BYTES, Vectors
 
 DIMENSIONS = 1_536
 COMMON: dict[str, Any] = {

@@ -8,13 +8,15 @@ from contextlib import asynccontextmanager
 import pytest
 from arq import Retry
 
-from client import errors, keys
-from client.schemas import Usage
+from client import errors
+from client.wire import keys
+from client.wire.schemas import Usage
+from promptmill.dialects import EmbedAnswer
 from tests.conftest import wait_until
 from tests.unit.given_llm import Runs, ScriptedLLM, redis
-from worker.engine.run import Moved, TurnedAway
-from worker.jobs import embed, parts
-from worker.llm import EmbedAnswer
+from worker.engine.run import Reroute, Throttled
+from worker.jobs import embed
+from worker.jobs import embed_run as parts
 
 __all__ = ["redis"]
 
@@ -170,7 +172,7 @@ async def test_a_part_that_has_used_its_tries_fails_the_job(run, redis):
 async def test_a_refusal_stops_the_run_and_uses_no_try(run):
     llm = TextLLM({"a": [errors.RateLimited("slow", status=429)]})
     run.slots = Slots(0)
-    with pytest.raises(TurnedAway):
+    with pytest.raises(Throttled):
         await run(llm)
     assert llm.asked == ["a"]
     assert run.ctx["meter"].refused
@@ -180,7 +182,7 @@ async def test_a_refusal_stops_the_run_and_uses_no_try(run):
 async def test_a_refusal_under_another_slot_is_that_slots_to_signal(run):
     refused = errors.RateLimited("slow", status=429, retry_after_s=2.0)
     llm = TextLLM({text: [refused] for text in "bcd"})
-    with pytest.raises(TurnedAway):
+    with pytest.raises(Throttled):
         await run(llm)
     assert set(run.slots.refusals) == {2.0}
     assert not run.ctx["meter"].refused
@@ -205,7 +207,7 @@ async def test_a_provider_that_is_down_is_left_alone_after_three_failures(run):
 
 async def test_what_one_model_has_done_is_not_mixed_with_anothers(run):
     llm = TextLLM({"d": [errors.ModelNotFound("none", status=404)]})
-    with pytest.raises(Moved):
+    with pytest.raises(Reroute):
         await run(llm, {**REQUEST, "fallbacks": ["openai/other"]})
     result = await run(llm)
     assert letters(result) == "abcd"

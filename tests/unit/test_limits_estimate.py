@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from client.limits.estimate import input_tokens, output_tokens
+from client.limits.rules.estimate import input_tokens, output_tokens
 from client.requests import chat_request, embed_request
 
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 10_000}}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from client import Limit
-from client.limits.gauge import DAY_MS, Gauge, refilled
+from client.limits.rules.gauge import DAY_MS, Gauge, refilled
 
 NOW = 20_000 * DAY_MS + 500
 TODAY = {"day": NOW // DAY_MS}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from client import InvalidRequest
-from client.limits.lanes import Kind, checked_key, lane_name, limit_keys, place
+from client.limits.rules.lanes import Kind, checked_key, lane_name, limit_keys, place
 
 ALIASES = {"@chat": "OpenAI/gpt-4o-mini", "@embed": "voyage/voyage-3"}
 

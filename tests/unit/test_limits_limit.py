@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from client import InvalidRequest, Limit
-from client.limits.limit import (
+from client.limits.rules.limit import (
     FIELDS,
     LimitFields,
     checked_name,

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from client.errors import BadRequest, Overloaded, RateLimited
-from client.limits.refusal import refusal_s
+from client.limits.rules.refusal import refusal_s
 from client.limits.slots import Slot
 
 

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from client import Limit
-from client.limits.gauge import Gauge
-from client.limits.why import Holder, Place, Seen, estimate, explain
+from client.limits.rules.gauge import Gauge
+from client.limits.why import Holder, LanePlace, Seen, estimate, explain
 
 NOW = 1_767_225_600_000
 PAYLOAD = b'{"n":90,"m":10,"t":null}'
 
 
-def place(**known: Any) -> Place:
-    return Place(
+def place(**known: Any) -> LanePlace:
+    return LanePlace(
         **{
             "lane": "openai/gpt-4o|tenant:acme",
             "now_ms": NOW,
@@ -97,7 +97,7 @@ def test_the_key_in_whose_queue_it_is_comes_before_another_that_is_full() -> Non
         ),
     ],
 )
-def test_each_reason_is_a_sentence(where: Place, keys: list[Seen], reason: str, sentence: str) -> None:
+def test_each_reason_is_a_sentence(where: LanePlace, keys: list[Seen], reason: str, sentence: str) -> None:
     waiting = explain(where, keys, PAYLOAD)
     assert (waiting.reason, waiting.sentence) == (reason, sentence)
 

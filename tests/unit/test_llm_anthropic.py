@@ -6,9 +6,9 @@ import httpx
 import pytest
 
 from client.errors import BadRequest, MalformedResponse
-from client.schemas import ChatRequest, EmbedRequest, Usage
-from worker.llm.providers.anthropic import DEFAULT_MAX_TOKENS, Anthropic
-from worker.llm.sse import Event
+from client.wire.schemas import ChatRequest, EmbedRequest, Usage
+from promptmill.dialects.anthropic.dialect import DEFAULT_MAX_TOKENS, Anthropic
+from promptmill.dialects.sse import Event
 
 PROVIDER = Anthropic("anthropic", "https://api.anthropic.com/v1", "sk-ant-key", "ANTHROPIC_API_KEY")
 USER = {"role": "user", "content": "Hi"}

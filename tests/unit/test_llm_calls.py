@@ -9,9 +9,9 @@ import pytest
 from aiohttp import web
 
 from client import errors
-from client.schemas import ChatRequest, EmbedRequest
+from client.wire.schemas import ChatRequest, EmbedRequest
 from settings import Settings
-from worker.llm import LLM
+from worker.calls import LLM
 
 ANSWER = {"id": "1", "model": "m-1", "choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]}
 HI = {"messages": [{"role": "user", "content": "Hi"}]}

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from aiohttp import client_exceptions, http_exceptions
 
-from worker.llm import transport
+from worker.calls import transport
 
 FOREIGN = [
     kind

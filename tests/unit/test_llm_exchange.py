@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 
 from tests.unit.given_http import client, no_proxy_but_the_tests_own, serving
-from worker.llm import transport
+from worker.calls import transport
 
 __all__ = ["client", "no_proxy_but_the_tests_own"]
 

@@ -7,8 +7,9 @@ import httpx
 import pytest
 
 from client import errors
-from worker.llm import Route, failures
-from worker.llm.providers.openai import OpenAI
+from promptmill.dialects import Route
+from promptmill.dialects.openai.dialect import OpenAI
+from worker.calls import failures
 
 ROUTE = Route(OpenAI("local", "http://localhost/v1", "sk-secret1", "KEY"), "llama")
 FOREIGN = [

@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from client.errors import BadRequest, MalformedResponse
-from client.schemas import ChatRequest, EmbedRequest, Usage
-from worker.llm.providers.gemini import Gemini
+from client.wire.schemas import ChatRequest, EmbedRequest, Usage
+from promptmill.dialects.gemini.dialect import Gemini
 
 BASE = "https://generativelanguage.googleapis.com/v1beta"
 PROVIDER = Gemini("gemini", BASE, "gemini-key", "GEMINI_API_KEY")

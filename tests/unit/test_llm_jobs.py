@@ -9,13 +9,14 @@ from arq import Retry
 from pydantic_core import from_json
 from redis.exceptions import ConnectionError as RedisDown
 
-from client import errors, keys
-from client.codec import decode, encode
-from client.schemas import Completion, Embeddings, Usage
+from client import errors
+from client.wire import keys
+from client.wire.codec import decode, encode
+from client.wire.schemas import Completion, Embeddings, Usage
+from promptmill.dialects import EmbedAnswer
 from tests.unit.given_llm import ANSWER, HI, ScriptedLLM, redis, run
-from worker.engine.run import TurnedAway
+from worker.engine.run import Throttled
 from worker.jobs import chat, embed
-from worker.llm import EmbedAnswer
 
 __all__ = ["redis", "run"]
 
@@ -77,7 +78,7 @@ async def test_a_transient_failure_is_written_down_and_tried_again(run, redis):
     (attempt,) = await ledger(redis)
     assert (attempt["number"], attempt["error"], attempt["status"]) == (1, "ServerError", 500)
     assert 0 < await redis.ttl(keys.attempts("j1")) <= keys.ATTEMPTS_TTL_S
-    assert not isinstance(raised.value, TurnedAway)
+    assert not isinstance(raised.value, Throttled)
 
     result = await run(llm)
     assert errors_of(result) == [(1, "ServerError"), (2, None)]
@@ -99,7 +100,7 @@ async def test_being_rate_limited_uses_no_try_and_keeps_its_place_in_the_ledger(
     limited = [errors.RateLimited("slow", retry_after_s=2, status=429) for _ in range(9)]
     llm = ScriptedLLM(*limited, ANSWER)
     for _ in limited:
-        with pytest.raises(TurnedAway) as raised:
+        with pytest.raises(Throttled) as raised:
             await run(llm)
         assert raised.value.defer_score is None  # the cooldown of its model's limit does the waiting
     result = await run(llm)

@@ -6,10 +6,12 @@ import fakeredis
 import pytest
 from redis.exceptions import ConnectionError as RedisDown
 
-from client import keys
-from worker.llm import Learner, Route, SeenRates, read_prices
-from worker.llm.learn import fields
-from worker.llm.providers.openai import OpenAI
+from client.wire import keys
+from promptmill.dialects import Route
+from promptmill.dialects.openai.dialect import OpenAI
+from promptmill.dialects.rates import SeenRates
+from worker.calls import read_prices
+from worker.jobs.learn import Learner, fields
 
 ROUTE = Route(OpenAI("local", "http://localhost/v1", None, "KEY"), "no-such-model")
 KEY = keys.flow("local/no-such-model")

@@ -7,10 +7,10 @@ import pytest
 from arq import Retry
 
 from client import errors
-from client.schemas import Usage
+from client.wire.schemas import Usage
+from promptmill.dialects import Delta
 from tests.unit.given_llm import ANSWER, HI, ScriptedLLM, redis, run
 from worker.jobs import attempts, chat
-from worker.llm.providers import Delta
 
 __all__ = ["redis", "run"]
 
@@ -81,7 +81,7 @@ async def test_an_answer_without_usage_has_none(booked):
 async def test_a_stream_that_breaks_off_has_cost_what_it_had_told(run):
     ctx, heard = {}, []
     tell = attempts.overheard(ctx, heard.append)
-    ctx["told"] = told = attempts.Told()
+    ctx["told"] = told = attempts.CallProgress()
     deltas = [
         Delta(usage=Usage(input_tokens=9, output_tokens=1)),
         Delta(text="Hel"),

@@ -3,7 +3,7 @@
 import pytest
 
 from client import errors
-from client.schemas import Usage
+from client.wire.schemas import Usage
 from worker.engine.meter import Meter
 from worker.jobs import metering
 

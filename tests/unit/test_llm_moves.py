@@ -6,14 +6,15 @@ import pytest
 from arq import Retry
 from pydantic_core import from_json
 
-from client import encode, errors, keys
-from client.schemas import ChatRequest, EmbedRequest, Usage
+from client import encode, errors
+from client.wire import keys
+from client.wire.schemas import ChatRequest, EmbedRequest, Usage
+from promptmill.dialects import EmbedAnswer
 from tests.unit.given_llm import ANSWER, HI, ScriptedLLM, redis, run
 from worker.engine.meter import Meter
-from worker.engine.run import Moved, TurnedAway
+from worker.engine.run import Reroute, Throttled
 from worker.jobs import chat, embed
-from worker.jobs.moves import lane_for, payload_for
-from worker.llm import EmbedAnswer
+from worker.jobs.reroute import lane_for, payload_for
 
 __all__ = ["redis", "run"]
 
@@ -73,7 +74,7 @@ def test_a_record_that_has_estimates_keeps_them():
 async def test_a_job_outside_of_its_models_lane_is_moved_before_any_call(run):
     run.lane = ""
     llm = ScriptedLLM(ANSWER)
-    with pytest.raises(Moved) as moved:
+    with pytest.raises(Reroute) as moved:
         await run(llm, request={**HI, "model": "openai/gpt-4o"})
     assert moved.value.lane == "openai/gpt-4o"
     assert llm.call_ids == []
@@ -85,7 +86,7 @@ async def test_a_job_outside_of_its_models_lane_is_moved_before_any_call(run):
 async def test_texts_in_the_default_queue_are_moved_too(run):
     run.lane = ""
     llm = ScriptedLLM(EmbedAnswer([[1.0]], "e", Usage(input_tokens=1, output_tokens=0)))
-    with pytest.raises(Moved):
+    with pytest.raises(Reroute):
         await run(llm, embed, {"texts": ["a"]})
     assert run.lane == "@embed"
     assert run.payload.startswith(b'{"n":1,"m":-1,')
@@ -95,17 +96,17 @@ async def test_texts_in_the_default_queue_are_moved_too(run):
 async def test_a_model_whose_name_is_no_limit_key_is_limited_by_one_that_is(run):
     run.lane = ""
     llm = ScriptedLLM(errors.RateLimited("x", status=429), ANSWER)
-    with pytest.raises(Moved):
+    with pytest.raises(Reroute):
         await run(llm, request={**HI, "model": "openai/gpt@1"})
-    with pytest.raises(TurnedAway) as turned:
+    with pytest.raises(Throttled) as turned:
         await run(llm)
     assert turned.value.defer_score is None
 
 
 async def test_a_lane_that_is_right_but_brought_no_limits_costs_no_second_move(run, monkeypatch):
-    monkeypatch.setattr("client.limits.lanes.limit_keys", lambda *_: ())
+    monkeypatch.setattr("client.limits.rules.lanes.limit_keys", lambda *_: ())
     llm = ScriptedLLM(errors.RateLimited("x", status=429, retry_after_s=2))
-    with pytest.raises(TurnedAway) as turned:
+    with pytest.raises(Throttled) as turned:
         await run(llm)
     assert turned.value.defer_score >= 2000
 
@@ -121,7 +122,7 @@ async def test_an_answer_is_metered(run):
 
 
 async def test_a_refusal_is_metered(run):
-    with pytest.raises(TurnedAway):
+    with pytest.raises(Throttled):
         await run(ScriptedLLM(errors.RateLimited("x", status=429, retry_after_s=3)))
     assert run.ctx["meter"] == Meter(called=True, tokens=0, usd=0.0, refused=True, refused_s=3)
 
@@ -145,10 +146,10 @@ async def test_each_fallback_has_all_tries_and_the_answer_tells_every_attempt(ru
     run.lane = "openai/gpt-4o|tenant:a"
     ends = []
     for _ in range(5):
-        with pytest.raises((Retry, Moved)) as end:
+        with pytest.raises((Retry, Reroute)) as end:
             await run(llm, request=request)
         ends.append(type(end.value).__name__)
-    assert ends == ["Retry", "Moved", "Retry", "Moved", "Moved"]
+    assert ends == ["Retry", "Reroute", "Retry", "Reroute", "Reroute"]
     assert run.lane == "@chat/gpt-4o-mini|tenant:a"
     record = from_json(run.payload)
     assert record["a"] == [{**HI, "model": "gpt-4o-mini", "fallbacks": [], "max_tokens": 7}]
@@ -169,7 +170,7 @@ async def test_each_fallback_has_all_tries_and_the_answer_tells_every_attempt(ru
 
 async def test_when_all_models_have_failed_the_last_ones_error_is_raised(run, redis):
     llm = ScriptedLLM(errors.QuotaExhausted("a", status=429), errors.ServerError("b"), max_tries=1)
-    with pytest.raises(Moved):
+    with pytest.raises(Reroute):
         await run(llm, request={**HI, "fallbacks": [NANO]})
     with pytest.raises(errors.ServerError, match="b") as raised:
         await run(llm)
@@ -180,7 +181,7 @@ async def test_when_all_models_have_failed_the_last_ones_error_is_raised(run, re
 async def test_a_model_without_a_provider_is_passed_over(run, caplog):
     llm = ScriptedLLM(ANSWER)
     for _ in range(2):
-        with pytest.raises(Moved):
+        with pytest.raises(Reroute):
             await run(llm, request={**HI, "model": "nowhere/x", "fallbacks": ["elsewhere/y", NANO]})
     assert fields_of(await run(llm)) == [(NANO, None)]
     assert "elsewhere/y" in caplog.text
@@ -188,7 +189,7 @@ async def test_a_model_without_a_provider_is_passed_over(run, caplog):
 
 async def test_the_last_model_without_a_provider_is_an_error_that_counts_the_calls_before(run):
     llm = ScriptedLLM(errors.ContextTooLong("x"))
-    with pytest.raises(Moved):
+    with pytest.raises(Reroute):
         await run(llm, request={**HI, "fallbacks": ["nowhere/x"]})
     with pytest.raises(errors.ProviderNotConfigured) as raised:
         await run(llm)
@@ -204,7 +205,7 @@ async def test_a_wrong_request_is_not_sent_to_another_model(run):
 async def test_being_turned_away_keeps_the_model(run):
     llm = ScriptedLLM(*[errors.Overloaded("x", status=529)] * 9, ANSWER, max_tries=1)
     for _ in range(9):
-        with pytest.raises(TurnedAway):
+        with pytest.raises(Throttled):
             await run(llm, request={**HI, "fallbacks": [NANO]})
     assert (await run(llm)).attempts[-1].model == "openai/gpt-4o-mini"
 

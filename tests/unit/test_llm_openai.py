@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from client.errors import MalformedResponse, RateLimited
-from client.schemas import ChatRequest, EmbedRequest, Usage
-from worker.llm.providers.openai import OpenAI
+from client.wire.schemas import ChatRequest, EmbedRequest, Usage
+from promptmill.dialects.openai.dialect import OpenAI
 
 HEADERS = httpx.Headers({"x-request-id": "req_1"})
 ANSWER = {

@@ -3,7 +3,8 @@
 import pytest
 
 from settings import Settings
-from worker.llm import Part, resolve, split
+from worker.calls.resolve import resolve
+from worker.jobs.embed_split import Part, split
 
 
 def test_parts_have_no_more_texts_and_tokens_than_a_call_takes():

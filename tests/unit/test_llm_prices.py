@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from client.schemas import Usage
-from worker.llm import PriceFileError, cost_usd, per_token_usd, prices, read_prices
+from client.wire.schemas import Usage
+from worker.calls import PriceFileError, cost_usd, per_token_usd, prices, read_prices
 
 USAGE = Usage(input_tokens=1000, output_tokens=100, cached_input_tokens=200)
 

@@ -5,8 +5,7 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
-from worker.llm import SeenRates, seen_rates
-from worker.llm.rates import duration_s, rate_headers
+from promptmill.dialects.rates import SeenRates, duration_s, rate_headers, seen_rates
 
 NOW = datetime(2026, 1, 15, 14, 23, 0, tzinfo=UTC)
 

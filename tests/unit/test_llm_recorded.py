@@ -8,8 +8,8 @@ import re
 import pytest
 
 from client import errors
+from promptmill.dialects.retry_after import DAILY_WAIT_S
 from tests.unit.recordings import KEY, PROVIDERS, cases, recorded
-from worker.llm.providers.retry_after import DAILY_WAIT_S
 
 # The class and, where one is told, the wait in seconds.
 OPENAI = {

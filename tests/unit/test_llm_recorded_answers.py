@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from client import errors
-from client.schemas import Usage
+from client.wire.schemas import Usage
+from promptmill.dialects import ChatAnswer
+from promptmill.dialects.stream import ChatStream
 from tests.unit.recordings import KEY, PROVIDERS, cases, recorded, route
-from worker.llm.providers import ChatAnswer
-from worker.llm.stream import ChatStream
 
 USAGE = {
     "openai": Usage(input_tokens=9, output_tokens=4, cached_input_tokens=0, reasoning_tokens=0),

@@ -7,10 +7,10 @@ import httpx
 import pytest
 
 from client import errors
-from worker.llm.providers.anthropic import Anthropic
-from worker.llm.providers.openai import OpenAI
-from worker.llm.providers.redaction import redact
-from worker.llm.providers.retry_after import MAX_RETRY_AFTER_S, retry_after_s
+from promptmill.dialects.anthropic.dialect import Anthropic
+from promptmill.dialects.openai.dialect import OpenAI
+from promptmill.dialects.redaction import redact
+from promptmill.dialects.retry_after import MAX_RETRY_AFTER_S, retry_after_s
 
 KEY = "sk-proj-Zx81kkQqLm9"
 OPENAI = OpenAI("openai", "https://api.openai.com/v1", KEY, "OPENAI_API_KEY")

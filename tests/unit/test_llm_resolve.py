@@ -4,7 +4,7 @@ import pytest
 
 from client.errors import ProviderNotConfigured
 from settings import Settings
-from worker.llm import resolve
+from worker.calls.resolve import resolve
 
 BASE = {
     "openai_api_key": "sk-1",

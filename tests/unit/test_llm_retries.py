@@ -3,7 +3,7 @@
 import pytest
 
 from client import errors
-from worker.llm import Again, NextModel, backoff_s, decide, uses_a_try
+from worker.jobs.retries import Again, NextModel, backoff_s, decide, uses_a_try
 
 
 def decided(error, tries_used=0, max_tries=5, attempts=1, roll=0.5, **more):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from worker.llm import sse
-from worker.llm.sse import MAX_EVENT_BYTES, Event, EventParser, EventTooLarge
+from promptmill.dialects import sse
+from promptmill.dialects.sse import MAX_EVENT_BYTES, Event, EventParser, EventTooLarge
 
 CASES = {
     "LF": (b"data: a\n\ndata: b\n\n", [("", b"a"), ("", b"b")]),

@@ -8,10 +8,10 @@ import pytest
 from pydantic_core import to_json
 
 from client import errors
+from promptmill.dialects import ChatAnswer, Delta
+from promptmill.dialects.answers import ToolCallPart
+from promptmill.dialects.stream import ChatStream
 from tests.unit.recordings import PROVIDERS, route
-from worker.llm.providers import ChatAnswer, Delta
-from worker.llm.providers.answers import ToolCallPart
-from worker.llm.stream import ChatStream
 
 DONE = b"data: [DONE]\n\n"
 

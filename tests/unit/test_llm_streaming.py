@@ -13,7 +13,8 @@ from pydantic_core import to_json
 
 from client import errors
 from tests.unit.test_llm_calls import asked, settings
-from worker.llm import LLM, reading
+from worker.calls import LLM
+from worker.calls import stream_reader as reading
 
 END = b"data: [DONE]\n\n"
 

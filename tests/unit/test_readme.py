@@ -12,11 +12,10 @@ import click
 import pytest
 from arq.cli import cli as arq_command
 
-from cli.main import COMMANDS, promptmill
 from client import errors
+from promptmill.cli.main import COMMANDS, promptmill
 from settings import Settings
-from simulator.__main__ import main as simulator_command
-from worker.llm import resolve
+from worker.calls.resolve import resolve
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -137,8 +136,6 @@ def test_a_command_line_can_be_typed(words: list[str]) -> None:
         command.make_context(name, rest, resilient_parsing=False)
     elif words[0] == "arq":
         assert {word for word in words if word.startswith("--")} <= flags_of(arq_command)
-    elif words[:3] == ["python", "-m", "simulator"]:
-        simulator_command.make_context("simulator", words[3:])
     elif words[0] == "make":
         assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.M)
 

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from cli.run import command
-from cli.stack import Stack, StackError
 from client import Queue
 from client.errors import BadRequest
+from promptmill.cli.run import command
+from promptmill.cli.stack import Stack, StackError
 from settings import Settings
 from tests.unit.test_run_fake import FakeQueue, Server, asked, reply, texts, write_prompts
 

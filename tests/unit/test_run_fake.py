@@ -14,9 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from cli.run import Defaults, RunOptions, RunSummary, StopSignal, Timing, open_plan, run
 from client.errors import InvalidRequest, JobError, JobNotFound, QueueUnavailable
-from client.schemas import Attempt, ChatRequest, Completion, Embeddings, EmbedRequest, Timings, Usage
+from client.wire.schemas import Attempt, ChatRequest, Completion, Embeddings, EmbedRequest, Timings, Usage
+from promptmill.cli.run import Defaults, RunOptions, RunSummary, StopSignal, Timing, open_plan, run
 from settings import Settings
 
 Request = ChatRequest | EmbedRequest

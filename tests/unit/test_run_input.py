@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from cli.run import Defaults, InputError, RunOptions, check, open_plan
-from cli.run.items import Invalid, Item
-from client.schemas import MAX_PROMPT_BYTES, ChatRequest, EmbedRequest
+from client.wire.schemas import MAX_PROMPT_BYTES, ChatRequest, EmbedRequest
+from promptmill.cli.run import Defaults, InputError, RunOptions, check, open_plan
+from promptmill.cli.run.items import Invalid, Item
 from settings import Settings
 from tests.unit.test_run_fake import SETTINGS, Server, complete, options, read_lines, texts, write_prompts
 
@@ -89,7 +89,7 @@ def test_a_line_longer_than_can_be_held_is_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("source", "formats"):
-        monkeypatch.setattr(f"cli.run.{module}.MAX_LINE_BYTES", 2**20)
+        monkeypatch.setattr(f"promptmill.cli.run.{module}.MAX_LINE_BYTES", 2**20)
     (tmp_path / "in.jsonl").write_bytes(b'{"prompt": "' + b"x" * 3 * 2**20 + b'"}\n{"prompt": 1}\n')
     assert faults_of(options(tmp_path)) == [
         (1, "it is longer than 1 MB."),

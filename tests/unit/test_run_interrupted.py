@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from cli.run import OutputError, StopSignal
-from cli.run.output import Extent, LineFile
 from client.errors import BadRequest
+from promptmill.cli.run import OutputError, StopSignal
+from promptmill.cli.run.output import Extent, LineFile
 from tests.unit.test_run_fake import (
     PROMPTS,
     FakeQueue,

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from cli.run import InputError, open_plan
 from client.errors import ServerError
+from promptmill.cli.run import InputError, open_plan
 from tests.unit.test_run_fake import (
     PROMPTS,
     SETTINGS,

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from cli.run import Defaults, PlainProgress, StopSignal, Timing, check, open_plan, open_progress
-from cli.run import runner as runner_module
-from cli.run.progress import LiveProgress, describe, duration
-from cli.run.summary import RunSummary
-from cli.run.tally import Tally
 from client.errors import JobAborted
+from promptmill.cli.run import Defaults, PlainProgress, StopSignal, Timing, check, open_plan, open_progress
+from promptmill.cli.run import runner as runner_module
+from promptmill.cli.run.progress import LiveProgress, describe, duration
+from promptmill.cli.run.summary import RunSummary
+from promptmill.cli.run.tally import Tally
 from tests.unit.test_run_fake import (
     SETTINGS,
     FakeQueue,

@@ -7,14 +7,14 @@ import asyncio
 import httpx
 import pytest
 
-from simulator import SimulatorConfig
-from simulator.app import serve
-from worker.llm.transport import open_http_client
+from promptmill.simulator import SimulatorConfig
+from promptmill.simulator.app import serve
+from worker.calls.transport import open_http_client
 from worker.sdks import http_client, lend
 
 httpx2 = pytest.importorskip("httpx2")
 
-from worker.sdks.lent2 import httpx2_client  # noqa: E402
+from worker.sdks.sdk_httpx2 import httpx2_client  # noqa: E402
 
 ASKED = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hi"}]}
 KEY = {"authorization": "Bearer k"}

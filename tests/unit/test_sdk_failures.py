@@ -8,7 +8,7 @@ from arq import Retry
 from arq.worker import func
 
 from client import errors
-from worker.jobs import of_ones_own
+from worker.jobs import user_job
 from worker.sdks.failures import worth_a_try
 
 
@@ -91,7 +91,7 @@ async def ended(error, *, job_try=1, max_tries=None):
     async def job(ctx):
         raise error
 
-    function = of_ones_own(func(job, max_tries=max_tries), 5)
+    function = user_job(func(job, max_tries=max_tries), 5)
     try:
         return await function.coroutine({"job_id": "j", "job_try": job_try, "llm": None})
     except Exception as raised:

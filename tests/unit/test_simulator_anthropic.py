@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
-from simulator import SimulatorConfig, serve
+from promptmill.simulator import SimulatorConfig, serve
 
 HEADERS = {"x-api-key": "sk-test", "anthropic-version": "2023-06-01"}
 

@@ -11,10 +11,10 @@ import pytest
 from aiohttp import ClientSession
 from click.testing import CliRunner
 
-import simulator
-from simulator import InvalidConfig, SimulatorConfig, create_app, serve
-from simulator.__main__ import main
-from simulator.stats import MAX_REQUEST_IDS, Stats
+from promptmill import simulator
+from promptmill.simulator import InvalidConfig, SimulatorConfig, create_app, serve
+from promptmill.simulator.command import simulator as command
+from promptmill.simulator.stats import MAX_REQUEST_IDS, RequestStats
 
 HEADERS = {"Authorization": "Bearer sk-test"}
 BODY = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
@@ -118,7 +118,7 @@ async def test_a_reset_of_the_stats_keeps_what_is_open(provider: ClientSession) 
 
 
 def test_the_map_of_request_ids_is_bounded() -> None:
-    stats = Stats()
+    stats = RequestStats()
     for number in range(MAX_REQUEST_IDS + 1):
         stats.arrive(str(number))
     calls = stats.snapshot()["calls_per_request_id"]
@@ -163,12 +163,12 @@ async def test_the_same_seed_draws_the_same_faults(provider: ClientSession) -> N
 
 
 def test_every_setting_is_a_flag() -> None:
-    flags = {option.name for option in main.params}
+    flags = {option.name for option in command.params}
     assert flags == {*SimulatorConfig.model_fields, "host", "port"}
 
 
 def test_a_wrong_flag_is_explained() -> None:
-    result = CliRunner().invoke(main, ["--fault-500", "2"])
+    result = CliRunner().invoke(command, ["--fault-500", "2"])
     assert result.exit_code == 2
     assert "fault_500: Input should be less than or equal to 1." in result.output
 
@@ -187,7 +187,7 @@ def test_the_package_exports_what_it_promises() -> None:
 
 async def test_the_process_says_it_is_ready_answers_and_stops_on_term() -> None:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "simulator", "--port", "0", "--latency-s", "0"),
+        *(sys.executable, "-m", "promptmill.simulator", "--port", "0", "--latency-s", "0"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

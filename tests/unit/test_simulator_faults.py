@@ -10,9 +10,9 @@ import aiohttp
 import pytest
 from aiohttp import ClientSession
 
-from simulator import SimulatorConfig, serve
-from simulator.faults import Fault, draw_fault
-from simulator.latency import Pace, draw_latency_s, pace_of
+from promptmill.simulator import SimulatorConfig, serve
+from promptmill.simulator.faults import Fault, draw_fault
+from promptmill.simulator.latency import Latency, draw_latency_s, pace_of
 
 OPENAI = "/v1/chat/completions"
 ANTHROPIC = "/v1/messages"
@@ -146,10 +146,10 @@ def test_latency_spreads_around_its_median() -> None:
 
 
 def test_a_stream_takes_the_latency_unless_its_pace_is_set() -> None:
-    assert pace_of(SimulatorConfig(), 1.0, 41) == Pace(0.2, 0.02)
-    assert pace_of(SimulatorConfig(first_token_s=0.5), 1.0, 6) == Pace(0.5, 0.1)
-    assert pace_of(SimulatorConfig(tokens_per_s=50), 1.0, 7) == Pace(0.2, 0.02)
-    assert pace_of(SimulatorConfig(first_token_s=3), 1.0, 7) == Pace(3, 0)
+    assert pace_of(SimulatorConfig(), 1.0, 41) == Latency(0.2, 0.02)
+    assert pace_of(SimulatorConfig(first_token_s=0.5), 1.0, 6) == Latency(0.5, 0.1)
+    assert pace_of(SimulatorConfig(tokens_per_s=50), 1.0, 7) == Latency(0.2, 0.02)
+    assert pace_of(SimulatorConfig(first_token_s=3), 1.0, 7) == Latency(3, 0)
 
 
 async def test_tokens_arrive_at_their_pace() -> None:

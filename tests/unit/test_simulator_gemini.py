@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
-from simulator import SimulatorConfig, serve
+from promptmill.simulator import SimulatorConfig, serve
 
 KEY = {"x-goog-api-key": "test"}
 PATH = "/v1beta/models/gemini-2.5-flash:"

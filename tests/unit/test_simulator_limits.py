@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
-from simulator import SimulatorConfig, serve
-from simulator.admission import Admission, Bucket, Limit
-from simulator.openai import format_duration
+from promptmill.simulator import SimulatorConfig, serve
+from promptmill.simulator.admission import Admission, Bucket, RateLimit
+from promptmill.simulator.openai import format_duration
 
 OPENAI = {"Authorization": "Bearer sk-test"}
 ANTHROPIC = {"x-api-key": "sk-test", "anthropic-version": "2023-06-01"}
@@ -143,8 +143,8 @@ def test_a_changed_cap_starts_full_and_the_others_go_on() -> None:
     assert admission.admit(tokens=40, open_calls=0) is None
     admission.configure(SimulatorConfig(rpm=9, tpm=100))
     allowances = admission.allowances()
-    assert allowances[Limit.REQUESTS].remaining == 9
-    assert allowances[Limit.TOKENS].remaining == 60
+    assert allowances[RateLimit.REQUESTS].remaining == 9
+    assert allowances[RateLimit.TOKENS].remaining == 60
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
-from simulator import SimulatorConfig, serve
+from promptmill.simulator import SimulatorConfig, serve
 
 KEY = {"Authorization": "Bearer sk-test"}
 CHAT = "/v1/chat/completions"

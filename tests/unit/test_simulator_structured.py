@@ -8,15 +8,14 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
-from client.schemas import ChatRequest
-from simulator import SimulatorConfig, serve
-from simulator.structured import example
-from worker.llm import Route
-from worker.llm.providers import ChatAnswer
-from worker.llm.providers.anthropic import Anthropic
-from worker.llm.providers.gemini import Gemini
-from worker.llm.providers.openai import OpenAI
-from worker.llm.stream import ChatStream
+from client.wire.schemas import ChatRequest
+from promptmill.dialects import ChatAnswer, Route
+from promptmill.dialects.anthropic.dialect import Anthropic
+from promptmill.dialects.gemini.dialect import Gemini
+from promptmill.dialects.openai.dialect import OpenAI
+from promptmill.dialects.stream import ChatStream
+from promptmill.simulator import SimulatorConfig, serve
+from promptmill.simulator.structured import example
 
 KINDS = {"openai": (OpenAI, "/v1"), "anthropic": (Anthropic, "/v1"), "gemini": (Gemini, "/v1beta")}
 SCHEMA = {

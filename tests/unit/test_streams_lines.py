@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic_core import from_json
 
-from worker.llm.providers import Delta
-from worker.llm.providers.answers import ToolCallPart
+from promptmill.dialects import Delta
+from promptmill.dialects.answers import ToolCallPart
 from worker.streams import lines
 from worker.streams.lines import PIECE_CHARS, WAIT_S, Coalescer, Line
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from client import Limit
-from client.limits.limit import FIELDS
+from client.limits.rules.limit import FIELDS
 from settings import Settings, SettingsError
 from worker.app import worker_settings
 from worker.limits import aliases, configured

@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 
-from simulator import SimulatorConfig
+from promptmill.simulator import SimulatorConfig
 from tests.conftest import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -195,7 +195,7 @@ DEFAULTS = SimulatorConfig(latency_s=0, latency_sigma=0)
 
 def start_simulator(processes: Processes) -> Process:
     flags = ["--port", "0", "--latency-s", "0", "--latency-sigma", "0"]
-    return processes.start([sys.executable, "-m", "simulator", *flags], {})
+    return processes.start([sys.executable, "-m", "promptmill.simulator", *flags], {})
 
 
 async def provider_of(simulator: Process) -> Provider:

@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from arq import ArqRedis, create_pool
 
-from client import Completion, Embeddings, JobStatus, Queue, decode, encode, keys, redis_settings
+from client import Completion, Embeddings, JobStatus, Queue, decode, encode, redis_settings
 from client.requests import chat_request
+from client.wire import keys
 from tests.conftest import Server
 from tests.worker.processes import Process, Provider
 

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from client import Cost, Queue, keys
+from client import Cost, Queue
+from client.wire import keys
 from tests.conftest import wait_until
 from tests.worker.processes import Provider
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from arq.connections import create_pool
 
-from client import JobAborted, JobNotFound, Queue, errors, keys, redis_settings
+from client import JobAborted, JobNotFound, Queue, errors, redis_settings
+from client.wire import keys
 from tests.conftest import Server, wait_until
 from tests.worker.processes import Process, Provider
 

@@ -10,8 +10,9 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from client import Queue, errors, keys
-from simulator import SimulatorConfig, serve
+from client import Queue, errors
+from client.wire import keys
+from promptmill.simulator import SimulatorConfig, serve
 from tests.conftest import Server, wait_until
 from tests.worker.processes import OPENAI_KEY, SECRETS, Processes, Provider
 

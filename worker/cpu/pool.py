@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from client.errors import JobTimedOut
-from worker.engine.run import TurnedAway
+from worker.engine.run import Throttled
 
-from .process import START_LIMIT_S, Child, ChildUnusable
+from .process import START_LIMIT_S, ChildUnusable, CpuProcess
 
 FIRST_BACKOFF_S = 1.0  # between attempts to start a process; doubled each time
 LONGEST_BACKOFF_S = 30.0
-TURNED_AWAY_S = 5.0  # until a job that found no process may come back
+THROTTLED_S = 5.0  # until a job that found no process may come back
 FAREWELL_S = 1.0  # for idle processes to end by themselves
 
 logger = logging.getLogger("arq.worker")
@@ -27,8 +27,8 @@ class Pool:
         self._modules = modules
         self._processes = processes
         self._memory_mb = memory_mb
-        self._idle: asyncio.Queue[Child] = asyncio.Queue()
-        self._children: set[Child] = set()
+        self._idle: asyncio.Queue[CpuProcess] = asyncio.Queue()
+        self._children: set[CpuProcess] = set()
         self._keepers: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
@@ -44,7 +44,7 @@ class Pool:
     async def run(self, call: dict[str, Any], *, limit_s: float) -> Any:
         """What the function returns, within `limit_s` seconds from when a child has it.
 
-        Raises JobTimedOut, TurnedAway where no child can be had, and what `Child.compute` raises. A call
+        Raises JobTimedOut, Throttled where no child can be had, and what `CpuProcess.compute` raises. A call
         that times out or is cancelled is killed.
         """
         child = await self._next()
@@ -76,16 +76,16 @@ class Pool:
             await asyncio.gather(*late)
         self._children.clear()
 
-    async def _next(self) -> Child:
+    async def _next(self) -> CpuProcess:
         try:
             async with asyncio.timeout(START_LIMIT_S):
                 while not (child := await self._idle.get()).alive:
                     pass  # it ended while it was idle
         except TimeoutError:
-            raise TurnedAway(TURNED_AWAY_S) from None
+            raise Throttled(THROTTLED_S) from None
         return child
 
-    async def _keep(self, child: Child | None) -> None:
+    async def _keep(self, child: CpuProcess | None) -> None:
         """Keeps one child in the pool."""
         backoff_s = FIRST_BACKOFF_S
         while True:
@@ -102,7 +102,7 @@ class Pool:
             self._children.discard(child)
             child = None
 
-    async def _start(self) -> Child:
-        child = await Child.start(self._modules, self._memory_mb)
+    async def _start(self) -> CpuProcess:
+        child = await CpuProcess.start(self._modules, self._memory_mb)
         self._children.add(child)
         return child

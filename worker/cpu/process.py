@@ -32,7 +32,7 @@ class ChildUnusable(Exception):
     """A child could not be started. One sentence; its reason is in the log."""
 
 
-class Child:
+class CpuProcess:
     """A process that runs a job at a time. It leads a group of its own, so what a job starts ends with it."""
 
     def __init__(self, process: Process, memory_mb: int) -> None:
@@ -44,7 +44,7 @@ class Child:
         self.usable = True  # it waits for a job, and nothing is wrong with it
 
     @classmethod
-    async def start(cls, modules: Sequence[str], memory_mb: int) -> Child:
+    async def start(cls, modules: Sequence[str], memory_mb: int) -> CpuProcess:
         """A child that is ready. Raises ChildUnusable; cancelling leaves none behind."""
         given = json.dumps({"path": sys.path, "modules": list(modules), "memory_mb": memory_mb})
         command = (sys.executable, "-P", "-c", _BOOT, given)

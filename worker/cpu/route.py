@@ -7,9 +7,10 @@ from typing import Any
 
 from arq.worker import Function
 
-from client import decode, encode, keys
+from client import decode, encode
 from client.errors import UnknownFunction
-from worker.engine.run import Moved
+from client.wire import keys
+from worker.engine.run import Reroute
 from worker.registry import CpuFunction
 
 from .pool import Pool
@@ -51,7 +52,7 @@ def lane_for(lane: str) -> str:
 
 async def _moved(ctx: dict[str, Any], /, *args: Any, **kwargs: Any) -> Any:
     lane = lane_for(ctx["lane"])
-    raise Moved(lane, encode({**decode(ctx["payload"]), "q": keys.lane(lane)}))
+    raise Reroute(lane, encode({**decode(ctx["payload"]), "q": keys.lane(lane)}))
 
 
 def _refusing(name: str) -> Any:

@@ -13,11 +13,11 @@ from typing import Any, Literal
 from arq.cron import CronJob
 from arq.worker import Function, Worker
 
-from client import keys
+from client.wire import keys
 
 from . import run
 from .finish import Outbox
-from .outage import AWAY
+from .outage import UNREACHABLE
 from .pace import Pace
 from .renew import Lost
 from .run import Ended, Policy, Run
@@ -193,7 +193,7 @@ class Crew(Worker):
     async def _explain(self, unknown: list[Lease]) -> None:
         """Jobs with a result have ended elsewhere, while this worker stood still; the others are lost."""
         ended = 0
-        with suppress(*AWAY):
+        with suppress(*UNREACHABLE):
             ended = await self.pool.exists(*(keys.result(lease.job_id) for lease in unknown))
         if ended:
             logger.warning("the leases of %d jobs were lost; they have ended elsewhere", ended)

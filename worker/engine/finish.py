@@ -10,7 +10,7 @@ from itertools import islice
 
 from redis.exceptions import RedisError
 
-from .outage import AWAY, Outage
+from .outage import UNREACHABLE, Outage
 from .scripts import EngineScripts, Outcome
 
 BATCH = 250  # outcomes a script: some 5 ms of the server's time at most
@@ -62,7 +62,7 @@ class Outbox:
             batch = list(islice(self._waiting, BATCH))
             try:
                 accepted = await self._scripts.finish(batch)
-            except AWAY as error:
+            except UNREACHABLE as error:
                 uncertain = True
                 self._outage.begin(error)
                 await self._outage.over()

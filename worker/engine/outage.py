@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from redis import exceptions as redis_errors
 
-AWAY = (
+UNREACHABLE = (
     redis_errors.ConnectionError,
     redis_errors.TimeoutError,
     redis_errors.ReadOnlyError,
@@ -32,8 +32,8 @@ logger = logging.getLogger("arq.worker")
 
 
 @contextmanager
-def as_away() -> Iterator[None]:
-    """Turns a server's refusal to write, from a script as well, into one of AWAY."""
+def as_unreachable() -> Iterator[None]:
+    """Turns a server's refusal to write, from a script as well, into one of UNREACHABLE."""
     try:
         yield
     except redis_errors.ResponseError as error:
@@ -98,7 +98,10 @@ class Outage:
                 await ping()
                 await renew()
                 break
-            except (*AWAY, redis_errors.ResponseError) as error:  # MISCONF and LOADING refuse even a PING
+            except (
+                *UNREACHABLE,
+                redis_errors.ResponseError,
+            ) as error:  # MISCONF and LOADING refuse even a PING
                 if loop.time() - since_s > self._limit_s:
                     raise RedisGone(f"Redis has been away for {self._limit_s:g} s ({error}).") from None
             await asyncio.sleep(delay_s)

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 from arq.connections import RedisSettings
 
-from client.connection import connect
+from client.redis.connection import connect
 
-from .outage import AWAY
+from .outage import UNREACHABLE
 from .scripts import EngineScripts, Lease
 
 BATCH = 500  # leases a script: about a millisecond of the server's time
@@ -97,7 +97,7 @@ class Renewer:
             await asyncio.sleep(self._lease_s / PER_LEASE)
             try:
                 await self._renew()
-            except AWAY as error:
+            except UNREACHABLE as error:
                 logger.warning("the leases could not be renewed: %s", error)
             except Exception:
                 logger.exception("the leases could not be renewed")

@@ -15,8 +15,8 @@ from arq.cron import CronJob
 from arq.jobs import SerializationError, serialize_result
 from arq.worker import Function, JobExecutionFailed, Retry, RetryJob
 
-from client import events, keys
 from client.errors import JobCrashed, JobError, JobFailed, JobTimedOut
+from client.wire import events, keys
 
 from . import settlement
 from .meter import Meter
@@ -25,7 +25,7 @@ from .scripts import Claimed, Lease, Outcome, Verb
 
 if TYPE_CHECKING:  # what jobs find in their context; the engine knows neither
     from client import Limits
-    from worker.jobs.asking import Asking
+    from worker.jobs.job_llm import JobLLM
 
 RETRY_TTL_S = 88_400  # seconds; what arq gives its own count of tries
 MAX_CRASHES = 3  # workers a job may take with it before it is a dead letter
@@ -35,14 +35,14 @@ Ending = Literal["complete", "failed", "retried", "handed back"]
 logger = logging.getLogger("arq.worker")
 
 
-class TurnedAway(Retry):
+class Throttled(Retry):
     """As arq.Retry, but the run that ended so uses no try: the job was only turned away.
 
     Without a delay the job keeps its place in its lane, and the cooldown of its limit does the waiting.
     """
 
 
-class Moved(Exception):
+class Reroute(Exception):
     """Raised by a job that belongs into another lane: it goes there, in its place in time, and uses no try.
 
     `lane` is the lane's name; `payload` replaces the job's where given.
@@ -64,9 +64,9 @@ class Context(dict[Any, Any]):
         return limits
 
     @property
-    def llm(self) -> Asking:
+    def llm(self) -> JobLLM:
         """The worker's LLM, as a job of one's own sees it: `await ctx.llm.ask("openai/gpt-4o", prompt)`."""
-        llm: Asking = self["llm"]
+        llm: JobLLM = self["llm"]
         return llm
 
 
@@ -186,13 +186,13 @@ def failed(run: Run, error: BaseException, function: Function | CronJob | None, 
     """What follows an exception: arq's rules, but a worker that stops uses no try of its jobs."""
     if run.stop == "hand back":
         return Ended(_unfinished(run, "back"), "handed back")
-    if isinstance(error, Moved):
+    if isinstance(error, Reroute):
         to, text = keys.lane(error.lane), error.payload or b""
         return Ended(replace(_unfinished(run, "move"), to=to, text=text), "handed back")
-    if isinstance(error, TurnedAway) and not error.defer_score:
+    if isinstance(error, Throttled) and not error.defer_score:
         return Ended(replace(_unfinished(run, "away"), ttl_ms=RETRY_TTL_S * 1000), "retried")
     if isinstance(error, Retry) and policy.retry_jobs:
-        return Ended(_again(run, "again" if isinstance(error, TurnedAway) else "retry", error), "retried")
+        return Ended(_again(run, "again" if isinstance(error, Throttled) else "retry", error), "retried")
     foreign_cancel = isinstance(error, asyncio.CancelledError) and run.stop is None
     if policy.retry_jobs and (isinstance(error, RetryJob) or foreign_cancel):
         return Ended(_again(run, "retry", None), "retried")

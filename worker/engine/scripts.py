@@ -11,10 +11,10 @@ from typing import Any, Literal
 from arq import ArqRedis
 from redis.commands.core import AsyncScript
 
-from client import keys
 from client.limits.scripts import with_limits
+from client.wire import keys
 
-from .outage import as_away
+from .outage import as_unreachable
 
 DEAD_TTL_S = 30 * 86_400  # how long a dead letter waits for somebody to look at it
 
@@ -147,7 +147,7 @@ class EngineScripts:
 
 
 async def _run(script: AsyncScript, names: Sequence[str], args: Sequence[Any]) -> Any:
-    with as_away():
+    with as_unreachable():
         return await script(names, args)
 
 

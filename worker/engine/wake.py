@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 from arq.connections import RedisSettings
 
-from client import keys
-from client.connection import connect
+from client.redis.connection import connect
+from client.wire import keys
 
-from .outage import AWAY
+from .outage import UNREACHABLE
 
 READ_TIMEOUT_S = 5.0
 RECONNECT_S = 0.5
@@ -42,7 +42,7 @@ async def listen(
                         abort(message["data"].decode())
                     else:
                         wake()
-            except AWAY as error:
+            except UNREACHABLE as error:
                 logger.debug("no signals for the moment: %s", error)
             finally:
                 await pubsub.aclose()  # type: ignore[no-untyped-call]

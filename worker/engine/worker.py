@@ -19,14 +19,14 @@ from arq import ArqRedis
 from arq.connections import log_redis_info
 from arq.worker import Worker
 
-from client import keys
-from client.connection import connect, reachable, settings_of
 from client.errors import QueueUnavailable
+from client.redis.connection import connect, reachable, settings_of
+from client.wire import keys
 
 from . import drain, wake
 from .crew import Crew
 from .finish import Outbox
-from .outage import AWAY, Outage, RedisGone, as_away
+from .outage import UNREACHABLE, Outage, RedisGone, as_unreachable
 from .renew import Renewer
 from .scripts import EngineScripts
 
@@ -159,7 +159,7 @@ class Engine(Crew):
             await asyncio.wait({self.main_task})
         if self._pool is None:
             return
-        with suppress(*AWAY):
+        with suppress(*UNREACHABLE):
             async with asyncio.timeout(FAREWELL_LIMIT_S):
                 await self.pool.delete(self.health_check_key)
         if self.on_shutdown:
@@ -180,7 +180,7 @@ class Engine(Crew):
                 return
             try:
                 serving.result()
-            except AWAY as error:
+            except UNREACHABLE as error:
                 self._outage.begin(error)
             if not self._outage.lasting:
                 return
@@ -224,7 +224,7 @@ class Engine(Crew):
 
     async def _keep_house(self) -> None:
         """Health, cron jobs, aborts. It asks Redis something, so that a full worker notices an outage too."""
-        with as_away():
+        with as_unreachable():
             await self.heart_beat()
         if self.runs:
             await self._heed_aborts()
@@ -264,7 +264,7 @@ class Engine(Crew):
         self._epoch = epoch
 
     async def _start_afresh(self) -> None:
-        with suppress(*AWAY, QueueUnavailable):
+        with suppress(*UNREACHABLE, QueueUnavailable):
             await self._renewer.renew_now()
             if self.on_data_lost:
                 await self.on_data_lost(self.ctx)

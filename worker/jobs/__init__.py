@@ -2,6 +2,6 @@
 
 from .chat import chat
 from .embed import embed
-from .own import of_ones_own
+from .user_jobs import user_job
 
-__all__ = ["chat", "embed", "of_ones_own"]
+__all__ = ["chat", "embed", "user_job"]

@@ -15,23 +15,15 @@ from arq import Retry
 from pydantic import BaseModel, ValidationError
 
 from client.errors import BadRequest, JobError, ProviderError, ProviderNotConfigured
-from client.schemas import Attempt, ChatRequest, EmbedRequest, Timings, Usage
+from client.wire.schemas import Attempt, ChatRequest, EmbedRequest, Timings, Usage
+from promptmill.dialects import ChatAnswer, Delta, EmbedAnswer, Route, summarise
+from promptmill.dialects.stream import newer
+from worker.calls import cost_usd
 from worker.engine.meter import Meter
-from worker.engine.run import TurnedAway
-from worker.llm import (
-    ChatAnswer,
-    EmbedAnswer,
-    NextModel,
-    Route,
-    cost_usd,
-    decide,
-    summarise,
-    uses_a_try,
-)
-from worker.llm.providers import Delta
-from worker.llm.stream import newer
+from worker.engine.run import Throttled
+from worker.jobs.retries import NextModel, decide, uses_a_try
 
-from . import ledger, metering, moves
+from . import ledger, metering, reroute
 
 _Answer = TypeVar("_Answer", ChatAnswer, EmbedAnswer)
 _Request = TypeVar("_Request", bound=BaseModel)
@@ -40,7 +32,7 @@ logger = logging.getLogger("promptmill.jobs")
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome(Generic[_Answer]):
+class Answered(Generic[_Answer]):
     """The answer of the attempt that succeeded, and how the job came to it."""
 
     answer: _Answer
@@ -102,7 +94,7 @@ class Failed(Exception):
 
 
 @dataclass(slots=True)
-class Told:
+class CallProgress:
     """`ctx["told"]`: what a call tells of itself while it goes on, for the ledger, however it ends."""
 
     began: float = field(default_factory=time.monotonic)
@@ -132,7 +124,7 @@ async def run(
     asked: ChatRequest | EmbedRequest,
     route_to: Callable[[str | None], Route],
     call: Callable[[str], Awaitable[_Answer]],
-) -> Outcome[_Answer]:
+) -> Answered[_Answer]:
     """Makes one physical call, `call(call_id)`, and decides what follows.
 
     Raises Moved if the job belongs into another lane, its model's or that of the next fallback, arq.Retry
@@ -146,7 +138,7 @@ async def run(
     except Failed as failed:
         raise await follow(ctx, asked, failed, start, [failed.attempt]) from None
     attempt = made.attempt
-    return Outcome(
+    return Answered(
         made.answer,
         ctx["job_id"],
         start.route,
@@ -164,8 +156,8 @@ async def begin(
         route = route_to(asked.model)
     except ProviderNotConfigured as error:
         raise await _unroutable(ctx, asked, error) from None
-    admitted = moves.is_admitted(ctx, route)
-    if not admitted and (away := moves.to_its_model(ctx, asked)):
+    admitted = reroute.is_admitted(ctx, route)
+    if not admitted and (away := reroute.to_its_model(ctx, asked)):
         raise away
     return Start(route, admitted, await ledger.read(ctx, str(route)))
 
@@ -179,7 +171,7 @@ async def make(
     part: int | None = None,
 ) -> Made[_Answer]:
     """One physical call, in the totals and on the meter however it ends. Raises Failed."""
-    started_at, told = datetime.now(UTC), Told()
+    started_at, told = datetime.now(UTC), CallProgress()
     ctx["told"] = told
     meter.called = True  # what is not known afterwards, when it is cancelled for one, counts as used
 
@@ -237,7 +229,7 @@ async def _unroutable(
     """What ends a run that has no provider to call: the next model, or the error itself."""
     if asked.fallbacks:
         logger.warning("%s goes on to %s: %s", ctx["job_id"], asked.fallbacks[0], error)
-        return moves.to_fallback(ctx, asked)
+        return reroute.to_fallback(ctx, asked)
     if earlier := await ledger.read(ctx, asked.model or ""):
         error.details["attempts"] = earlier[-1].number
     return error
@@ -269,10 +261,10 @@ async def follow(
     if follows or error.retryable:  # without a try left it is a dead letter, which takes its history along
         await ledger.append(ctx, attempts, is_first=not start.earlier)
     if isinstance(follows, NextModel):
-        return moves.to_fallback(ctx, asked)
+        return reroute.to_fallback(ctx, asked)
     if follows:
         in_its_place = start.admitted and not follows.uses_a_try
-        again = (Retry if follows.uses_a_try else TurnedAway)(None if in_its_place else follows.delay_s)
+        again = (Retry if follows.uses_a_try else Throttled)(None if in_its_place else follows.delay_s)
         again.add_note(str(error))  # for the log
         return again
     error.details["attempts"] = attempts[-1].number

@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from client.schemas import ChatRequest, Completion
-from worker.llm import ChatAnswer
+from client.wire.schemas import ChatRequest, Completion
+from promptmill.dialects import ChatAnswer
 
 from . import attempts
-from .attempts import Outcome
+from .attempts import Answered
 
 
 async def chat(ctx: dict[str, Any], request: dict[str, Any]) -> Completion:
@@ -22,7 +22,7 @@ async def chat(ctx: dict[str, Any], request: dict[str, Any]) -> Completion:
     """
     asked = attempts.read_request(ChatRequest, request)
     llm = ctx["llm"]
-    outcome: Outcome[ChatAnswer]
+    outcome: Answered[ChatAnswer]
     if asked.stream:
         async with ctx["relay"].line(ctx["job_id"], ctx["token"], ctx["meter"]) as tell:
             call = partial(llm.chat_stream, asked, on_delta=attempts.overheard(ctx, tell))

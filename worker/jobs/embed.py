@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from client.errors import MalformedResponse
-from client.schemas import Embeddings, EmbedRequest, Usage
-from client.vectors import Vectors
-from worker.engine.run import Moved
-from worker.llm import split
+from client.wire.schemas import Embeddings, EmbedRequest, Usage
+from client.wire.vectors import Vectors
+from worker.engine.run import Reroute
+from worker.jobs.embed_split import split
 
 from . import attempts
-from .parts import Embedding, Vectored
+from .embed_run import Embedding, Vectored
 
 
 async def embed(ctx: dict[str, Any], request: dict[str, Any]) -> Embeddings:
@@ -34,7 +34,7 @@ async def embed(ctx: dict[str, Any], request: dict[str, Any]) -> Embeddings:
     embedding = Embedding(ctx, asked, start, parts)
     if failed := await embedding.run():
         follows = await attempts.follow(ctx, asked, failed, start, embedding.attempts)
-        if failed.error.retryable and not isinstance(follows, Moved):  # another model starts anew
+        if failed.error.retryable and not isinstance(follows, Reroute):  # another model starts anew
             await embedding.keep()
         raise follows
     done = deque(embedding.done.pop(part) for part in parts)

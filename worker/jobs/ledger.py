@@ -14,10 +14,10 @@ from typing import Any
 from pydantic_core import from_json, to_json
 from redis.exceptions import RedisError
 
-from client import keys
 from client.errors import JobCrashed
-from client.schemas import Attempt
-from worker.ledger import tenant_of
+from client.wire import keys
+from client.wire.schemas import Attempt
+from worker.jobs.totals import tenant_of
 
 MAX_ATTEMPTS = 200  # remembered; a job may be turned away for a day, its result must not grow as long
 
@@ -65,7 +65,7 @@ def _lost(crash: bytes, number: int, model: str) -> Attempt:
 
 
 def count(ctx: dict[str, Any], attempt: Attempt) -> None:
-    """Adds an attempt to the totals of its day. Nothing is written here: see worker/ledger."""
+    """Adds an attempt to the totals of its day. Nothing is written here: see worker/jobs/totals.py."""
     if book := ctx.get("book"):
         book.add(attempt, tenant_of(ctx["lane"]))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from client.errors import ContentFiltered, JobError, Overloaded, ProviderError, RateLimited
-from client.schemas import Usage
+from client.wire.schemas import Usage
 from worker.engine.meter import Meter
 
 _N = TypeVar("_N", int, float)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from client.errors import JobError, ProviderError, ProviderTimeout, ProviderUnreachable
-from client.limits.retry_after import retry_after_s
-from worker.llm.providers.redaction import redact
-from worker.llm.providers.refusals import classify, read_refusal
+from client.limits.rules.retry_after import retry_after_s
+from promptmill.dialects.redaction import redact
+from promptmill.dialects.refusals import classify, read_refusal
 
 MAX_SAID_CHARS = 300
 

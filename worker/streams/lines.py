@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from client import events
-from worker.llm.providers import Delta
-from worker.llm.providers.answers import ToolCallPart
+from client.wire import events
+from promptmill.dialects import Delta
+from promptmill.dialects.answers import ToolCallPart
 
 WAIT_S = 0.05  # a delta waits no longer for others
 PIECE_CHARS = 1_024  # nor for more than this

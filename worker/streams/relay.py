@@ -11,11 +11,11 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from client import events, keys
 from client.errors import JobError
+from client.wire import events, keys
+from promptmill.dialects import Delta
 from worker.engine.meter import Meter
-from worker.engine.outage import AWAY, as_away
-from worker.llm.providers import Delta
+from worker.engine.outage import UNREACHABLE, as_unreachable
 
 from .lines import Coalescer, Line, Row
 
@@ -99,9 +99,9 @@ class Relay:
             args += row
         while True:
             try:
-                with as_away():
+                with as_unreachable():
                     await self._script((), args)
-            except AWAY as error:
+            except UNREACHABLE as error:
                 logger.debug("streams wait, as Redis is away: %s", error)
                 await asyncio.sleep(RETRY_S)
             except RedisError:

@@ -1,5 +1,5 @@
 -- state: what every script that admits or releases knows of limit keys: their limits, and what has happened to them.
--- Read before a verb by client/limits/scripts.py, which also defines KEY, the names of client/keys.py.
+-- Read before a verb by client/limits/scripts.py, which also defines KEY, the names of client/wire/keys.py.
 --
 -- A key's state is read once a script, changed in memory, and written by `save` (room.lua).
 

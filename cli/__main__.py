@@ -1,5 +1,0 @@
-"""`python -m cli`."""
-
-from . import main
-
-main()

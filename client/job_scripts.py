@@ -1,0 +1,103 @@
+"""The Lua scripts of the client, each behind one typed function."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Literal
+
+from arq import ArqRedis
+
+from .errors import JobError, JobExpired, JobNotFound
+from .tickets import JobTicket
+from .wire import keys
+from .wire.events import FIELD, Position, position
+
+RESULT_OF_ABORTED_TTL_S = 86_400  # as long as a result lives by default
+
+
+def _source(verb: str) -> str:
+    return files(__package__).joinpath("lua", f"{verb}.lua").read_text()
+
+
+_ENQUEUE, _LOOK, _ABORT, _REVIVE = map(_source, ("enqueue", "look", "abort", "revive"))
+
+
+# What look tells of a job that has no result.
+Unfinished = Literal["waits or runs", "expired", "unknown"]
+_UNFINISHED: dict[int, Unfinished] = {1: "waits or runs", 2: "expired", 0: "unknown"}
+
+
+class Scripts:
+    """The scripts, bound to one server. A script the server has forgotten is sent again."""
+
+    def __init__(self, redis: ArqRedis, queue: str) -> None:
+        self._queue = queue
+        self._redis = redis
+        self._enqueue = redis.register_script(_ENQUEUE)
+        self._look = redis.register_script(_LOOK)
+        self._abort = redis.register_script(_ABORT)
+        self._revive = redis.register_script(_REVIVE)
+
+    async def enqueue(self, tickets: Sequence[JobTicket]) -> list[bool]:
+        """One round trip: all tickets into their lanes, and workers woken. True where the id was new."""
+        names: list[str] = [keys.lanes_of(tickets[0].lane)]
+        args: list[str | bytes | int] = [keys.WAKE_CHANNEL, keys.stream("")]
+        for ticket in tickets:
+            id_ = ticket.job_id
+            names += (keys.job(id_), keys.result(id_), keys.in_progress(id_))
+            args += (id_, ticket.payload, ticket.defer_ms, ticket.life_ms, ticket.lane)
+        return [added == 1 for added in await self._enqueue(names, args)]
+
+    async def look(self, job_ids: Sequence[str]) -> list[bytes | Unfinished]:
+        """For each id at one moment: its result record, else what is known of it."""
+        names = [self._queue, keys.LANES, keys.CPU_LANES]
+        for id_ in job_ids:
+            names += (keys.result(id_), keys.job(id_), keys.in_progress(id_))
+        reply: list[bytes | int] = await self._look(names, job_ids)
+        return [seen if isinstance(seen, bytes) else _UNFINISHED[seen] for seen in reply]
+
+    async def abort(self, job_id: str, lane: str, aborted: bytes) -> Literal["ended", "asked", "absent"]:
+        """Ends a job that has not started, or asks its worker to. `aborted` is the result record."""
+        names = [
+            keys.job(job_id),
+            keys.in_progress(job_id),
+            lane,
+            keys.ABORTS,
+            keys.result(job_id),
+        ]
+        life_ms = RESULT_OF_ABORTED_TTL_S * 1000
+        channels = keys.done_channel(job_id), keys.WAKE_CHANNEL
+        reply = await self._abort(names, [job_id, aborted, life_ms, *channels])
+        answer: Literal["ended", "asked", "absent"] = reply.decode()
+        return answer
+
+    async def revive(self, waits: Sequence[tuple[str, int]], life_ms: int) -> list[bool]:
+        """Dead letters back into their lanes: (id, ms to wait) each. True where one is queued again."""
+        prefixes = keys.dead(""), keys.job(""), keys.result(""), keys.in_progress("")
+        args: list[str | int] = [keys.WAKE_CHANNEL, *prefixes, life_ms, keys.lane("cpu|"), keys.stream("")]
+        for wait in waits:
+            args += wait
+        return [revived == 1 for revived in await self._revive([keys.DEAD, keys.LANES, keys.CPU_LANES], args)]
+
+    async def read_streams(
+        self, places: Sequence[tuple[str, str]], count: int
+    ) -> list[list[tuple[Position, bytes]]]:
+        """For each (job id, first event's id) up to `count` events, as they are stored. One round trip."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for job_id, first in places:
+                pipe.xrange(keys.stream(job_id), first, "+", count)
+            replies = await pipe.execute()
+        field = FIELD.encode()
+        return [[(position(id_), entry[field]) for id_, entry in reply] for reply in replies]
+
+
+def not_found(job_id: str) -> JobNotFound:
+    return JobNotFound(f"There is no job {job_id!r}: the id is wrong or its result has expired.")
+
+
+def absence(job_id: str, seen: Unfinished) -> JobError:
+    """Why there is no use in waiting for the job."""
+    if seen == "expired":
+        return JobExpired("The job was not started before its deadline.")
+    return not_found(job_id)

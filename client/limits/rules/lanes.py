@@ -1,0 +1,116 @@
+"""The name of a lane ↔ the limit keys that its jobs are admitted under. Pure: nothing is asked.
+
+    openai/gpt-4o|tenant:acme|conversation:42|bulk
+
+A name is the way of its jobs, part by part: the model, the tenant, the conversation, the limits of the
+user's own, the user's lane. Each part is a limit key, and the model also stands for its provider's. As a
+client does not know the worker's default models, it may name them by an alias:
+
+    @chat         the worker's DEFAULT_MODEL
+    @embed        the worker's DEFAULT_EMBED_MODEL
+    @chat/NAME    the model NAME at the provider of DEFAULT_MODEL; so does @embed/NAME
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypeAlias
+
+from ...errors import InvalidRequest
+
+Kind: TypeAlias = Literal["chat", "embed"]
+
+MAX_KEY_CHARS = 256
+MAX_LIMITS = 16  # of the user's own on one job: each is looked at whenever the job's lane has its turn
+
+_NOT_IN_A_KEY = re.compile(r"[|,=@!*]")
+_KEY = re.compile(rf"[^\s|,=@!*\ud800-\udfff]{{1,{MAX_KEY_CHARS}}}")
+
+
+def lane_name(
+    model: str | None,
+    kind: Kind,
+    *,
+    tenant: str | None = None,
+    conversation: str | None = None,
+    limits: Sequence[str] = (),
+    lane: str | None = None,
+) -> str:
+    """The lane of a call to `model`. Raises InvalidRequest where a part cannot be a limit key."""
+    return joined(model_part(model, kind), *place(tenant, conversation, limits, lane))
+
+
+def model_part(model: str | None, kind: Kind) -> str:
+    """What a lane's name begins with: the model, its provider in lower case, or an alias."""
+    if model is None:
+        return f"@{kind}"
+    provider, slash, name = _checked("model", model_key(model)).partition("/")
+    return f"{provider.lower()}/{name}" if slash else f"@{kind}/{provider}"
+
+
+def model_key(model: str) -> str:
+    """The limit key of a model: `vertex/claude@20250929` is limited as `vertex/claude-20250929`."""
+    return _NOT_IN_A_KEY.sub("-", model)[:MAX_KEY_CHARS]
+
+
+def place(
+    tenant: str | None = None,
+    conversation: str | None = None,
+    limits: Sequence[str] = (),
+    lane: str | None = None,
+) -> tuple[str, ...]:
+    """The parts after the model, which are all there is where a job names no model."""
+    own = [limits] if isinstance(limits, str) else limits
+    if len(own) > MAX_LIMITS:
+        raise InvalidRequest(f"A job can have {MAX_LIMITS} limits of its own, not {len(own)}.")
+    parts = [] if tenant is None else [checked_key(f"tenant:{_checked('tenant', tenant)}")]
+    if conversation is not None:
+        parts.append(checked_key(f"conversation:{_checked('conversation', conversation)}"))
+    parts += map(checked_key, own)
+    if lane is not None:
+        parts.append(_checked("lane", lane))
+    return tuple(parts)
+
+
+def joined(*parts: str) -> str:
+    """The name made of these parts, each once."""
+    return "|".join(dict.fromkeys(parts))
+
+
+def limit_keys(lane_name: str, aliases: Mapping[str, str]) -> tuple[str, ...]:
+    """The keys of a lane, each once, with the model first and then its provider.
+
+    `aliases` tell what "@chat" and "@embed" stand for; what they do not tell stays as it is.
+    """
+    first, *rest = lane_name.split("|")
+    return tuple(dict.fromkeys((*_model_keys(_resolved(first, aliases)), *rest)))
+
+
+def checked_key(name: str) -> str:
+    """`name`, or InvalidRequest where it cannot be a limit key."""
+    return _checked("limit key", name)
+
+
+def _resolved(part: str, aliases: Mapping[str, str]) -> str:
+    alias, slash, name = part.partition("/")
+    model = aliases.get(alias) if alias.startswith("@") else None
+    if model is None:
+        return part
+    return f"{model.partition('/')[0]}/{name}" if slash else model
+
+
+def _model_keys(part: str) -> tuple[str, ...]:
+    provider, _, name = part.partition("/")
+    if not (provider and name) or ":" in provider or part.startswith("@"):
+        return (part,)  # tenant:a/b is no model
+    return f"{provider.lower()}/{name}", provider.lower()
+
+
+def _checked(what: str, name: str) -> str:
+    if not isinstance(name, str) or not _KEY.fullmatch(name):
+        raise InvalidRequest(
+            f"A {what} is a name of 1 to {MAX_KEY_CHARS} characters, without spaces and | , = @ ! *, "
+            f"not {name!r}."
+        )
+    return name

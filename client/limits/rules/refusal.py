@@ -1,0 +1,24 @@
+"""Which exceptions mean that a provider had no room: ours, and by their shape those of the SDKs. Imports none."""
+
+from __future__ import annotations
+
+from ...errors import Overloaded, RateLimited
+from .retry_after import retry_after_s
+
+REFUSED = (429, 503, 529)
+_NO_MONEY = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")  # OpenAI's, behind 429
+
+
+def refusal_s(error: BaseException) -> float | None:
+    """How long the provider asked us to wait, in seconds, 0 where it did not say; None where this is no refusal.
+
+    An SDK's error has a `response` with `status_code` and `headers`, as openai's, anthropic's and httpx's
+    have. An account that is out of money is refused for another reason, which no waiting cures.
+    """
+    if isinstance(error, RateLimited | Overloaded):
+        return error.retry_after_s or 0.0
+    response = getattr(error, "response", None)
+    if getattr(response, "status_code", None) not in REFUSED or getattr(error, "code", None) in _NO_MONEY:
+        return None
+    headers = getattr(response, "headers", None)
+    return 0.0 if headers is None else retry_after_s(headers) or 0.0

@@ -1,0 +1,147 @@
+"""arq's RedisSettings → a client of bounded connections, and what Redis's refusals mean.
+
+A client process holds at most four connections, whatever its load: two for commands, one that listens for
+results, and one for slots while any call waits for one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from arq import ArqRedis
+from arq.connections import RedisSettings
+from redis import exceptions as redis_errors
+from redis.asyncio import BlockingConnectionPool, ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import ExponentialBackoff
+
+from ..errors import QueueUnavailable
+from ..wire.codec import decode, encode
+from .connections import (
+    SentinelConnection,
+    SentinelPool,
+    SentinelTLSConnection,
+    TCPConnection,
+    TLSConnection,
+    UnixConnection,
+)
+
+COMMAND_CONNECTIONS = 2
+SOCKET_TIMEOUT_S = 20  # no command of ours takes longer on a healthy server
+RETRIES = 3  # after 0.1, 0.2 and 0.4 s: every command we send may be sent twice
+
+# Not OSError's TimeoutError: a server that takes no connection within the limit is not tried again.
+_BROKEN = (redis_errors.ConnectionError, redis_errors.TimeoutError)
+
+
+def connect(
+    settings: RedisSettings, *, max_connections: int = COMMAND_CONNECTIONS, retries: int = RETRIES
+) -> ArqRedis:
+    """A client that speaks our codec over at most `max_connections`, which are opened when needed.
+
+    A coroutine that finds them all in use waits for one; it is never refused. A command that meets a
+    broken connection is sent again, up to `retries` times.
+    """
+    common: dict[str, Any] = {
+        "db": settings.database,
+        "username": settings.username,
+        "password": settings.password,
+        "socket_timeout": SOCKET_TIMEOUT_S,
+        "socket_connect_timeout": settings.conn_timeout,
+        # A ping before a command is retried by redis-py inside itself, without end where a password is
+        # missing; a command that meets a dead connection is sent again anyhow. A listener is not.
+        "health_check_interval": 0 if retries else 30,
+        "retry": Retry(ExponentialBackoff(cap=1, base=0.05), retries, _BROKEN),
+        "retry_on_error": list(_BROKEN) if retries else [],
+    }
+    return from_pool(_pool(settings, common, max_connections))
+
+
+def from_pool(pool: ConnectionPool) -> ArqRedis:
+    """A client over a pool of one's own; closing it closes the pool."""
+    redis = ArqRedis(pool, job_serializer=encode, job_deserializer=decode)
+    redis.auto_close_connection_pool = True
+    return redis
+
+
+@contextmanager
+def reachable() -> Iterator[None]:
+    """Turns every failure to reach Redis inside it into QueueUnavailable, with what to do about it."""
+    try:
+        yield
+    except (redis_errors.RedisError, OSError) as error:
+        raise QueueUnavailable(_sentence(error)) from error
+
+
+def _sentence(error: BaseException) -> str:
+    words = f"{error} {error.__cause__ or ''}"
+    if isinstance(error, redis_errors.AuthenticationError | redis_errors.NoPermissionError) or (
+        "NOAUTH" in words or "WRONGPASS" in words or "NOPERM" in words
+    ):
+        return "Redis refused the user or the password: check the credentials in REDIS_URL."
+    if "CERTIFICATE_VERIFY_FAILED" in words or "certificate verify failed" in words:
+        return (
+            "Redis shows a certificate that cannot be verified. If it is self-signed, as on Heroku: "
+            "REDIS_SSL_CERT_REQS=none for workers and commands, ?ssl_cert_reqs=none at the end of the URL elsewhere."
+        )
+    if "Timeout connecting" in words:
+        return "Redis takes no connection: check its address in REDIS_URL, and rediss:// only if it has TLS."
+    if "closed by server" in words or "Connection reset" in words:
+        return "Redis closed the connection: use rediss:// in REDIS_URL if it wants TLS, else see its log."
+    if "SSL" in words or "WRONG_VERSION_NUMBER" in words:
+        return "Redis does not speak TLS there, or wants it: use redis:// for plain, rediss:// for TLS."
+    if isinstance(error, redis_errors.ReadOnlyError):
+        return "Redis is a read-only replica: point REDIS_URL at the primary."
+    if isinstance(error, redis_errors.BusyLoadingError):
+        return "Redis is still loading its data: try again in a moment."
+    if isinstance(error, redis_errors.OutOfMemoryError) or "'maxmemory'" in words:
+        return "Redis is out of memory: raise maxmemory or let results expire sooner (RESULT_TTL_S)."
+    if isinstance(error, redis_errors.ResponseError):
+        return f"Redis refused a command: {error}."
+    return "Redis cannot be reached: check REDIS_URL and that the server is up."
+
+
+def _pool(settings: RedisSettings, common: dict[str, Any], limit: int) -> BlockingConnectionPool:
+    where = _where(settings) | common
+    pool_class = SentinelPool if settings.sentinel else BlockingConnectionPool
+    return pool_class(max_connections=limit, timeout=None, **where)
+
+
+def _where(settings: RedisSettings) -> dict[str, Any]:
+    tls = _tls(settings) if settings.ssl else {}
+    if settings.sentinel:
+        return {
+            "connection_class": SentinelTLSConnection if tls else SentinelConnection,
+            "service_name": settings.sentinel_master,
+            "sentinel_manager": _sentinel(settings),
+            **tls,
+        }
+    if settings.unix_socket_path:
+        return {"connection_class": UnixConnection, "path": settings.unix_socket_path}
+    kind = TLSConnection if tls else TCPConnection
+    return {"connection_class": kind, "host": settings.host, "port": settings.port, **tls}
+
+
+def _sentinel(settings: RedisSettings) -> Sentinel:
+    return Sentinel(settings.host, socket_timeout=settings.conn_timeout)  # type: ignore[no-untyped-call]
+
+
+def _tls(settings: RedisSettings) -> dict[str, Any]:
+    names = ("cert_reqs", "ca_certs", "certfile", "keyfile", "check_hostname")
+    return {f"ssl_{name}": getattr(settings, f"ssl_{name}") for name in names}
+
+
+def settings_of(pool: ArqRedis) -> RedisSettings:
+    """Where a pool that was handed to us goes, so that the other rooms can go there too."""
+    at = pool.connection_pool.connection_kwargs
+    return RedisSettings(
+        host=at.get("host", "localhost"),
+        port=at.get("port", 6379),
+        unix_socket_path=at.get("path"),
+        database=at.get("db", 0),
+        username=at.get("username"),
+        password=at.get("password"),
+    )

@@ -1,0 +1,89 @@
+"""redis-py's connections and pools, with the quirks mended that we met.
+
+- It sends every command in a task of its own where there is a socket timeout: a fifth of a command's
+  cost, and a cancellation that Python 3.11 can lose. Here the timeout is a timer.
+- It hands a large command to its transport as a whole. Here it goes out piece by piece.
+- On a unix socket it greets the server as a part of connecting, and so keeps open what was refused.
+- Its sentinel pool refuses at its limit, where its blocking pool waits; and it never closes the
+  sentinels' own connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator
+
+from redis import exceptions as redis_errors
+from redis.asyncio import BlockingConnectionPool, Connection, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.sentinel import (
+    SentinelConnectionPool,
+    SentinelManagedConnection,
+    SentinelManagedSSLConnection,
+)
+
+PIECE_BYTES = 1024 * 1024
+
+
+class _TimedSend(AbstractConnection):
+    async def send_packed_command(
+        self, command: bytes | str | Iterable[bytes], check_health: bool = True
+    ) -> None:
+        if not self.is_connected:
+            await self.connect()  # type: ignore[no-untyped-call]
+        limit_s, self.socket_timeout = self.socket_timeout, None
+        try:
+            async with asyncio.timeout(limit_s):
+                for piece in _pieces(command):
+                    await super().send_packed_command(piece, check_health)
+                    check_health = False  # in the middle of a command, a PING would be a part of it
+        except TimeoutError:
+            raise redis_errors.TimeoutError("Timeout writing to socket") from None
+        finally:
+            self.socket_timeout = limit_s
+
+
+def _pieces(command: bytes | str | Iterable[bytes]) -> Iterator[bytes | str | Iterable[bytes]]:
+    """asyncio's transports copy what they cannot send at once three times, in one go: 200 ms for 80 MB."""
+    parts = [command] if isinstance(command, bytes) else command
+    if not isinstance(parts, list) or sum(map(len, parts)) <= PIECE_BYTES:
+        yield command
+        return
+    for part in parts:
+        view = memoryview(part)
+        for start in range(0, len(part), PIECE_BYTES):
+            yield [bytes(view[start : start + PIECE_BYTES])]
+
+
+class TCPConnection(_TimedSend, Connection):
+    """Over TCP."""
+
+
+class TLSConnection(_TimedSend, SSLConnection):
+    """Over TLS."""
+
+
+class UnixConnection(_TimedSend, UnixDomainSocketConnection):
+    """Over a unix socket."""
+
+    async def _connect(self) -> None:
+        async with asyncio.timeout(self.socket_connect_timeout):
+            self._reader, self._writer = await asyncio.open_unix_connection(self.path)
+
+
+class SentinelConnection(_TimedSend, SentinelManagedConnection):
+    """Over TCP, to the primary that the sentinels name."""
+
+
+class SentinelTLSConnection(_TimedSend, SentinelManagedSSLConnection):
+    """Over TLS, to the primary that the sentinels name."""
+
+
+class SentinelPool(BlockingConnectionPool, SentinelConnectionPool):
+    """Connections to the primary; whoever finds them all in use waits."""
+
+    async def disconnect(self, inuse_connections: bool = True) -> None:
+        await super().disconnect(inuse_connections)
+        if inuse_connections:  # the end; the sentinels have connections of their own
+            for sentinel in self.sentinel_manager.sentinels:
+                await sentinel.aclose()

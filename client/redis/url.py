@@ -1,0 +1,140 @@
+"""A URL → arq's RedisSettings.
+
+redis://user:password@host:6379/0          rediss://…  over TLS, certificate verified
+unix:///path/to/redis.sock                 rediss://…?ssl_cert_reqs=none  Heroku's self-signed one
+redis+sentinel://:password@host:26379,host:26379/mymaster/0
+"""
+
+from __future__ import annotations
+
+from urllib.parse import ParseResult, parse_qs, unquote, urlparse
+
+from arq.connections import RedisSettings
+
+from ..errors import InvalidRedisURL
+
+CONNECT_TIMEOUT_S = 5
+
+_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
+_CERT_REQS = ("none", "optional", "required")
+_CHECKS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+_OPTIONS = ("ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname", "db")
+
+
+def redis_settings(url: str, *, ssl_cert_reqs: str | None = None) -> RedisSettings:
+    """arq's form of a URL. An `ssl_cert_reqs` in the URL wins over the argument.
+
+    Raises InvalidRedisURL with one sentence that never shows the URL, as it may hold a password.
+    """
+    try:
+        parts = _parse(url.strip())
+        options = _options(parts)
+        settings = _sentinels(parts, options) if "sentinel" in parts.scheme else _server(parts, options)
+        if settings.ssl:
+            _verify(settings, options, ssl_cert_reqs)
+    except ValueError as error:
+        raise InvalidRedisURL(f"The Redis URL cannot be used: {error}.") from None
+    settings.conn_timeout = CONNECT_TIMEOUT_S
+    return settings
+
+
+def _parse(url: str) -> ParseResult:
+    try:
+        parts = urlparse(url)
+    except ValueError:  # its words would repeat what is between // and /, the password included
+        raise ValueError("its host cannot be read: write the password's special characters as %XX") from None
+    if "@" in parts.query + parts.fragment or ("@" in parts.path and parts.scheme != "unix"):
+        raise ValueError("its password has one of / ? # @: write them as %2F %3F %23 %40")
+    return parts
+
+
+def _options(parts: ParseResult) -> dict[str, str]:
+    if parts.scheme not in _SCHEMES:
+        raise ValueError(f"it must start with one of {', '.join(s + '://' for s in _SCHEMES)}")
+    options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    unknown = sorted(options.keys() - set(_OPTIONS))
+    if unknown:
+        raise ValueError(f"it has an option we do not know, {unknown[0]!r}; known are {', '.join(_OPTIONS)}")
+    return options
+
+
+def _server(parts: ParseResult, options: dict[str, str]) -> RedisSettings:
+    unix = parts.scheme == "unix"
+    if unix and not parts.path:
+        raise ValueError("unix:// needs the path of a socket")
+    if unix and parts.hostname:
+        raise ValueError("unix:// needs a third slash before the path of the socket")
+    return RedisSettings(
+        host=parts.hostname or "localhost",
+        port=_port(parts, 6379),
+        ssl=parts.scheme == "rediss",
+        username=_plain(parts.username),
+        password=_plain(parts.password),
+        database=_database(options.get("db") or ("" if unix else parts.path.strip("/"))),
+        unix_socket_path=unquote(parts.path) if unix else None,
+    )
+
+
+def _sentinels(parts: ParseResult, options: dict[str, str]) -> RedisSettings:
+    userinfo, _, hosts = parts.netloc.rpartition("@")
+    user, _, password = userinfo.partition(":")
+    master, _, database = parts.path.strip("/").partition("/")
+    if not master:
+        raise ValueError("it must name the master: redis+sentinel://host:26379/mymaster")
+    return RedisSettings(
+        host=[_sentinel(host) for host in hosts.split(",")],
+        ssl=parts.scheme == "rediss+sentinel",
+        username=_plain(user),
+        password=_plain(password),
+        database=_database(options.get("db") or database),
+        sentinel=True,
+        sentinel_master=master,
+    )
+
+
+def _sentinel(host: str) -> tuple[str, int]:
+    address = urlparse(f"//{host}")
+    if not address.hostname:
+        raise ValueError("a sentinel has no host name")
+    return address.hostname, _port(address, 26379)
+
+
+def _port(address: ParseResult, default: int) -> int:
+    try:
+        port = address.port
+    except ValueError:  # its words would repeat the port, which may be half of a password
+        port = 0
+    if port == 0:
+        raise ValueError(
+            "its port must be a number from 1 to 65535; special characters of a password are %XX"
+        )
+    return port or default
+
+
+def _verify(settings: RedisSettings, options: dict[str, str], ssl_cert_reqs: str | None) -> None:
+    required = options.get("ssl_cert_reqs") or ssl_cert_reqs or "required"
+    required = required.lower().removeprefix("cert_")
+    if required not in _CERT_REQS:
+        raise ValueError(f"ssl_cert_reqs must be one of {', '.join(_CERT_REQS)}")
+    settings.ssl_cert_reqs = required
+    settings.ssl_ca_certs = options.get("ssl_ca_certs")
+    settings.ssl_certfile = options.get("ssl_certfile")
+    settings.ssl_keyfile = options.get("ssl_keyfile")
+    check = options.get("ssl_check_hostname", str(required == "required")).lower()
+    if check not in _CHECKS:
+        raise ValueError("ssl_check_hostname must be true or false")
+    if _CHECKS[check] and required == "none":
+        raise ValueError("ssl_check_hostname=true needs ssl_cert_reqs=required")
+    settings.ssl_check_hostname = _CHECKS[check]
+
+
+def _plain(quoted: str | None) -> str | None:
+    return unquote(quoted) if quoted else None
+
+
+def _database(text: str) -> int:
+    if not text:
+        return 0
+    if not text.isdecimal():
+        raise ValueError("its database must be a number, as in redis://localhost:6379/0")
+    return int(text)

@@ -1,0 +1,5 @@
+"""`python -m promptmill`."""
+
+from .cli import main
+
+main()

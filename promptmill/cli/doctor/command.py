@@ -1,0 +1,74 @@
+"""`promptmill doctor`."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+
+from client import MillError, redis_settings
+from promptmill.cli.failures import FAILED
+from promptmill.cli.opening import open_queue
+from promptmill.cli.printing import print_json
+from promptmill.cli.stack import StackError
+from settings import Settings, load
+
+from .connections import check_connections
+from .finding import Finding, has_failed
+from .persistence import check_persistence
+from .probe import probe
+from .providers import check_providers
+from .server import check_eviction, check_version
+from .transport import check_transport
+from .workers import check_cpu_workers, check_drain, check_workers
+
+_COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "unknown": "yellow"}
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print a list of objects.")
+@click.pass_context
+def doctor(ctx: click.Context, as_json: bool) -> None:
+    """Check the server, the providers and the settings.
+
+    Each check is ok, warn, fail or unknown. Exits with 1 where one fails.
+    """
+    findings = asyncio.run(examine(load()))
+    if as_json:
+        print_json(findings)
+    else:
+        _print(findings)
+    if has_failed(findings):
+        ctx.exit(FAILED)
+
+
+async def examine(settings: Settings) -> list[Finding]:
+    """Every finding; a server that cannot be had is one of them."""
+    server, providers = await asyncio.gather(_examine_server(), check_providers(settings))
+    return [*server, *providers, check_drain(settings.drain_s)]
+
+
+async def _examine_server() -> list[Finding]:
+    try:
+        async with open_queue("doctor") as (queue, stack):
+            facts = await probe(queue)
+    except (MillError, StackError) as error:
+        return [Finding("server", "fail", "cannot be used", str(error))]
+    return [
+        check_version(facts.info),
+        check_transport(redis_settings(stack.redis_url, ssl_cert_reqs=stack.settings.redis_ssl_cert_reqs)),
+        check_eviction(facts.info, facts.config),
+        check_persistence(facts.info, facts.config),
+        check_connections(facts.info, facts.config),
+        check_workers(alive=facts.workers_alive, private=stack.kind == "private"),
+        check_cpu_workers(alive=facts.cpu_workers_alive, jobs=facts.cpu_jobs),
+    ]
+
+
+def _print(findings: list[Finding]) -> None:
+    width = max(len(finding.check) for finding in findings)
+    for finding in findings:
+        level = click.style(f"{finding.level:<7}", fg=_COLOURS[finding.level])
+        click.echo(f"{level}  {finding.check:<{width}}  {finding.found}")
+        if finding.advice:
+            click.echo(f"{'':<9}{'':<{width}}  → {finding.advice}")

@@ -1,0 +1,46 @@
+"""Asks the server for the facts that the checks judge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from arq.constants import health_check_key_suffix
+from redis.exceptions import RedisError
+
+from client import Queue
+from client.wire import keys
+from promptmill.cli.stats import CPU_QUEUE
+
+_ASKED = ("appendonly", "maxclients", "maxmemory-policy", "save")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """INFO and CONFIG as the server tells them. `config` is empty where the server forbids CONFIG."""
+
+    info: Mapping[str, Any]
+    config: Mapping[str, str]
+    workers_alive: bool
+    cpu_workers_alive: bool
+    cpu_jobs: bool  # some wait or run
+
+
+async def probe(queue: Queue) -> Facts:
+    """The facts of the queue's server. Raises QueueUnavailable."""
+    await queue.ping()
+    info: dict[str, Any] = await queue.redis.info()
+    config: dict[str, str] = {}
+    with suppress(RedisError):  # managed servers forbid it
+        for name in _ASKED:  # before version 7 a server takes one name at a time
+            config |= await queue.redis.config_get(name)
+    lanes = await queue.redis.zrange(keys.CPU_LANES, 0, -1)
+    return Facts(
+        info,
+        config,
+        workers_alive=await queue.workers_alive(),
+        cpu_workers_alive=bool(await queue.redis.exists(CPU_QUEUE + health_check_key_suffix)),
+        cpu_jobs=bool(lanes and await queue.redis.exists(*lanes)),
+    )

@@ -1,0 +1,152 @@
+"""`promptmill limits`: what is limited, by how much, and how it goes, for the whole fleet."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+import click
+
+from client import Limit, LimitState, Queue
+from client.limits.rules.limit import FIELDS, parse_changes
+
+from .opening import open_queue
+from .printing import print_json
+
+T = TypeVar("T")
+
+COLUMNS = ("KEY", "LIMIT", "EFFECTIVE", "IN-USE", "WAITING", "COOLDOWN", "RPM-USED", "TPM-USED")
+_LEFT = 2  # columns that are text
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_key = click.argument("key", metavar="KEY")
+
+
+@click.group()
+def limits() -> None:
+    """Look at limits, set, pause and remove them.
+
+    A KEY is a model (openai/gpt-4o), its provider (openai), a tenant (tenant:acme), a conversation
+    (conversation:42), a name of yours, or a pattern for all keys that begin so (tenant:*). A change is in
+    force at once, on every worker.
+    """
+
+
+@limits.command("list")
+@click.argument("pattern", metavar="[PATTERN]", required=False)
+@_as_json
+def list_(pattern: str | None, as_json: bool) -> None:
+    """List the keys that are limited, waited for or in use.
+
+    With a PATTERN, such as tenant:*, those that begin so.
+    """
+    states = _with_queue(lambda queue: queue.limits.list(pattern))
+    if as_json:
+        print_json(states)
+        return
+    if not states:
+        click.echo("Nothing is limited, waited for or in use.", err=True)
+        return
+    click.echo(table([COLUMNS, *map(row, states)]))
+
+
+@limits.command("set", epilog=f"Fields: {', '.join(FIELDS)}.")
+@_key
+@click.argument("words", nargs=-1, required=True, metavar="FIELD=VALUE...")
+def set_(key: str, words: tuple[str, ...]) -> None:
+    """Set fields of a limit.
+
+    The other fields stay; FIELD=none takes one away. For example: openai/gpt-4o concurrency=50 rpm=600
+    """
+    changes = parse_changes(words)
+    _tell(key, _with_queue(lambda queue: queue.limits.set(key, **changes)))
+
+
+@limits.command()
+@_key
+@click.pass_context
+def remove(ctx: click.Context, key: str) -> None:
+    """Take away what was set for a key.
+
+    A pattern that matches the key holds for it again.
+    """
+    if not _with_queue(lambda queue: queue.limits.remove(key)):
+        raise click.ClickException(f"{key} has no limit of its own: see `promptmill limits list`.")
+    click.echo(f"{key}: removed")
+
+
+@limits.command()
+@_key
+def pause(key: str) -> None:
+    """Start nothing more under a key.
+
+    What runs goes on. `resume` ends it.
+    """
+    _tell(key, _with_queue(lambda queue: queue.limits.pause(key)))
+
+
+@limits.command()
+@_key
+def resume(key: str) -> None:
+    """End a pause, and a cooldown."""
+    _tell(key, _with_queue(lambda queue: queue.limits.resume(key)))
+
+
+@limits.command()
+@_key
+@click.argument("holder", metavar="[HOLDER]", required=False)
+def evict(key: str, holder: str | None) -> None:
+    """Take the slots of a key from their holders.
+
+    All of them, or the one HOLDER. Their work is cancelled, and jobs go back to the queue.
+    """
+    click.echo(f"{_with_queue(lambda queue: queue.limits.evict(key, holder)):,} evicted.")
+
+
+def row(state: LimitState) -> tuple[str, ...]:
+    """A line of the table."""
+    origin = "" if state.source in ("own", "none") else f" ({state.source})"
+    return (
+        state.key,
+        (state.limit.words() or "-") + origin,
+        "-" if state.effective is None else f"{state.effective:,}",
+        f"{state.in_use:,}",
+        f"{state.waiting:,}",
+        f"{state.cooldown_s:.1f} s" if state.cooldown_s else "-",
+        _used(state.rpm, state.requests_left),
+        _used(state.tpm, state.tokens_left),
+    )
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Columns side by side: text to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = (
+        "  ".join(
+            cell.ljust(width) if at < _LEFT else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ).rstrip()
+        for cells in rows
+    )
+    return "\n".join(lines)
+
+
+def _used(per_minute: float | None, left: float | None) -> str:
+    """How much of the bucket, a tenth of a minute, is used; above 100 % where estimates were too low."""
+    if per_minute is None or left is None:
+        return "-"
+    full = max(1.0, per_minute / 10)
+    return f"{max(0.0, 1 - left / full):.0%} of {per_minute:,.10g}"
+
+
+def _tell(key: str, limit: Limit) -> None:
+    click.echo(f"{key}: {limit.words() or 'no limit of its own'}")
+
+
+def _with_queue(verb: Callable[[Queue], Awaitable[T]]) -> T:
+    async def run() -> T:
+        async with open_queue("limits") as (queue, _):
+            return await verb(queue)
+
+    return asyncio.run(run())

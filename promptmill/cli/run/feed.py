@@ -1,0 +1,60 @@
+"""The second pass over the input: what is still to be sent, a chunk at a time."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import NamedTuple
+
+from .items import Invalid, Item
+from .options import InputError
+from .plan import Plan
+
+SCAN_LINES = 1_000  # lines passed over in one go, so that answers are not kept waiting by a long resume
+NAME_DIGITS = 24  # hex digits of a job's name within its run
+
+
+class Sending(NamedTuple):
+    """An item on its way: the id of its job, and how many runs with --retry-errors it has been through."""
+
+    item: Item
+    job_id: str
+    retry_round: int
+
+
+class Feed:
+    """Gives out each pending item once, in the order of the input."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._items = plan.items.items()
+        self.is_exhausted = False
+
+    def take(self, most_items: int, most_bytes: int) -> list[Sending]:
+        """The next tickets, of which the last may go over `most_bytes`; none where all lines looked at
+        are finished. Sets `is_exhausted` at the end of the input. Raises InputError where it has changed.
+        """
+        tickets: list[Sending] = []
+        size_bytes = 0
+        for _ in range(SCAN_LINES):
+            if len(tickets) >= most_items or size_bytes >= most_bytes:
+                break
+            item = next(self._items, None)
+            if item is None:
+                self.is_exhausted = True
+                break
+            if isinstance(item, Invalid):
+                self._pass_over(item)
+            elif not self._plan.is_settled(item) and self._plan.fault(item) is None:
+                tickets.append(self._ticket(item))
+                size_bytes += item.size_bytes
+        return tickets
+
+    def _ticket(self, item: Item) -> Sending:
+        failed_round = self._plan.index.failed_round(item.custom_id, item.hash)
+        retry_round = 0 if failed_round is None else failed_round + 1
+        name = sha256(f"{item.custom_id}\0{item.hash}\0{retry_round}".encode()).hexdigest()[:NAME_DIGITS]
+        return Sending(item, f"run-{self._plan.sidecar.run_id}-{name}", retry_round)
+
+    def _pass_over(self, item: Invalid) -> None:
+        if not self._plan.options.skip_invalid:
+            raise InputError(f"The input changed while it was read: line {item.line}: {item.reason}")

@@ -1,0 +1,92 @@
+"""The input as numbered lines of bytes, readable twice, whatever it is: a file, a pipe, standard input."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import IO, BinaryIO
+
+from client.wire.schemas import MAX_PROMPT_BYTES
+
+from .options import STDIN, InputError
+
+MAX_LINE_BYTES = 4 * MAX_PROMPT_BYTES  # JSON may escape a prompt; no line longer than this is held
+READ_BYTES = 1 << 20  # bytes asked of the disk at a time
+UTF8_BOM = b"\xef\xbb\xbf"
+UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
+
+
+class Source:
+    """An open input. `lines` may be called again; each call starts at the first line."""
+
+    def __init__(self, file: IO[bytes], name: str) -> None:
+        self.name = name
+        self._file = file
+
+    @property
+    def suffix(self) -> str:
+        return Path(self.name).suffix.lower()
+
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """(number from 1, line with its end). A line over MAX_LINE_BYTES comes cut, one byte over it."""
+        self._file.seek(0)
+        read = partial(self._file.readline, MAX_LINE_BYTES + 1)
+        for number, raw in enumerate(iter(read, b""), 1):
+            line = raw.removeprefix(UTF8_BOM) if number == 1 else raw
+            if len(raw) > MAX_LINE_BYTES:
+                self._skip_rest(raw)
+            yield number, line
+
+    def first_line(self) -> bytes:
+        """The first line that is not blank, or b"" where there is none."""
+        return next((line.strip() for _, line in self.lines() if line.strip()), b"")
+
+    def _skip_rest(self, raw: bytes) -> None:
+        while raw and not raw.endswith(b"\n"):
+            raw = self._file.readline(READ_BYTES)
+
+
+@contextmanager
+def open_source(name: str) -> Iterator[Source]:
+    """Opens `name`, or spools it where it cannot be read twice. Raises InputError."""
+    label = "standard input" if name == STDIN else name
+    with ExitStack() as opened:
+        try:
+            file = opened.enter_context(_open(name))
+            head = file.read(2)
+        except OSError as error:
+            raise InputError(f"{label} cannot be read: {error.strerror or error}.") from error
+        if head in UTF16_BOMS:
+            raise InputError(f"{label} is UTF-16: save it as UTF-8.")
+        yield Source(file, label)
+
+
+@contextmanager
+def _open(name: str) -> Iterator[IO[bytes]]:
+    if name == STDIN:
+        with _spool(sys.stdin.buffer) as file:
+            yield file
+        return
+    with open(name, "rb", buffering=READ_BYTES) as file:
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            yield file
+            return
+        with _spool(file) as spooled:
+            yield spooled
+
+
+@contextmanager
+def _spool(stream: BinaryIO | io.BufferedReader) -> Iterator[IO[bytes]]:
+    """A pipe is read once: its bytes go to a private temporary file, which vanishes when closed."""
+    with tempfile.TemporaryFile(buffering=READ_BYTES) as file:
+        shutil.copyfileobj(stream, file, READ_BYTES)
+        file.seek(0)
+        yield file

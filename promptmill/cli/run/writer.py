@@ -1,0 +1,114 @@
+"""Answers and errors to their files; once they are on the disk, and not before, Redis may forget them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from typing import NamedTuple
+
+from client.errors import JobError, QueueUnavailable
+from client.wire.schemas import Completion, Embeddings
+
+from .feed import Sending
+from .output import Extent, LineFile, rewrite
+from .plan import Plan
+from .records import answer_line, error_line
+from .tally import Tally
+
+
+class LineOutcome(NamedTuple):
+    """What has become of one ticket."""
+
+    ticket: Sending
+    result: Completion | Embeddings | JobError
+
+
+Forget = Callable[[Iterable[str]], Awaitable[None]]
+
+
+class Writer:
+    """The two files of a run. Killed at any point, at worst a result is fetched from Redis again."""
+
+    def __init__(self, plan: Plan, tally: Tally, forget: Forget) -> None:
+        """Opens and repairs the files. Raises InputError where they cannot be written."""
+        self._plan = plan
+        self._forget = forget
+        self._tally = tally
+        self._answers = LineFile(plan.options.output, plan.output_extent)
+        self._errors: LineFile | None = None  # made when there is a first error
+        if plan.options.errors_path.exists():
+            try:
+                self._errors = LineFile(plan.options.errors_path, plan.errors_extent)
+            except BaseException:
+                self._answers.close()
+                raise
+        self._written: list[str] = []  # ids of jobs whose results may be forgotten after the next sync
+
+    @property
+    def uncommitted(self) -> int:
+        """Answers and errors written since the last commit."""
+        return len(self._written)
+
+    def write(self, outcomes: list[LineOutcome]) -> None:
+        """Writes them, one write a file. Raises OutputError; those not written stay in Redis."""
+        index, tally = self._plan.index, self._tally
+        answers = [(o.ticket, o.result) for o in outcomes if not isinstance(o.result, JobError)]
+        self._answers.append(b"".join(answer_line(ticket.item, answer) for ticket, answer in answers))
+        for ticket, answer in answers:
+            tally.count(answer)
+            index.mark_done(ticket.item.custom_id, ticket.item.hash)
+            self._written.append(ticket.job_id)
+        errors = [(o.ticket, o.result) for o in outcomes if isinstance(o.result, JobError)]
+        if errors:
+            self._write_errors(errors)
+
+    def sync(self) -> None:
+        """Returns when everything written is on the disk. Raises OutputError. Blocks."""
+        self._answers.sync()
+        if self._errors:
+            self._errors.sync()
+
+    async def commit(self) -> None:
+        """Syncs, says that the run is alive, and lets Redis forget. Raises OutputError.
+
+        Where Redis is away, it is asked again at the next commit.
+        """
+        if not self._written:
+            return
+        await asyncio.to_thread(self.sync)
+        self._plan.sidecar.touch()
+        with suppress(QueueUnavailable):
+            await self._forget(self._written)
+            self._written = []
+
+    def tidy(self) -> None:
+        """Takes the errors that have since been answered or repeated out of the error file, at once or
+        not at all. Raises OutputError."""
+        index = self._plan.index
+        if self._errors is None or not index.superseded_errors:
+            return
+        self._errors.sync()
+        rewrite(
+            self._errors.path,
+            lambda record, offset: index.is_current_error(record["custom_id"], record["hash"], offset),
+        )
+        index.superseded_errors = 0
+
+    def close(self) -> None:
+        """Lets go of the files."""
+        self._answers.close()
+        if self._errors:
+            self._errors.close()
+
+    def _write_errors(self, errors: list[tuple[Sending, JobError]]) -> None:
+        if self._errors is None:
+            self._errors = LineFile(self._plan.options.errors_path, Extent())
+        offset = self._errors.size_bytes
+        lines = [error_line(ticket.item, error, ticket.retry_round) for ticket, error in errors]
+        self._errors.append(b"".join(lines))
+        for (ticket, _), line in zip(errors, lines, strict=True):
+            self._plan.index.mark_failed(ticket.item.custom_id, ticket.item.hash, ticket.retry_round, offset)
+            offset += len(line)
+            self._tally.failed += 1
+            self._written.append(ticket.job_id)

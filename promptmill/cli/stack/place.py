@@ -1,0 +1,98 @@
+"""Where a private stack lives: its data directory and the path of its server's socket."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from .errors import StackError
+
+SOCKET_PATH_LIMIT_BYTES = 100  # the kernel takes 104 (macOS) to 108 (Linux), the closing NUL included
+
+_PRIVATE_DIR = 0o700
+_PLAIN_PATH = re.compile(r"[\w./-]+", re.ASCII)  # arq's own reader of URLs does not unquote a path
+
+
+@dataclass(frozen=True)
+class DataDir:
+    """The files of one private stack."""
+
+    data_dir: Path
+    socket: Path
+
+    @property
+    def url(self) -> str:
+        """The server's URL; it holds no secret."""
+        return f"unix://{quote(str(self.socket))}"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the stack's owner for its lifetime."""
+        return self.data_dir / "lock"
+
+    @property
+    def server_lock(self) -> Path:
+        """Held by the server process itself, for as long as it lives; its text is the server's pid."""
+        return self.data_dir / "server.lock"
+
+    @property
+    def record(self) -> Path:
+        """Who owns the stack, as JSON."""
+        return self.data_dir / "stack.json"
+
+    def log(self, name: str) -> Path:
+        """The log of the process of that name."""
+        return self.data_dir / f"{name}.log"
+
+
+def prepare_place(data_dir: str) -> DataDir:
+    """The place of that data directory, both made (0700) where they do not exist. Raises StackError."""
+    path = Path(os.path.abspath(Path(data_dir).expanduser()))
+    try:
+        path.mkdir(mode=_PRIVATE_DIR, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StackError(
+            f"The data directory {path} cannot be made ({error.strerror}): "
+            "set PROMPTMILL_DATA_DIR to one that can be written."
+        ) from None
+    return DataDir(path, _socket_path(path))
+
+
+def _socket_path(data_dir: Path) -> Path:
+    path = data_dir / "server.sock"
+    if _fits(path):
+        return path
+    name = f"promptmill-{hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]}"
+    for parent in (Path(tempfile.gettempdir()), Path("/tmp")):  # noqa: S108  the directory below is checked
+        path = parent / name / "server.sock"
+        if _fits(path):
+            return _checked(path.parent) / path.name
+    raise StackError(
+        "No path is short enough for the server's socket: set PROMPTMILL_DATA_DIR to a short one."
+    )
+
+
+def _fits(path: Path) -> bool:
+    short = len(os.fsencode(path)) <= SOCKET_PATH_LIMIT_BYTES
+    return short and _PLAIN_PATH.fullmatch(str(path)) is not None
+
+
+def _checked(directory: Path) -> Path:
+    """The directory, made where missing; refused unless it is ours alone, as anyone can write beside it."""
+    try:
+        directory.mkdir(mode=_PRIVATE_DIR, exist_ok=True)
+        found = directory.lstat()
+    except OSError as error:
+        raise StackError(f"The socket's directory {directory} cannot be made ({error.strerror}).") from None
+    ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
+    if not ours or stat.S_IMODE(found.st_mode) & 0o077:
+        raise StackError(
+            f"{directory} is not a directory of ours alone: remove it, or set PROMPTMILL_DATA_DIR to a shorter path."
+        )
+    return directory

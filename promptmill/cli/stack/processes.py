@@ -1,0 +1,155 @@
+"""The worker and the simulator: real processes, started as anyone would start them.
+
+The worker gets every setting through its environment, so it has exactly ours; no secret is ever on
+a command line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+from time import monotonic
+
+from arq.constants import health_check_key_suffix
+from pydantic import SecretStr
+
+from client.wire import keys
+from settings import ProviderSettings, Settings
+
+from .child import POLL_S, ChildProcess, start_child
+from .errors import StackError
+from .place import DataDir
+from .resp import ask_server
+
+READY_LIMIT_S = 15  # for a worker's first sign of life
+SIMULATED_LATENCY_S = 0.3  # a provider's answer, about as fast as a small model's
+
+HEALTH_KEY = f"{keys.QUEUE}{health_check_key_suffix}"
+
+_ROOT = Path(__file__).resolve().parents[3]
+_SIMULATED_KEY = SecretStr("simulated")
+
+
+def simulated(settings: Settings, simulator_url: str) -> Settings:
+    """A copy of the settings whose every provider is the simulator: no real one can be called with it."""
+    base_url, gemini_url = f"{simulator_url}/v1", f"{simulator_url}/v1beta"
+
+    def replaced(provider: ProviderSettings) -> ProviderSettings:
+        url = gemini_url if provider.kind == "gemini" else base_url
+        return provider.model_copy(update={"base_url": url, "api_key": _SIMULATED_KEY})
+
+    return settings.model_copy(
+        update={
+            "openai_base_url": base_url,
+            "openai_api_key": _SIMULATED_KEY,
+            "anthropic_base_url": simulator_url,
+            "anthropic_api_key": _SIMULATED_KEY,
+            "gemini_base_url": gemini_url,
+            "gemini_api_key": _SIMULATED_KEY,
+            "providers": {name: replaced(provider) for name, provider in settings.providers.items()},
+        }
+    )
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """The environment from which `settings.load()` makes these settings, on top of this process's own."""
+    ours = {
+        _variable(name): _text(value)
+        for name in Settings.model_fields
+        if (value := getattr(settings, name)) is not None
+    }
+    names = tuple(f"{variable}__" for variable in ours)
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if name.upper() not in ours and not name.upper().startswith(names)
+    }
+    return inherited | ours | _python_environment()
+
+
+def start_simulator(place: DataDir) -> tuple[ChildProcess, str]:
+    """A simulator and its URL, at once: the port is chosen here so that the worker can start beside it."""
+    port = _free_port()
+    command = [*_python("promptmill.simulator"), "--port", str(port), "--latency-s", str(SIMULATED_LATENCY_S)]
+    env = {**os.environ, **_python_environment()}
+    return start_child("simulator", command, place.log("simulator"), env=env), f"http://127.0.0.1:{port}"
+
+
+async def until_simulating(simulator: ChildProcess) -> None:
+    """Returns once it listens. Raises StackError where it ends, or says nothing for 15 s."""
+    deadline = monotonic() + READY_LIMIT_S
+    while "simulator listening on " not in simulator.log_text():
+        _check(simulator, deadline)
+        await asyncio.sleep(POLL_S)
+
+
+def start_worker(place: DataDir, settings: Settings) -> ChildProcess:
+    """A worker on the server that `settings.redis_url` names."""
+    command = [*_python("arq"), "worker.WorkerSettings"]
+    return start_child("worker", command, place.log("worker"), env=environment_of(settings))
+
+
+def start_cpu_worker(place: DataDir, settings: Settings) -> ChildProcess:
+    """A worker for CPU jobs on the same server. Without any such job in JOB_MODULES it waits, and costs little."""
+    command = [*_python("arq"), "worker.CpuWorkerSettings"]
+    return start_child("CPU worker", command, place.log("cpu"), env=environment_of(settings))
+
+
+async def until_working(worker: ChildProcess, place: DataDir) -> None:
+    """Returns once it has shown its health in Redis. Raises StackError where it ends, or does not in 15 s."""
+    deadline = monotonic() + READY_LIMIT_S
+    while await ask_server(place.socket, f"EXISTS {HEALTH_KEY}") != ":1":
+        _check(worker, deadline)
+        await asyncio.sleep(2 * POLL_S)
+
+
+def _check(child: ChildProcess, deadline: float) -> None:
+    if not child.alive:
+        raise child.obituary()
+    if monotonic() > deadline:
+        raise StackError(
+            f"The {child.name} is not ready after {READY_LIMIT_S} s; see its log beside the data."
+        )
+
+
+def _python(module: str) -> list[str]:
+    """-P: a `settings.py` in the caller's directory is not taken for ours."""
+    return [sys.executable, "-P", "-m", module]
+
+
+def _python_environment() -> dict[str, str]:
+    env = {"PYTHONUNBUFFERED": "1"}  # or a log's last line is missing when it is wanted most
+    if _ROOT.name not in ("site-packages", "dist-packages"):  # a checkout need not be installed
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(_ROOT)]))
+    return env
+
+
+def _variable(field: str) -> str:
+    return "PROMPTMILL_DATA_DIR" if field == "data_dir" else field.upper()
+
+
+def _text(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, dict):
+        return json.dumps({name: _provider(provider) for name, provider in value.items()})
+    return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
+def _provider(provider: ProviderSettings) -> dict[str, object]:
+    key = provider.api_key
+    return {
+        **provider.model_dump(exclude={"api_key"}),
+        **({"api_key": key.get_secret_value()} if key else {}),
+    }
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port

@@ -1,0 +1,108 @@
+"""`promptmill stats`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import chain
+from time import time
+from typing import Any
+
+import click
+from arq.constants import health_check_key_suffix
+
+from client import Queue
+from client.wire import keys
+
+from .opening import open_queue
+from .printing import print_json
+
+SCAN_BATCH = 1_000  # keys a round trip
+CPU_QUEUE = keys.lane("cpu")  # under its name the workers for CPU jobs report
+
+
+@dataclass(frozen=True)
+class QueueStats:
+    """The queue and its server at one moment."""
+
+    queued: int
+    deferred: int
+    running: int
+    workers: list[str]  # the latest health line, if any has reported
+    cpu_workers: list[str]  # the same of those for CPU jobs
+    server: str
+    memory_bytes: int | None
+    memory_limit_bytes: int | None  # None: no limit
+    clients: int | None
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def stats(as_json: bool) -> None:
+    """Count the jobs and say how the server is."""
+    found = asyncio.run(_stats())
+    if as_json:
+        print_json(found)
+        return
+    limit = f" of {found.memory_limit_bytes:,}" if found.memory_limit_bytes else ""
+    click.echo(f"queued    {found.queued:,}")
+    click.echo(f"deferred  {found.deferred:,}")
+    click.echo(f"running   {found.running:,}")
+    for line in found.workers or ["none has reported"]:
+        click.echo(f"worker    {line}")
+    for line in found.cpu_workers:
+        click.echo(f"cpu       {line}")
+    click.echo(f"server    {found.server}")
+    click.echo(f"memory    {found.memory_bytes or 0:,}{limit} bytes")
+    click.echo(f"clients   {found.clients or 0:,}")
+
+
+async def _stats() -> QueueStats:
+    async with open_queue("stats") as (queue, _):
+        await queue.ping()
+        return await read_stats(queue)
+
+
+async def read_stats(queue: Queue) -> QueueStats:
+    """Asks the server; the running jobs are counted by a scan of the keys."""
+    redis = queue.redis
+    due, later = await _waiting(queue)
+    running = [key async for key in redis.scan_iter(match="arq:in-progress:*", count=SCAN_BATCH)]
+    info: dict[str, Any] = await redis.info()
+    return QueueStats(
+        queued=due,
+        deferred=max(0, later - len(running)),  # a running job is in its lane, too: its lease ends later
+        running=len(running),
+        workers=await _health(queue, queue.name),
+        cpu_workers=await _health(queue, CPU_QUEUE),
+        server=server_name(info),
+        memory_bytes=info.get("used_memory"),
+        memory_limit_bytes=info.get("maxmemory") or None,
+        clients=info.get("connected_clients"),
+    )
+
+
+async def _health(queue: Queue, name: str) -> list[str]:
+    health = await queue.redis.get(name + health_check_key_suffix)
+    return [health.decode()] if health else []
+
+
+async def _waiting(queue: Queue) -> tuple[int, int]:
+    """How many jobs of all lanes are due, and how many are somebody's business later."""
+    now_ms = round(time() * 1000)
+    waiting = [await queue.redis.zrange(lanes, 0, -1) for lanes in (keys.LANES, keys.CPU_LANES)]
+    lanes = {queue.name.encode(), *chain.from_iterable(waiting)}
+    async with queue.redis.pipeline(transaction=False) as pipe:
+        for lane in lanes:
+            pipe.zcount(lane, "-inf", now_ms)
+            pipe.zcount(lane, f"({now_ms}", f"({keys.ELSEWHERE_MS}")
+        counts = await pipe.execute()
+    return sum(counts[::2]), sum(counts[1::2])
+
+
+def server_name(info: Mapping[str, Any]) -> str:
+    """Valkey or Redis, and its version, from INFO."""
+    if "valkey_version" in info:
+        return f"Valkey {info['valkey_version']}"
+    return f"Redis {info.get('redis_version', 'of an unknown version')}"

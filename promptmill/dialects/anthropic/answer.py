@@ -1,0 +1,141 @@
+"""What is in Anthropic's answers and in the events of its streams."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pydantic_core import to_json
+
+from client.wire.schemas import Usage
+from promptmill.dialects.answers import Delta, ToolCallPart, count, mapping, text_or_none
+from promptmill.dialects.base import Reply
+
+_FINISH_REASONS = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+}
+
+_STATUSES = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "api_error": 500,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+
+
+class Block(Reply):
+    type: str
+    text: str | None = None
+    thinking: str | None = None
+    id: str | None = None
+    name: str | None = None
+    input: Any = None
+
+
+class MessageReply(Reply):
+    content: list[Block] | None = None  # empty after a turn that needed no words
+    id: str | None = None
+    model: str | None = None
+    stop_reason: str | None = None
+    usage: Any = None
+    error: Any = None
+
+
+def finish_reason(reason: Any) -> str | None:
+    """Our name for a `stop_reason`, or Anthropic's own."""
+    return _FINISH_REASONS.get(reason, reason) if isinstance(reason, str) else None
+
+
+def status_of(error: dict[str, Any]) -> int:
+    """What an error in a stream would have been as a status."""
+    return _STATUSES.get(str(error.get("type")), 500)
+
+
+def read_event(data: dict[str, Any]) -> Delta | None:
+    """What an event adds; None for those that add nothing, such as `ping`, and for those not known yet."""
+    read = _EVENTS.get(str(data.get("type")))
+    return read(data) if read else None
+
+
+def _start(data: dict[str, Any]) -> Delta:
+    message = mapping(data.get("message"))
+    return Delta(
+        usage=read_usage(message.get("usage")),
+        model=text_or_none(message.get("model")),
+        response_id=text_or_none(message.get("id")),
+    )
+
+
+def _block_start(data: dict[str, Any]) -> Delta | None:
+    block = mapping(data.get("content_block"))
+    if block.get("type") != "tool_use":
+        return _content(block.get("text"), block.get("thinking"))
+    arguments = to_json(block["input"]).decode() if block.get("input") else ""
+    part = ToolCallPart(
+        _index(data), text_or_none(block.get("id")), text_or_none(block.get("name")), arguments
+    )
+    return Delta(tool_calls=(part,))
+
+
+def _block_delta(data: dict[str, Any]) -> Delta | None:
+    """Signatures and citations add nothing that we keep."""
+    delta = mapping(data.get("delta"))
+    if delta.get("type") == "input_json_delta":
+        return Delta(
+            tool_calls=(ToolCallPart(_index(data), arguments=text_or_none(delta.get("partial_json")) or ""),)
+        )
+    return _content(delta.get("text"), delta.get("thinking"))
+
+
+def _message_delta(data: dict[str, Any]) -> Delta:
+    return Delta(
+        finish_reason=finish_reason(mapping(data.get("delta")).get("stop_reason")),
+        usage=read_usage(data.get("usage")),
+    )
+
+
+_EVENTS: dict[str, Callable[[dict[str, Any]], Delta | None]] = {
+    "message_start": _start,
+    "content_block_start": _block_start,
+    "content_block_delta": _block_delta,
+    "message_delta": _message_delta,
+    "message_stop": lambda data: Delta(is_last=True),
+}
+
+
+def _content(text: Any, thinking: Any) -> Delta | None:
+    text = text if isinstance(text, str) else ""
+    thinking = thinking if isinstance(thinking, str) else ""
+    return Delta(text, thinking) if text or thinking else None
+
+
+def _index(data: dict[str, Any]) -> int:
+    index = data.get("index")
+    return index if isinstance(index, int) else 0
+
+
+def read_usage(usage: Any) -> Usage:
+    """Anthropic's `input_tokens` are only those that met no cache: the total is input + read + created."""
+    if not isinstance(usage, dict):
+        return Usage()
+    fresh = count(usage.get("input_tokens"))
+    read = count(usage.get("cache_read_input_tokens"))
+    created = count(usage.get("cache_creation_input_tokens"))
+    return Usage(
+        input_tokens=None if fresh is None else fresh + (read or 0) + (created or 0),
+        output_tokens=count(usage.get("output_tokens")),
+        cached_input_tokens=read,
+        cache_write_tokens=created,
+        reasoning_tokens=count(mapping(usage.get("output_tokens_details")).get("thinking_tokens")),
+    )

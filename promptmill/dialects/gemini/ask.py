@@ -1,0 +1,144 @@
+"""The neutral messages, tools and tool calls in Gemini's form, and its parts in the neutral one."""
+
+from __future__ import annotations
+
+import mimetypes
+from typing import Any
+
+from pydantic_core import to_json
+
+from client.wire.schemas import Message
+from promptmill.dialects.answers import ToolCallPart
+from promptmill.dialects.base import CannotSay
+from promptmill.dialects.neutral import function_of, read_arguments, read_choice, read_image
+
+_Part = dict[str, Any]
+_MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
+
+
+def to_contents(messages: list[Message]) -> tuple[_Part | None, list[dict[str, Any]]]:
+    """The system (and developer) messages as `systemInstruction`, and the others as `contents`.
+
+    Results of tools that follow each other go into one content, because the API wants as many results in a
+    turn as the turn before it had calls.
+    """
+    system = [part for m in messages if m.role in ("system", "developer") for part in _parts(m.content)]
+    contents: list[dict[str, Any]] = []
+    names: dict[str, str] = {}  # of the functions called, by the call's id: a result needs the name
+    was_result = False
+    for message in messages:
+        if message.role in ("system", "developer"):
+            continue
+        is_result = message.role == "tool"
+        parts = (
+            [_result(message, names)] if is_result else [*_parts(message.content), *_calls(message, names)]
+        )
+        if is_result and was_result:
+            contents[-1]["parts"] += parts
+        else:
+            contents.append({"role": "model" if message.role == "assistant" else "user", "parts": parts})
+        was_result = is_result
+    return ({"parts": system} if system else None), contents
+
+
+def to_tools(tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Functions as one list of declarations; tools in Gemini's own form, as `{"googleSearch": {}}`, as they are.
+
+    A function's parameters go out as `parametersJsonSchema`: `parameters` knows but a part of JSON schema.
+    """
+    declared, own = [], []
+    for tool in tools:
+        function = function_of(tool)
+        if function is None:
+            own.append(tool)
+            continue
+        fields = {
+            "name": function.get("name"),
+            "description": function.get("description"),
+            "parametersJsonSchema": function.get("parameters"),
+        }
+        declared.append({name: value for name, value in fields.items() if value is not None})
+    return [*([{"functionDeclarations": declared}] if declared else []), *own]
+
+
+def to_tool_config(choice: str | dict[str, Any]) -> dict[str, Any]:
+    """`required` is Gemini's mode ANY; a function is the only one allowed in it."""
+    read = read_choice(choice)
+    if read is None:
+        assert isinstance(choice, dict)  # a word is always read, or refused
+        return choice
+    allowed = {"allowedFunctionNames": [read.name]} if read.name else {}
+    return {"functionCallingConfig": {"mode": _MODES[read.mode], **allowed}}
+
+
+def read_call(part: _Part) -> ToolCallPart | None:
+    """A `functionCall` part, always a whole call. Its signature is kept where Google's OpenAI endpoint keeps
+    it, and sent back with the call: Gemini 3 refuses a call of its own without it."""
+    call = part.get("functionCall")
+    if not isinstance(call, dict):
+        return None
+    signature = part.get("thoughtSignature")
+    return ToolCallPart(
+        id=call.get("id"),
+        name=call.get("name"),
+        arguments=to_json(call.get("args") or {}).decode(),
+        more={"extra_content": {"google": {"thought_signature": signature}}} if signature else None,
+    )
+
+
+def _parts(content: str | list[dict[str, Any]] | None) -> list[_Part]:
+    if isinstance(content, list):
+        return [_part(part) for part in content]
+    return [{"text": content}] if content else []
+
+
+def _part(part: dict[str, Any]) -> _Part:
+    """A part without a `type` is in Gemini's own form and is sent as it is."""
+    kind = part.get("type")
+    if kind is None:
+        return part
+    if kind == "text":
+        return {"text": part.get("text")}
+    if kind != "image_url":
+        raise CannotSay(f"has no part of type {kind!r}: give it in Gemini's own form, such as inlineData")
+    image = read_image(part)
+    if image.url is None:
+        return {"inlineData": {"mimeType": image.media_type, "data": image.data}}
+    media_type = mimetypes.guess_type(image.url.partition("?")[0])[0]
+    return {"fileData": {"fileUri": image.url, **({"mimeType": media_type} if media_type else {})}}
+
+
+def _calls(message: Message, names: dict[str, str]) -> list[_Part]:
+    calls = (message.model_extra or {}).get("tool_calls")
+    parts = []
+    for call in calls if isinstance(calls, list) else ():
+        function = function_of(call) if isinstance(call, dict) else None
+        if function is None:
+            raise CannotSay("takes tool_calls of the form {id, type: function, function: {name, arguments}}")
+        name = str(function.get("name"))
+        names[str(call.get("id"))] = name
+        part: _Part = {"functionCall": {"name": name, "args": read_arguments(function.get("arguments"))}}
+        signature = _signature(call)
+        parts.append({**part, "thoughtSignature": signature} if signature else part)
+    return parts
+
+
+def _signature(call: dict[str, Any]) -> Any:
+    kept = call.get("extra_content")
+    google = kept.get("google") if isinstance(kept, dict) else None
+    return google.get("thought_signature") if isinstance(google, dict) else None
+
+
+def _result(message: Message, names: dict[str, str]) -> _Part:
+    extra = message.model_extra or {}
+    name = extra.get("name") or names.get(str(extra.get("tool_call_id")))
+    if not name:
+        raise CannotSay(
+            "needs the call that a tool message answers: keep the assistant's tool_calls before it"
+        )
+    content = message.content
+    if isinstance(content, list):
+        content = "".join(str(part.get("text") or "") for part in content)
+    found = read_arguments(content) if content and content.lstrip().startswith("{") else content
+    response = found if isinstance(found, dict) and found != {"arguments": content} else {"result": content}
+    return {"functionResponse": {"name": name, "response": response}}

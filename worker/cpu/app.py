@@ -1,0 +1,65 @@
+"""Wiring: Settings → what `arq worker.CpuWorkerSettings` runs."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+import click
+
+from client.wire import keys
+from settings import Settings
+from worker.app import worker_settings
+from worker.registry import CpuFunction
+
+from .child import can_limit_memory
+from .pool import Pool
+from .process import ChildUnusable
+from .route import LANE, for_cpu_worker
+
+logger = logging.getLogger("arq.worker")
+
+
+def cpu_worker_settings(settings: Settings) -> type:
+    """The LLM worker's settings, with a pool of processes. Raises WorkerUnusable, JobModuleError."""
+    shared = {name: value for name, value in vars(worker_settings(settings)).items() if name[:2] != "__"}
+    computing = [function.name for function in shared["functions"] if isinstance(function, CpuFunction)]
+    processes = settings.cpu_processes or os.cpu_count() or 1
+    pool = Pool(
+        settings.job_modules, processes=processes if computing else 0, memory_mb=settings.cpu_memory_mb
+    )
+
+    async def on_startup(ctx: dict[str, Any]) -> None:
+        try:
+            await pool.open()
+        except ChildUnusable as error:
+            raise click.ClickException(str(error)) from None
+        if not computing:
+            logger.warning("Nothing to do here: no job of JOB_MODULES is marked with @job(cpu=True).")
+            return
+        if settings.cpu_memory_mb and not can_limit_memory():
+            logger.warning("CPU_MEMORY_MB has no effect: only Linux can limit the memory of a process.")
+        logger.info("%d processes for CPU jobs: %s", processes, ", ".join(computing))
+
+    async def on_shutdown(ctx: dict[str, Any]) -> None:
+        await pool.close()
+
+    return type(
+        "CpuWorkerSettings",
+        (),
+        {
+            **shared,
+            "__doc__": "What `arq worker.CpuWorkerSettings` runs, made from the environment.",
+            "functions": [
+                for_cpu_worker(function, pool, timeout_s=settings.job_timeout_s)
+                for function in shared["functions"]
+            ],
+            "queue_name": keys.lane(LANE),
+            "on_startup": on_startup,
+            "on_shutdown": on_shutdown,
+            "on_job_start": None,  # the watchdog's: this loop only waits
+            "on_job_end": None,
+            "max_jobs": processes,
+        },
+    )

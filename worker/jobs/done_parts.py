@@ -1,0 +1,100 @@
+"""The parts of a job that are done, in Redis, so that a retry need not pay for them again.
+
+Best effort, as the ledger: without Redis, or after a day, a part is simply asked for again. The script that
+finishes the job deletes them, unless it is a dead letter now.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_json
+from redis.exceptions import RedisError
+
+from client.wire import keys
+from client.wire.schemas import EmbedRequest, Usage
+from promptmill.dialects import Route
+from worker.jobs.embed_split import Part
+
+TTL_S = 86_400  # a day after the last part
+_BATCH = 4  # parts a round trip: they may have many megabytes
+
+logger = logging.getLogger("promptmill.jobs")
+
+
+@dataclass(frozen=True, slots=True)
+class Vectored:
+    """A part that is done."""
+
+    numbers: bytes  # little-endian float32, vector after vector
+    dimensions: int
+    model: str  # as the provider named it
+    usage: Usage
+    cost_usd: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PartHeader:
+    """What is kept beside the numbers."""
+
+    dimensions: int
+    model: str
+    usage: Usage
+    cost_usd: float | None
+
+
+_TOLD = TypeAdapter(PartHeader)
+
+
+def name(asked: EmbedRequest, route: Route, part: Part) -> str:
+    """What a part is kept by: the same only for the same texts, model and options."""
+    options = [str(route), asked.dimensions, asked.extra, asked.texts[part.start : part.end]]
+    return f"{part.start}:{blake2b(to_json(options), digest_size=12).hexdigest()}"
+
+
+async def find(ctx: dict[str, Any], names: Sequence[str]) -> dict[str, Vectored]:
+    """The parts of these names that are there."""
+    found: dict[str, Vectored] = {}
+    key = keys.parts(ctx["job_id"])
+    try:
+        kept = set(await ctx["redis"].hkeys(key))
+        there = [name for name in names if name.encode() in kept]
+        for at in range(0, len(there), _BATCH):
+            batch = there[at : at + _BATCH]
+            fields = [field for one in batch for field in (one, _beside(one))]
+            values = await ctx["redis"].hmget(key, fields)
+            for one, numbers, told in zip(batch, values[::2], values[1::2], strict=True):
+                if numbers is not None and told is not None:
+                    found[one] = _read(numbers, told)
+    except (RedisError, OSError, ValidationError) as error:
+        logger.warning("%s: cannot read all of its parts: %s", ctx["job_id"], error)
+    return found
+
+
+async def put(ctx: dict[str, Any], name: str, part: Vectored) -> bool:
+    """Keeps a part. False where it cannot."""
+    key = keys.parts(ctx["job_id"])
+    told = PartHeader(part.dimensions, part.model, part.usage, part.cost_usd)
+    try:
+        async with ctx["redis"].pipeline(transaction=True) as pipe:
+            pipe.hset(key, mapping={name: part.numbers, _beside(name): _TOLD.dump_json(told)})
+            pipe.expire(key, TTL_S)
+            await pipe.execute()
+    except (RedisError, OSError) as error:
+        logger.warning("%s: cannot keep a part: %s", ctx["job_id"], error)
+        return False
+    return True
+
+
+def _beside(name: str) -> str:
+    return f"{name}:told"
+
+
+def _read(numbers: bytes, told: bytes) -> Vectored:
+    found = _TOLD.validate_json(told)
+    return Vectored(numbers, found.dimensions, found.model, found.usage, found.cost_usd)

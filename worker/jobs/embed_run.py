@@ -1,0 +1,218 @@
+"""The parts of one embedding, side by side: a runner under the job's own slot, others under slots of theirs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from binascii import a2b_base64
+from collections import deque
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from typing import Any
+
+from client.errors import MalformedResponse, MillError, Overloaded, RateLimited
+from client.limits.rules.lanes import model_key
+from client.wire.schemas import Attempt, EmbedRequest
+from client.wire.vectors import NUMBER_BYTES, pack
+from promptmill.dialects import EmbedAnswer
+from worker.engine.meter import Meter
+from worker.jobs.embed_split import Part
+from worker.jobs.retries import uses_a_try
+
+from . import attempts, done_parts, metering
+from .attempts import Failed, Start
+from .done_parts import Vectored
+
+RUNNERS = 8  # calls of one job at once
+MANY_PARTS = 8  # from here on each part is kept as it is done, for a worker that is killed
+FAILURES_IN_A_ROW = 3  # then the provider is down, and the other parts wait for the next run
+ROWS_A_TURN = 32  # vectors packed before other tasks have their turn: some 2 ms
+
+__all__ = ["Embedding", "Vectored"]
+
+logger = logging.getLogger("promptmill.jobs")
+
+
+class Embedding:
+    """One run of an embedding job. `attempts` are its physical calls, by number."""
+
+    def __init__(self, ctx: dict[str, Any], asked: EmbedRequest, start: Start, parts: Sequence[Part]) -> None:
+        self.done: dict[Part, Vectored] = {}
+        self._ctx, self._asked, self._start = ctx, asked, start
+        self._parts = parts
+        self._todo = deque(parts)
+        self._attempts: list[Attempt] = []
+        self._failures: list[Failed] = []
+        self._in_a_row = 0
+        self._next_number = start.next_number
+        self._waiting: set[asyncio.Task[None]] = set()  # runners without a slot
+        self._names: dict[Part, str] = {}
+        self._on_shelf: set[Part] = set()
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        return sorted(self._attempts, key=lambda attempt: attempt.number)
+
+    async def run(self) -> Failed | None:
+        """Asks for all parts that are not done; returns the failure that decides what follows, if any."""
+        if len(self._parts) > 1:  # a run that was handed back, or a dead letter, may have left some
+            await self._find()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(RUNNERS, len(self._todo)) - 1):
+                    self._waiting.add(group.create_task(self._run_further()))
+                while part := self._take():
+                    await self._ask(part, self._ctx["meter"])
+                    await self._keep_one_of_many(part)
+        except BaseExceptionGroup as group_of_errors:  # faults of our own; a failed call is none
+            raise group_of_errors.exceptions[0] from None
+        return max(self._failures, key=self._weight, default=None)
+
+    async def keep(self) -> None:
+        """Keeps what is done for the next run."""
+        for part in self.done:
+            await self._keep(part)
+
+    # -- runners -------------------------------------------------------------------------------------
+
+    async def _run_further(self) -> None:
+        """A runner that takes a slot for each part, and ends when no part is left."""
+        task = asyncio.current_task()
+        assert task is not None
+        meter = Meter()
+        while self._todo:
+            self._waiting.add(task)
+            try:
+                async with self._slot() as slot:
+                    self._waiting.discard(task)
+                    slot.settle(tokens=0, usd=0.0)  # the job has reserved what all parts use
+                    part = self._take()
+                    if part is None:
+                        return
+                    failed = await self._ask(part, meter)
+                    if failed and isinstance(failed.error, RateLimited | Overloaded):
+                        slot.refused(failed.error.retry_after_s)
+            except MillError as error:  # no slot to be had, or it was lost
+                logger.debug("%s: one runner less: %s", self._ctx["job_id"], error)
+                return
+            finally:
+                self._waiting.discard(task)
+            await self._keep_one_of_many(part)
+
+    def _slot(self) -> AbstractAsyncContextManager[Any]:
+        """A slot beside the job's own, under all that the job is admitted under."""
+        limit_keys = self._ctx["limit_keys"] or (model_key(str(self._start.route)),)
+        slot: AbstractAsyncContextManager[Any] = self._ctx["limits"].under(()).slot(*limit_keys)
+        return slot
+
+    def _take(self) -> Part | None:
+        if not self._todo:
+            return None
+        part = self._todo.popleft()
+        if not self._todo:
+            self._dismiss()
+        return part
+
+    def _stop(self) -> None:
+        self._todo.clear()
+        self._dismiss()
+
+    def _dismiss(self) -> None:
+        for task in self._waiting:
+            task.cancel()
+
+    # -- one part ------------------------------------------------------------------------------------
+
+    async def _ask(self, part: Part, meter: Meter) -> Failed | None:
+        number, self._next_number = self._next_number, self._next_number + 1
+        request = self._asked.model_copy(update={"texts": self._asked.texts[part.start : part.end]})
+        packed: list[bytes] = []
+
+        async def call(call_id: str) -> EmbedAnswer:
+            answer: EmbedAnswer = await self._ctx["llm"].embed(request, call_id=call_id)
+            packed.append(await _packed(answer, str(self._start.route)))
+            return answer
+
+        of_part = Meter()
+        of_many = part.start if len(self._parts) > 1 else None
+        try:
+            made = await attempts.make(self._ctx, self._start.route, number, call, of_part, of_many)
+        except Failed as failed:
+            self._attempts.append(failed.attempt)
+            self._fail(failed)
+            return failed
+        finally:
+            self._settle(of_part, meter)
+        self._attempts.append(made.attempt)
+        self._in_a_row = 0
+        dimensions = len(packed[0]) // (part.end - part.start) // NUMBER_BYTES
+        answer = made.answer
+        self.done[part] = Vectored(packed[0], dimensions, answer.model, answer.usage, made.attempt.cost_usd)
+        return None
+
+    def _settle(self, of_part: Meter, meter: Meter) -> None:
+        """What another slot signals is not signalled again by the job's own."""
+        total = self._ctx["meter"]
+        if meter is not total:
+            of_part = replace(
+                of_part, requests=0, answered=False, refused=False, overloaded=False, refused_s=None
+            )
+        metering.add(total, of_part)
+
+    def _fail(self, failed: Failed) -> None:
+        """The other parts go on, unless they would fail, too."""
+        self._failures.append(failed)
+        self._in_a_row += 1
+        hopeless = not failed.error.retryable or not uses_a_try(failed.attempt.error)
+        if hopeless or self._in_a_row >= FAILURES_IN_A_ROW:
+            self._stop()
+
+    def _weight(self, failed: Failed) -> tuple[bool, bool, int]:
+        """The permanent failure decides, then that of the part that has failed most often."""
+        again = [past for past in self._start.earlier if past.part == failed.attempt.part]
+        return not failed.error.retryable, uses_a_try(failed.attempt.error), len(again)
+
+    # -- what is done stays done -----------------------------------------------------------------------
+
+    async def _find(self) -> None:
+        names = {self._name(part): part for part in self._parts}
+        for name, part in (await done_parts.find(self._ctx, list(names))).items():
+            self.done[names[name]] = part
+            self._on_shelf.add(names[name])
+        self._todo = deque(part for part in self._parts if part not in self.done)
+
+    async def _keep_one_of_many(self, part: Part) -> None:
+        if len(self._parts) >= MANY_PARTS and part in self.done:
+            await self._keep(part)
+
+    async def _keep(self, part: Part) -> None:
+        if part in self._on_shelf:
+            return
+        if await done_parts.put(self._ctx, self._name(part), self.done[part]):
+            self._on_shelf.add(part)
+
+    def _name(self, part: Part) -> str:
+        if part not in self._names:
+            self._names[part] = done_parts.name(self._asked, self._start.route, part)
+        return self._names[part]
+
+
+async def _packed(answer: EmbedAnswer, model: str) -> bytes:
+    """The vectors as float32 bytes. Raises MalformedResponse where they are no vectors of one length."""
+    rows, packed = answer.vectors, []
+    try:
+        size = len(_numbers(rows[0])) // NUMBER_BYTES if isinstance(rows[0], str) else len(rows[0])
+        for at in range(0, len(rows), ROWS_A_TURN):
+            await asyncio.sleep(0)
+            turn = rows[at : at + ROWS_A_TURN]
+            packed.append(b"".join(_numbers(r) if isinstance(r, str) else pack(r, size) for r in turn))
+            if len(packed[-1]) != len(turn) * size * NUMBER_BYTES or not size:
+                raise ValueError("its vectors have different lengths")
+    except ValueError as error:  # binascii.Error is one
+        raise MalformedResponse(f"{model} answered what is no list of vectors: {error}.") from None
+    return b"".join(packed)
+
+
+def _numbers(text: str) -> bytes:
+    return a2b_base64(text, strict_mode=True)

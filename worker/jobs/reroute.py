@@ -1,0 +1,65 @@
+"""Where a job belongs: in the lane of its model, so that it is admitted under that model's limits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from client import decode, encode
+from client.limits.rules import estimate, lanes
+from client.wire import keys
+from client.wire.schemas import ChatRequest, EmbedRequest
+from promptmill.dialects import Route
+from worker.engine.run import Reroute
+
+
+def is_admitted(ctx: dict[str, Any], route: Route) -> bool:
+    """Whether the job was claimed under the limits of the model it is about to call."""
+    return lanes.model_key(str(route)) in ctx["limit_keys"]
+
+
+def to_its_model(ctx: dict[str, Any], asked: ChatRequest | EmbedRequest) -> Reroute | None:
+    """The way to the lane of the job's own model; None where the job is in it already."""
+    lane = lane_for(asked, ctx["lane"])
+    return None if lane == ctx["lane"] else Reroute(lane, payload_for(ctx["payload"], lane, asked))
+
+
+def to_fallback(ctx: dict[str, Any], asked: ChatRequest | EmbedRequest) -> Reroute:
+    """The way to the next of `asked.fallbacks`: the same request to another model."""
+    model, *rest = asked.fallbacks
+    request = asked.model_copy(update={"model": model, "fallbacks": rest})
+    lane = lane_for(request, ctx["lane"])
+    return Reroute(lane, payload_for(ctx["payload"], lane, request))
+
+
+def lane_for(asked: ChatRequest | EmbedRequest, lane: str) -> str:
+    """The name of `lane` with its model, the first of its parts, replaced or put in front.
+
+    A request that leaves the provider or the model to the worker gets the alias that its client would have
+    used: two workers, one of them with newer settings, do not hand the job to and fro.
+    """
+    parts = lane.split("|") if lane else []
+    rest = parts[1:] if parts and _is_model(parts[0]) else parts
+    kind: lanes.Kind = "chat" if isinstance(asked, ChatRequest) else "embed"
+    return lanes.joined(lanes.model_part(asked.model, kind), *rest)
+
+
+def payload_for(payload: bytes, lane: str, asked: ChatRequest | EmbedRequest) -> bytes:
+    """The job's record for that lane, with the model and the fallbacks of `asked`; all else is as it was.
+
+    It begins with the estimates by which it is admitted, which the record of a plain arq client lacks.
+    """
+    job = decode(payload)
+    job["q"] = keys.lane(lane)
+    given = job["a"][0] if job["a"] else job["k"]["request"]
+    if given.get("fallbacks", []) != asked.fallbacks:
+        given.update(model=asked.model, fallbacks=asked.fallbacks)
+    estimates = {
+        "n": job.pop("n", None) or estimate.input_tokens(asked),
+        "m": job.pop("m", None) or estimate.output_tokens(asked),
+    }
+    return encode({**estimates, **job})
+
+
+def _is_model(part: str) -> bool:
+    provider, slash, _ = part.partition("/")
+    return part.startswith("@") or bool(slash and provider and ":" not in provider)
