@@ -37,9 +37,9 @@ from .limits.why import Waiting
 from .queue import Queue
 from .redis.url import redis_settings
 from .sync import SyncJob, SyncLimits, SyncQueue
-from .wire import keys
 from .wire.codec import decode, encode
 from .wire.events import StreamEvent
+from .wire.keys import KEYS as keys
 from .wire.schemas import Attempt, ChatRequest, Completion, Embeddings, EmbedRequest, Message, Timings, Usage
 
 __all__ = [

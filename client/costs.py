@@ -11,7 +11,7 @@ from arq import ArqRedis
 
 from .errors import InvalidRequest
 from .redis.connection import reachable
-from .wire import keys
+from .wire.keys import KEYS
 
 By: TypeAlias = Literal["model", "tenant", "day"]
 
@@ -51,7 +51,7 @@ class Cost:
         return Cost(self.model, self.tenant, self.day, **sums, usd=sum(known) if known else None)
 
 
-# The last part of a field of keys.cost → what it adds to
+# The last part of a field of KEYS.cost → what it adds to
 _WHATS = {
     "calls": "calls",
     "errors": "errors",
@@ -72,7 +72,7 @@ async def costs(redis: ArqRedis, since: date | None, until: date | None, by: Seq
     totals: dict[tuple[Any, ...], Cost] = {}
     with reachable():
         for day in _days(since, until):
-            async for field, value in redis.hscan_iter(keys.cost(day.isoformat()), count=_SCAN):
+            async for field, value in redis.hscan_iter(KEYS.cost(day.isoformat()), count=_SCAN):
                 model, tenant, what = field.decode().rsplit("|", 2)
                 whole = {"model": model, "tenant": tenant, "day": day}
                 told = {name: whole[name] for name in groups}

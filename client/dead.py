@@ -17,8 +17,8 @@ from pydantic_core import from_json
 from .errors import JobNotFound
 from .redis.connection import reachable
 from .tickets import LIFE_S
-from .wire import keys
 from .wire.codec import decode, describe
+from .wire.keys import KEYS
 from .wire.schemas import Attempt
 
 if TYPE_CHECKING:
@@ -52,16 +52,16 @@ class DeadLetters:
     async def count(self) -> int:
         """How many there are."""
         with reachable():
-            return int(await self._queue.redis.zcard(keys.DEAD))
+            return int(await self._queue.redis.zcard(KEYS.dead_letters))
 
     async def latest(self, *, limit: int = 100, offset: int = 0) -> list[DeadLetter]:
         """The latest first, `limit` of them from `offset` on."""
         redis = self._queue.redis
         with reachable():
-            rows = await redis.zrevrange(keys.DEAD, offset, offset + limit - 1, withscores=True)
+            rows = await redis.zrevrange(KEYS.dead_letters, offset, offset + limit - 1, withscores=True)
             pipe = redis.pipeline(transaction=False)
             for job_id, _ in rows:
-                pipe.hgetall(keys.dead(job_id.decode()))
+                pipe.hgetall(KEYS.dead(job_id.decode()))
             found = await pipe.execute()
         return [
             _letter(id_.decode(), died_ms, data)
@@ -72,8 +72,8 @@ class DeadLetters:
     async def get(self, job_id: str) -> DeadLetter:
         """One, with its history. Raises JobNotFound."""
         with reachable():
-            died_ms = await self._queue.redis.zscore(keys.DEAD, job_id)
-            data = await cast(Awaitable[dict[bytes, bytes]], self._queue.redis.hgetall(keys.dead(job_id)))
+            died_ms = await self._queue.redis.zscore(KEYS.dead_letters, job_id)
+            data = await cast(Awaitable[dict[bytes, bytes]], self._queue.redis.hgetall(KEYS.dead(job_id)))
         if died_ms is None or not data:
             raise JobNotFound(f"There is no dead letter {job_id!r}: see `promptmill dead list`.")
         return _letter(job_id, died_ms, data)
@@ -102,14 +102,14 @@ class DeadLetters:
             for at in range(0, len(ids), PAGE):
                 page = ids[at : at + PAGE]
                 pipe = self._queue.redis.pipeline(transaction=True)
-                pipe.zrem(keys.DEAD, *page)
-                pipe.delete(*map(keys.dead, page))
+                pipe.zrem(KEYS.dead_letters, *page)
+                pipe.delete(*map(KEYS.dead, page))
                 gone += (await pipe.execute())[0]
         return gone
 
     async def _ids(self) -> list[str]:
         with reachable():
-            return [id_.decode() for id_ in await self._queue.redis.zrange(keys.DEAD, 0, -1)]
+            return [id_.decode() for id_ in await self._queue.redis.zrange(KEYS.dead_letters, 0, -1)]
 
 
 def _letter(job_id: str, died_ms: float, data: dict[bytes, bytes]) -> DeadLetter:

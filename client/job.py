@@ -18,9 +18,9 @@ from .job_scripts import not_found
 from .limits.why import Waiting, why
 from .redis.connection import reachable
 from .tickets import lane_of
-from .wire import keys
 from .wire.codec import decode, describe
 from .wire.events import StreamEvent
+from .wire.keys import KEYS
 
 if TYPE_CHECKING:
     from .queue import Queue
@@ -115,16 +115,16 @@ class Job(Generic[T]):
         queue = self._queue
         with reachable():
             async with queue.redis.pipeline(transaction=True) as look:  # all of one moment
-                look.get(keys.result(self.id))
-                look.get(keys.job(self.id))
-                look.get(keys.in_progress(self.id))
+                look.get(KEYS.result(self.id))
+                look.get(KEYS.job(self.id))
+                look.get(KEYS.in_progress(self.id))
                 look.zscore(queue.name, self.id)
                 record, payload, token, due_ms = await look.execute()
             if due_ms is None and (lane := lane_of(payload, queue.name)) != queue.name:
                 async with queue.redis.pipeline(
                     transaction=True
                 ) as look:  # it may have been claimed meanwhile
-                    look.get(keys.in_progress(self.id))
+                    look.get(KEYS.in_progress(self.id))
                     look.zscore(lane, self.id)
                     token, due_ms = await look.execute()
         with _readable(self.id):

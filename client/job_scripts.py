@@ -10,8 +10,8 @@ from arq import ArqRedis
 
 from .errors import JobError, JobExpired, JobNotFound
 from .tickets import JobTicket
-from .wire import keys
 from .wire.events import FIELD, Position, position
+from .wire.keys import KEYS
 
 RESULT_OF_ABORTED_TTL_S = 86_400  # as long as a result lives by default
 
@@ -41,44 +41,47 @@ class Scripts:
 
     async def enqueue(self, tickets: Sequence[JobTicket]) -> list[bool]:
         """One round trip: all tickets into their lanes, and workers woken. True where the id was new."""
-        names: list[str] = [keys.lanes_of(tickets[0].lane)]
-        args: list[str | bytes | int] = [keys.WAKE_CHANNEL, keys.stream("")]
+        names: list[str] = [KEYS.lanes_of(tickets[0].lane)]
+        args: list[str | bytes | int] = [KEYS.wake_channel, KEYS.stream("")]
         for ticket in tickets:
             id_ = ticket.job_id
-            names += (keys.job(id_), keys.result(id_), keys.in_progress(id_))
+            names += (KEYS.job(id_), KEYS.result(id_), KEYS.in_progress(id_))
             args += (id_, ticket.payload, ticket.defer_ms, ticket.life_ms, ticket.lane)
         return [added == 1 for added in await self._enqueue(names, args)]
 
     async def look(self, job_ids: Sequence[str]) -> list[bytes | Unfinished]:
         """For each id at one moment: its result record, else what is known of it."""
-        names = [self._queue, keys.LANES, keys.CPU_LANES]
+        names = [self._queue, KEYS.lanes, KEYS.cpu_lanes]
         for id_ in job_ids:
-            names += (keys.result(id_), keys.job(id_), keys.in_progress(id_))
+            names += (KEYS.result(id_), KEYS.job(id_), KEYS.in_progress(id_))
         reply: list[bytes | int] = await self._look(names, job_ids)
         return [seen if isinstance(seen, bytes) else _UNFINISHED[seen] for seen in reply]
 
     async def abort(self, job_id: str, lane: str, aborted: bytes) -> Literal["ended", "asked", "absent"]:
         """Ends a job that has not started, or asks its worker to. `aborted` is the result record."""
         names = [
-            keys.job(job_id),
-            keys.in_progress(job_id),
+            KEYS.job(job_id),
+            KEYS.in_progress(job_id),
             lane,
-            keys.ABORTS,
-            keys.result(job_id),
+            KEYS.aborts,
+            KEYS.result(job_id),
         ]
         life_ms = RESULT_OF_ABORTED_TTL_S * 1000
-        channels = keys.done_channel(job_id), keys.WAKE_CHANNEL
+        channels = KEYS.done_channel(job_id), KEYS.wake_channel
         reply = await self._abort(names, [job_id, aborted, life_ms, *channels])
         answer: Literal["ended", "asked", "absent"] = reply.decode()
         return answer
 
     async def revive(self, waits: Sequence[tuple[str, int]], life_ms: int) -> list[bool]:
         """Dead letters back into their lanes: (id, ms to wait) each. True where one is queued again."""
-        prefixes = keys.dead(""), keys.job(""), keys.result(""), keys.in_progress("")
-        args: list[str | int] = [keys.WAKE_CHANNEL, *prefixes, life_ms, keys.lane("cpu|"), keys.stream("")]
+        prefixes = KEYS.dead(""), KEYS.job(""), KEYS.result(""), KEYS.in_progress("")
+        args: list[str | int] = [KEYS.wake_channel, *prefixes, life_ms, KEYS.lane("cpu|"), KEYS.stream("")]
         for wait in waits:
             args += wait
-        return [revived == 1 for revived in await self._revive([keys.DEAD, keys.LANES, keys.CPU_LANES], args)]
+        return [
+            revived == 1
+            for revived in await self._revive([KEYS.dead_letters, KEYS.lanes, KEYS.cpu_lanes], args)
+        ]
 
     async def read_streams(
         self, places: Sequence[tuple[str, str]], count: int
@@ -86,7 +89,7 @@ class Scripts:
         """For each (job id, first event's id) up to `count` events, as they are stored. One round trip."""
         async with self._redis.pipeline(transaction=False) as pipe:
             for job_id, first in places:
-                pipe.xrange(keys.stream(job_id), first, "+", count)
+                pipe.xrange(KEYS.stream(job_id), first, "+", count)
             replies = await pipe.execute()
         field = FIELD.encode()
         return [[(position(id_), entry[field]) for id_, entry in reply] for reply in replies]

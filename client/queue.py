@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from arq import ArqRedis
-from arq.constants import health_check_key_suffix
 
 from .costs import By, Cost, costs
 from .dead import DeadLetters
@@ -22,7 +21,7 @@ from .redis.connection import connect, reachable
 from .redis.url import redis_settings
 from .requests import ChatInput, EmbedInput, chat_request, each, embed_request
 from .tickets import LIFE_S, Priority, Terms, Work, aborted_record, job_work, lane_of, llm_work, tickets
-from .wire import keys
+from .wire.keys import KEYS
 from .wire.schemas import ChatRequest, Completion, Embeddings, EmbedRequest
 
 BATCH = 200  # jobs a round trip: large enough to forget the trip, small enough to let others in
@@ -38,7 +37,7 @@ class Queue:
     made when first needed: two for commands, one that listens, one while a call waits for a slot.
     """
 
-    def __init__(self, redis: ArqRedis, signals: ArqRedis, *, name: str = keys.QUEUE) -> None:
+    def __init__(self, redis: ArqRedis, signals: ArqRedis, *, name: str = KEYS.queue) -> None:
         self.redis = redis
         self.name = name
         self._signals = signals
@@ -48,7 +47,7 @@ class Queue:
         self.listener = Listener(signals, self.scripts)
 
     @classmethod
-    def from_url(cls, url: str, *, ssl_cert_reqs: str | None = None, name: str = keys.QUEUE) -> Self:
+    def from_url(cls, url: str, *, ssl_cert_reqs: str | None = None, name: str = KEYS.queue) -> Self:
         """The queue on the server at `url` (its forms: client/redis/url.py). Raises InvalidRedisURL."""
         settings = redis_settings(url, ssl_cert_reqs=ssl_cert_reqs)
         return cls(connect(settings), connect(settings, max_connections=2, retries=0), name=name)
@@ -179,7 +178,7 @@ class Queue:
         ids = iter([job_ids] if isinstance(job_ids, str) else job_ids)
         with reachable():
             while batch := list(islice(ids, BATCH)):
-                await self.redis.delete(*map(keys.result, batch), *map(keys.stream, batch))
+                await self.redis.delete(*map(KEYS.result, batch), *map(KEYS.stream, batch))
 
     async def costs(
         self, since: date | None = None, until: date | None = None, *, by: Sequence[By] = ("model",)
@@ -195,7 +194,7 @@ class Queue:
     async def workers_alive(self) -> bool:
         """Whether a worker has reported its health of late."""
         with reachable():
-            return bool(await self.redis.exists(self.name + health_check_key_suffix))
+            return bool(await self.redis.exists(KEYS.health(self.name)))
 
     async def ping(self) -> None:
         """Raises QueueUnavailable, with the reason, where the server cannot be used."""
@@ -223,7 +222,7 @@ class Queue:
     async def request_abort(self, job_id: str) -> Literal["ended", "asked", "absent"]:
         """What `Job.abort` sends; it waits for no worker."""
         with reachable():
-            data = await self.redis.get(keys.job(job_id))
+            data = await self.redis.get(KEYS.job(job_id))
             lane = lane_of(data, self.name)
             return await self.scripts.abort(job_id, lane, aborted_record(job_id, lane, data))
 

@@ -22,8 +22,8 @@ from .loop_thread import LoopThread
 from .queue import Queue
 from .redis.subscriber import CLOSED
 from .redis.url import redis_settings
-from .wire import keys
 from .wire.events import StreamEvent
+from .wire.keys import KEYS
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -187,7 +187,7 @@ class SyncQueue:
     One per process is enough: make it where the module is imported, or use `with`.
     """
 
-    def __init__(self, url: str, *, ssl_cert_reqs: str | None = None, name: str = keys.QUEUE) -> None:
+    def __init__(self, url: str, *, ssl_cert_reqs: str | None = None, name: str = KEYS.queue) -> None:
         redis_settings(url, ssl_cert_reqs=ssl_cert_reqs)  # a URL that cannot be used is refused here
         self._open = lambda: Queue.from_url(url, ssl_cert_reqs=ssl_cert_reqs, name=name)
         self._lock = threading.Lock()
@@ -195,7 +195,7 @@ class SyncQueue:
         self.limits = SyncLimits(self)
 
     @classmethod
-    def from_url(cls, url: str, *, ssl_cert_reqs: str | None = None, name: str = keys.QUEUE) -> Self:
+    def from_url(cls, url: str, *, ssl_cert_reqs: str | None = None, name: str = KEYS.queue) -> Self:
         """As Queue.from_url. Raises InvalidRedisURL."""
         return cls(url, ssl_cert_reqs=ssl_cert_reqs, name=name)
 

@@ -13,8 +13,8 @@ from .errors import InvalidRequest, JobAborted, Unserializable
 from .limits.rules.estimate import input_tokens, output_tokens
 from .limits.rules.lanes import Kind, joined, model_part
 from .requests import check_size
-from .wire import keys
 from .wire.codec import decode, encode
+from .wire.keys import KEYS
 from .wire.schemas import ChatRequest, EmbedRequest
 
 # Who is served first within a lane: a head start in seconds, or its name. It is a head start in time, so
@@ -58,7 +58,7 @@ class Work(NamedTuple):
 
 def llm_work(kind: Kind, request: ChatRequest | EmbedRequest, place: Sequence[str]) -> Work:
     """A call in the lane of its model; the record begins with its tokens. Raises InvalidRequest."""
-    lane = keys.lane(joined(model_part(request.model, kind), *place))
+    lane = KEYS.lane(joined(model_part(request.model, kind), *place))
     try:
         record = _record(kind, [request.model_dump(exclude_defaults=True)], {}, lane)
     except Unserializable as error:  # in metadata or extra, or half a character in a prompt
@@ -73,7 +73,7 @@ def job_work(
 
     Raises Unserializable, and InvalidRequest if it is too large.
     """
-    lane = keys.lane(joined(*place)) if place else queue
+    lane = KEYS.lane(joined(*place)) if place else queue
     return Work(lane, _record(function, args, kwargs, lane))
 
 

@@ -18,19 +18,19 @@ from redis.asyncio import BlockingConnectionPool
 
 from client import Queue
 from client.redis.connection import from_pool
-from client.wire import keys
+from client.wire.keys import KEYS
 from promptmill.cli.stack import StackError
 from promptmill.cli.stack.embedded import find_server
 
 # Members are removed one by one, so these need no TTL; every other key must have one.
 KEYS_WITHOUT_TTL = {
-    keys.QUEUE,
-    keys.ABORTS,
-    keys.LANES,
-    keys.CPU_LANES,
-    keys.LIMITS,
-    keys.LIMITS_SEEDED,
-    keys.GATES,
+    KEYS.queue,
+    KEYS.aborts,
+    KEYS.lanes,
+    KEYS.cpu_lanes,
+    KEYS.limits,
+    KEYS.limits_seeded,
+    KEYS.gates,
 }
 
 POLL_S = 0.005
@@ -111,10 +111,10 @@ def _shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
 
 
 def _empty(server: Server, client: redis.Redis) -> None:
-    epoch = client.get(keys.EPOCH)
+    epoch = client.get(KEYS.epoch)
     client.flushall()
     if epoch and server.has_a_shared_worker:
-        client.set(keys.EPOCH, epoch, ex=60)
+        client.set(KEYS.epoch, epoch, ex=60)
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def server(_shared_server: Server) -> Iterator[Server]:
         _empty(_shared_server, client)
         yield _shared_server
         immortal = {key.decode() for key in client.scan_iter() if client.ttl(key) == -1}
-        immortal = {key for key in immortal if not key.startswith(keys.lane(""))}
+        immortal = {key for key in immortal if not key.startswith(KEYS.lane(""))}
         _empty(_shared_server, client)
     assert immortal <= KEYS_WITHOUT_TTL, f"keys without a TTL: {immortal - KEYS_WITHOUT_TTL}"
 

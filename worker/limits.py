@@ -12,7 +12,7 @@ from client import InvalidRequest, Limit, Limits
 from client.limits.rules.lanes import model_key
 from client.limits.rules.limit import checked_name, made, parse_limit
 from client.redis.connection import reachable
-from client.wire import keys
+from client.wire.keys import KEYS
 from settings import Settings, SettingsError
 
 ALIASES_TTL_S = 7 * 86_400  # a client that asks why a job waits knows the default models for so long
@@ -33,8 +33,8 @@ async def publish(redis: ArqRedis, settings: Settings, limits: dict[str, Limit])
     """Puts the limits in force and says what the aliases are. Returns the keys that were changed."""
     with reachable():
         async with redis.pipeline(transaction=True) as write:
-            write.hset(keys.ALIASES, mapping=aliases(settings))
-            write.expire(keys.ALIASES, ALIASES_TTL_S)
+            write.hset(KEYS.aliases, mapping=aliases(settings))
+            write.expire(KEYS.aliases, ALIASES_TTL_S)
             await write.execute()
     return await Limits(redis).seed(limits)
 

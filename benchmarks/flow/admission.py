@@ -25,7 +25,7 @@ from benchmarks.server import Server
 from benchmarks.stage import Stuck, stage
 from benchmarks.system import System, Work
 from client import Limit, Queue
-from client.wire import keys
+from client.wire.keys import KEYS
 from worker.engine.meter import Meter
 from worker.engine.scripts import EngineScripts, Outcome
 from worker.engine.settlement import use
@@ -82,7 +82,7 @@ async def _ours(lanes: int, jobs: int) -> Figures:
         try:
             async with Queue.from_url(server.url) as queue:
                 await queue.limits.seed(LIMITS)
-                await cast(Awaitable[int], queue.redis.hset(keys.flow(MODEL), mapping=PRICES_USD))
+                await cast(Awaitable[int], queue.redis.hset(KEYS.flow(MODEL), mapping=PRICES_USD))
                 await _fill(queue, lanes, jobs)
                 return {"lanes": lanes, "jobs": jobs} | await _drain(server, queue, jobs)
         finally:
@@ -94,7 +94,7 @@ async def _drain(server: Server, queue: Queue, jobs: int) -> Figures:
     scripts, done = EngineScripts(queue.redis), 0
     before = await server.reading()
     while done < jobs:
-        claim = await scripts.claim(keys.QUEUE, "bench", want=COUNT, lease_ms=LEASE_MS, hold_ms=HOLD_MS)
+        claim = await scripts.claim(KEYS.queue, "bench", want=COUNT, lease_ms=LEASE_MS, hold_ms=HOLD_MS)
         if not claim.jobs:
             raise Stuck(f"A claim brought nothing after {done} of {jobs} jobs.")
         accepted = await scripts.finish(

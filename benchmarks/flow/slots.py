@@ -11,7 +11,7 @@ from benchmarks.options import Options
 from benchmarks.report import Case, Figures
 from benchmarks.stage import Stuck
 from client.queue import ChatJob
-from client.wire import keys
+from client.wire.keys import KEYS
 
 from .mill import MODEL, Mill, endings, mill
 from .provider import Counts
@@ -138,7 +138,7 @@ async def _slots_held(m: Mill) -> int:
     """Slots with a lease that has not lapsed, now that nothing runs."""
     await asyncio.sleep(1)
     seconds, micros = await m.queue.redis.time()
-    held: int = await m.queue.redis.zcount(keys.slots(MODEL), f"({seconds * 1000 + micros // 1000}", "+inf")
+    held: int = await m.queue.redis.zcount(KEYS.slots(MODEL), f"({seconds * 1000 + micros // 1000}", "+inf")
     return held
 
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from redis.asyncio.client import PubSub
 
-from ..wire import keys
 from ..wire.events import Position, position, text_of
+from ..wire.keys import KEYS
 
 PAGE = 200  # events a follower reads at once
 READERS = 50  # followers a round trip
@@ -170,7 +170,7 @@ class Followers:
 
     def take(self, message: dict[str, Any]) -> None:
         """A message or a confirmation of one of our channels."""
-        job_id = keys.job_id_of_events(message["channel"])
+        job_id = KEYS.job_id_of_events(message["channel"])
         following = self._all.get(job_id)
         if not following:
             return
@@ -187,9 +187,9 @@ class Followers:
     async def work(self, pubsub: PubSub) -> None:
         """Subscribes, unsubscribes and reads what is wanted."""
         while joining := _take(self._join, 500):
-            await pubsub.subscribe(*map(keys.events_channel, joining))
+            await pubsub.subscribe(*map(KEYS.events_channel, joining))
         while leaving := _take(self._leave, 500):
-            await pubsub.unsubscribe(*map(keys.events_channel, leaving))
+            await pubsub.unsubscribe(*map(KEYS.events_channel, leaving))
         while reading := _take(self._wanting, READERS):
             places = [follower.start_reading() for follower in reading]
             for follower, entries in zip(reading, await self._read_streams(places, PAGE), strict=True):

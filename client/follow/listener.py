@@ -18,14 +18,14 @@ from ..errors import QueueUnavailable
 from ..job_scripts import Scripts, Unfinished, absence
 from ..redis.connection import reachable
 from ..redis.subscriber import CLOSED, READ_TIMEOUT_S, Subscriber
-from ..wire import keys
+from ..wire.keys import KEYS
 from .followers import Followers
 from .sweep import Sweep
 
 BATCH = 500  # jobs a command: well under a millisecond of the server's time
 
 _IDS = dict[str, None]  # a set that keeps its order
-_ALWAYS = keys.done_channel("")  # a subscription of our own, so that there is always something to read
+_ALWAYS = KEYS.done_channel("")  # a subscription of our own, so that there is always something to read
 
 
 class Listener(Subscriber):
@@ -101,10 +101,10 @@ class Listener(Subscriber):
     async def _read(self, pubsub: PubSub) -> None:
         while self._listening:
             message = await pubsub.get_message(timeout=READ_TIMEOUT_S)
-            if message and keys.is_events(message["channel"]):
+            if message and KEYS.is_events(message["channel"]):
                 self.followers.take(message)
             elif message and message["type"] in ("message", "subscribe"):
-                job_id = keys.job_id_of(message["channel"])
+                job_id = KEYS.job_id_of(message["channel"])
                 if job_id in self._waiters:
                     self._look[job_id] = None
                     self._work.set()
@@ -113,9 +113,9 @@ class Listener(Subscriber):
         while self._listening:
             await self._wait_for_work()
             while joining := _take(self._join):
-                await pubsub.subscribe(*map(keys.done_channel, joining))
+                await pubsub.subscribe(*map(KEYS.done_channel, joining))
             while leaving := _take(self._leave):
-                await pubsub.unsubscribe(*map(keys.done_channel, leaving))
+                await pubsub.unsubscribe(*map(KEYS.done_channel, leaving))
             await self._look_at(self._look)
             await self.followers.work(pubsub)
 

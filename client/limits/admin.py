@@ -10,7 +10,7 @@ from arq import ArqRedis
 
 from ..errors import InvalidRequest
 from ..redis.connection import reachable
-from ..wire import keys
+from ..wire.keys import KEYS
 from .changes import Changes
 from .listing import LimitState, states
 from .rules.lanes import checked_key
@@ -87,7 +87,7 @@ class Limits:
         """Takes the key's own limit away, so that a pattern's holds again. False where it had none."""
         name = checked_name(key)
         with reachable():
-            had = await cast(Awaitable[bool], self._redis.hexists(keys.LIMITS, name))
+            had = await cast(Awaitable[bool], self._redis.hexists(KEYS.limits, name))
         await self._change(name, lambda limit: Limit())
         return bool(had)
 
@@ -134,7 +134,7 @@ class Limits:
         name = checked_name(key)
         with reachable():
             while True:
-                old = await cast(Awaitable[bytes | None], self._redis.hget(keys.LIMITS, name))
+                old = await cast(Awaitable[bytes | None], self._redis.hget(KEYS.limits, name))
                 new = edit(from_json(old))
                 if await self._changes.change(name, old, new, end_cooldown=end_cooldown):
                     return new

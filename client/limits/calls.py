@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from arq import ArqRedis
 
-from ..wire import keys
+from ..wire.keys import KEYS
 from .listing import unix_ms
 from .rules.gauge import Gauge, flow_of
 from .rules.limit import from_json, in_force, names_of
@@ -80,16 +80,16 @@ class CallScripts:
 
     async def acquire(self, asks: Sequence[Ask], epoch: str = "") -> Acquired:
         """Takes slots, or a place in the queue. Idempotent. With no `asks`, opens the keys that are due."""
-        args = [epoch, keys.WAKE_CHANNEL]
+        args = [epoch, KEYS.wake_channel]
         for ask in asks:
             args += (str(ask.ticket), ask.since)
-        look_in_ms, now_epoch, answers = await self._acquire([keys.EPOCH], args)
+        look_in_ms, now_epoch, answers = await self._acquire([KEYS.epoch], args)
         look_in_s = None if look_in_ms < 0 else look_in_ms / 1000
         return Acquired(look_in_s, now_epoch.decode(), [_answer(*row) for row in answers])
 
     async def release(self, releases: Sequence[Release]) -> list[bool]:
         """Frees slots and places, and settles what was used. True where a call had slots. Idempotent."""
-        args: list[str | int] = [keys.WAKE_CHANNEL]
+        args: list[str | int] = [KEYS.wake_channel]
         for ended in releases:
             args += (str(ended.ticket), ended.since_ms, ended.use)
         return [had == 1 for had in await self._release([], args)]
@@ -100,16 +100,16 @@ class CallScripts:
 
     async def epoch(self) -> str:
         """The name of the time since Redis last lost its data; empty where nobody has given it one."""
-        text: bytes | None = await self._redis.get(keys.EPOCH)
+        text: bytes | None = await self._redis.get(KEYS.epoch)
         return text.decode().partition(" ")[0] if text else ""
 
     async def blocked(self, key: str, tokens: int) -> str:
         """Why a key takes no call of so many tokens: the rest of a sentence that begins with the key."""
         now_ms, entries = unix_ms(await self._redis.time()), names_of(key)
         async with self._redis.pipeline(transaction=False) as look:
-            look.hmget(keys.LIMITS, entries)
-            look.hgetall(keys.flow(key))
-            look.zcount(keys.slots(key), f"({now_ms}", "+inf")
+            look.hmget(KEYS.limits, entries)
+            look.hgetall(KEYS.flow(key))
+            look.zcount(KEYS.slots(key), f"({now_ms}", "+inf")
             texts, flow, in_use = await look.execute()
         limits = {
             name: from_json(text) for name, text in zip(entries, texts, strict=True) if text is not None

@@ -7,7 +7,7 @@ from importlib.resources import files
 
 from arq import ArqRedis
 
-from ..wire import keys
+from ..wire.keys import KEYS
 from .rules.limit import Limit
 
 
@@ -28,20 +28,20 @@ class Changes:
 
     async def seed(self, limits: Mapping[str, Limit]) -> list[str]:
         """Puts the limits of the settings in force. Returns the keys and patterns that were changed."""
-        args = [keys.blocked(""), keys.WAKE_CHANNEL]
+        args = [KEYS.blocked(""), KEYS.wake_channel]
         for key, limit in limits.items():
             args += (key, limit.to_json())
-        changed = await self._seed([keys.LIMITS, keys.LIMITS_SEEDED, keys.GATES], args)
+        changed = await self._seed([KEYS.limits, KEYS.limits_seeded, KEYS.gates], args)
         return [key.decode() for key in changed]
 
     async def change(self, key: str, old: bytes | None, new: Limit, *, end_cooldown: bool = False) -> bool:
         """Replaces what was read; a limit of nothing is no entry. False where another was quicker."""
         text = new.to_json() if new.fields() else ""
         args: list[str | bytes | int] = [key, old or b"", text, int(end_cooldown)]
-        args += (keys.blocked(""), keys.WAKE_CHANNEL)
-        return bool(await self._change([keys.LIMITS, keys.GATES, keys.flow(key)], args))
+        args += (KEYS.blocked(""), KEYS.wake_channel)
+        return bool(await self._change([KEYS.limits, KEYS.gates, KEYS.flow(key)], args))
 
     async def evict(self, key: str, holder: str | None) -> int:
         """Takes a slot, or all, from their holders. Returns how many had one."""
-        names = [keys.slots(key), keys.blocked(key), keys.GATES]
-        return int(await self._evict(names, [key, holder or "", keys.WAKE_CHANNEL]))
+        names = [KEYS.slots(key), KEYS.blocked(key), KEYS.gates]
+        return int(await self._evict(names, [key, holder or "", KEYS.wake_channel]))

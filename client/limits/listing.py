@@ -9,7 +9,7 @@ from typing import Any
 
 from arq import ArqRedis
 
-from ..wire import keys
+from ..wire.keys import KEYS
 from .rules.gauge import Gauge, flow_of
 from .rules.limit import Limit, from_json, in_force
 
@@ -17,7 +17,6 @@ MAX_KEYS = 10_000  # that are listed
 MAX_LANES = 1_000  # of a key, whose jobs are counted
 BATCH = 500  # keys or lanes a round trip
 _SCAN_BATCH = 1_000
-_FLOW_OR_SLOTS = "mill:[fs]lo*"  # one scan for both
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +44,8 @@ class LimitState:
 async def states(redis: ArqRedis, pattern: str | None) -> list[LimitState]:
     """The limit keys that are configured, waited for or in use; by name. `tenant:*` for some of them."""
     async with redis.pipeline(transaction=False) as look:
-        look.hgetall(keys.LIMITS)
-        look.zrange(keys.GATES, 0, MAX_KEYS - 1)
+        look.hgetall(KEYS.limits)
+        look.zrange(KEYS.gates, 0, MAX_KEYS - 1)
         limits, gates = await look.execute()
     entries = {name.decode(): from_json(text) for name, text in limits.items()}
     names = {name for name in (*entries, *map(bytes.decode, gates)) if _fits(name, pattern)}
@@ -60,21 +59,22 @@ async def states(redis: ArqRedis, pattern: str | None) -> list[LimitState]:
 
 
 async def _seen(redis: ArqRedis) -> AsyncIterator[str]:
-    prefixes = keys.flow(""), keys.slots("")
-    async for name in redis.scan_iter(match=_FLOW_OR_SLOTS, count=_SCAN_BATCH):
+    prefixes = KEYS.flow(""), KEYS.slots("")
+    async for name in redis.scan_iter(match=KEYS.flow_or_slots, count=_SCAN_BATCH):
         text = name.decode()
-        if text.startswith(prefixes):
-            yield text.split(":", 2)[2]
+        for prefix in prefixes:
+            if text.startswith(prefix):
+                yield text[len(prefix) :]
 
 
 async def _read(redis: ArqRedis, names: Sequence[str], entries: dict[str, Limit]) -> list[LimitState]:
     now_ms = unix_ms(await redis.time())
     async with redis.pipeline(transaction=False) as look:
         for name in names:
-            look.hgetall(keys.flow(name))
-            look.zcount(keys.slots(name), f"({now_ms}", "+inf")
-            look.zcard(keys.blocked(name))
-            look.zrange(keys.blocked(name), 0, MAX_LANES - 1)
+            look.hgetall(KEYS.flow(name))
+            look.zcount(KEYS.slots(name), f"({now_ms}", "+inf")
+            look.zcard(KEYS.blocked(name))
+            look.zrange(KEYS.blocked(name), 0, MAX_LANES - 1)
         replies = await look.execute()
     rows = list(zip(names, replies[::4], replies[1::4], replies[2::4], replies[3::4], strict=True))
     due = await _due(redis, {lane for row in rows for lane in row[4] if not lane.startswith(b"!")}, now_ms)

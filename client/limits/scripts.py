@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from ..wire import keys
+from ..wire.keys import ELSEWHERE_MS, KEYS
 
 _SHARED = ("state", "room", "congestion", "gates", "leases")  # each follows the one before
 
 # Names that the shared Lua needs of keys.py; it builds no key of its own.
 _NAMES = {
-    "queue": keys.QUEUE,
-    "elsewhere_ms": keys.ELSEWHERE_MS,
-    "limits": keys.LIMITS,
-    "lanes": keys.LANES,
-    "cpu_lanes": keys.CPU_LANES,
-    "cpu": keys.lane("cpu|"),
-    "gates": keys.GATES,
-    "wake": keys.WAKE_CHANNEL,
-    "lane": keys.lane(""),
-    "flow": keys.flow(""),
-    "slots": keys.slots(""),
-    "blocked": keys.blocked(""),
-    "stream": keys.stream(""),
-    "events": keys.events_channel(""),
+    "queue": KEYS.queue,
+    "elsewhere_ms": ELSEWHERE_MS,
+    "limits": KEYS.limits,
+    "lanes": KEYS.lanes,
+    "cpu_lanes": KEYS.cpu_lanes,
+    "cpu": KEYS.lane("cpu|"),
+    "gates": KEYS.gates,
+    "wake": KEYS.wake_channel,
+    "lane": KEYS.lane(""),
+    "flow": KEYS.flow(""),
+    "slots": KEYS.slots(""),
+    "blocked": KEYS.blocked(""),
+    "stream": KEYS.stream(""),
+    "events": KEYS.events_channel(""),
 }
 
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 from arq import ArqRedis
 
 from ..errors import InvalidRequest, SlotLost
-from ..wire import keys
+from ..wire.keys import KEYS
 from ..wire.schemas import Usage
 from .calls import CallScripts, Grant, Ticket
 from .grants import Grants
@@ -33,7 +33,7 @@ class Calls:
     def __init__(self, redis: ArqRedis, signals: ArqRedis) -> None:
         process = uuid4().hex[:16]
         scripts = CallScripts(redis)
-        self.channel = keys.calls_channel(process)
+        self.channel = KEYS.calls_channel(process)
         self.holds = Holds(scripts)
         self.grants = Grants(scripts, signals, self.holds, self.channel)
         self._signals = signals if signals is not redis else None

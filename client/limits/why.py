@@ -11,9 +11,8 @@ from math import ceil
 from typing import Literal, NamedTuple, TypeAlias
 
 from arq import ArqRedis
-from arq.constants import health_check_key_suffix
 
-from ..wire import keys
+from ..wire.keys import KEYS
 from .listing import unix_ms
 from .rules.gauge import Blocked, Full, Gauge, flow_of
 from .rules.lanes import limit_keys
@@ -76,9 +75,9 @@ async def why(redis: ArqRedis, queue: str, job_id: str, lane: str, payload: byte
         look.time()
         look.zscore(lane, job_id)
         look.zrank(lane, job_id)
-        look.exists(keys.attempts(job_id), keys.retry(job_id))
-        look.exists(queue + health_check_key_suffix)
-        look.hgetall(keys.ALIASES)
+        look.exists(KEYS.attempts(job_id), KEYS.retry(job_id))
+        look.exists(KEYS.health(queue))
+        look.hgetall(KEYS.aliases)
         time, due_ms, ahead, tried, worker, aliases = await look.execute()
     now_ms = unix_ms(time)
     place = LanePlace(lane_name(lane), now_ms, due_ms, ahead, bool(tried), bool(worker))
@@ -126,24 +125,24 @@ def estimate(payload: bytes, model: Mapping[str, float] | None) -> tuple[int, fl
 
 def lane_name(lane: str) -> str:
     """The name in a lane's key; the default queue is its own."""
-    return lane.removeprefix(keys.lane(""))
+    return lane.removeprefix(KEYS.lane(""))
 
 
 def _keys_of(lane: str, aliases: dict[str, str]) -> tuple[str, ...]:
-    return limit_keys(lane_name(lane), aliases) if lane.startswith(keys.lane("")) else ()
+    return limit_keys(lane_name(lane), aliases) if lane.startswith(KEYS.lane("")) else ()
 
 
 async def _look(redis: ArqRedis, names: Sequence[str], lane: str, now_ms: int) -> list[Seen]:
     entries = list(dict.fromkeys(entry for name in names for entry in names_of(name)))
     async with redis.pipeline(transaction=False) as look:
-        look.hmget(keys.LIMITS, entries)
+        look.hmget(KEYS.limits, entries)
         for name in names:
-            look.hgetall(keys.flow(name))
-            look.zcount(keys.slots(name), f"({now_ms}", "+inf")
-            look.zrank(keys.blocked(name), lane)
-            look.zscore(keys.GATES, name)
+            look.hgetall(KEYS.flow(name))
+            look.zcount(KEYS.slots(name), f"({now_ms}", "+inf")
+            look.zrank(KEYS.blocked(name), lane)
+            look.zscore(KEYS.gates, name)
             # those at 0 were evicted
-            look.zrangebyscore(keys.slots(name), 1, "+inf", start=0, num=MAX_HOLDERS, withscores=True)
+            look.zrangebyscore(KEYS.slots(name), 1, "+inf", start=0, num=MAX_HOLDERS, withscores=True)
         texts, *rest = await look.execute()
     limits = {name: from_json(text) for name, text in zip(entries, texts, strict=True) if text is not None}
     replies = iter(rest)

@@ -9,6 +9,8 @@
     arq:queue               zset    job ids, and those that moved from   Unix ms, due;   none: members are removed
                                     here into a lane                     ELSEWHERE_MS
     arq:abort               zset    job ids to abort                     Unix ms         none: members are removed
+    {lane}:health-check     string  a line of a worker's counts: the     —               its interval + 1 s
+                                    queue's workers, and CPU's
     mill:attempts:{id}      list    failed attempts of a live job, JSON  —               1 day after the last
     mill:lanes              zset    lanes                                Unix ms, look   none: members are removed
     mill:lanes:cpu          zset    the lanes of CPU jobs, 'cpu…'        Unix ms, look   none: members are removed
@@ -32,130 +34,109 @@
     mill:wake               channel '' there is work; an id: abort it    —               (not a key)
     mill:done:{id}          channel says that arq:result:{id} is there   —               (not a key)
 
-arq's keys keep arq's names, so that arq's own clients and tools read them.
+arq's keys keep arq's names, so that arq's own clients and tools read them. A prefix stands before all of them, arq's
+included; it is empty. `Keys` is also the table of names that every Lua script gets (client/redis/scripts.py).
 """
 
 from __future__ import annotations
 
-from arq.constants import (
-    abort_jobs_ss,
-    default_queue_name,
-    in_progress_key_prefix,
-    job_key_prefix,
-    result_key_prefix,
-    retry_key_prefix,
-)
+from collections.abc import Callable
+from dataclasses import dataclass
 
-QUEUE = default_queue_name
-# the score in QUEUE, in the year 9999, of a job that has moved from there into a lane
+# the score in `queue`, in the year 9999, of a job that has moved from there into a lane
 ELSEWHERE_MS = 253_370_764_800_000
-ABORTS = abort_jobs_ss
-LANES = "mill:lanes"
-CPU_LANES = "mill:lanes:cpu"
-LIMITS = "mill:limits"
-LIMITS_SEEDED = "mill:limits:seeded"
-ALIASES = "mill:aliases"
-GATES = "mill:gates"
-EPOCH = "mill:epoch"
-DEAD = "mill:dead"
-WAKE_CHANNEL = "mill:wake"
 ATTEMPTS_TTL_S = 86_400  # seconds a failed attempt is remembered while its job waits for another try
 
-_DONE_PREFIX = "mill:done:"
-_EVENTS_PREFIX = "mill:events:"
+
+class _Name:
+    """One key or channel."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, keys: Keys, _: type[Keys]) -> str:
+        return keys.prefix + self.name
 
 
-def job(job_id: str) -> str:
-    return job_key_prefix + job_id
+class _Family:
+    """Keys or channels of one kind: called with what tells one from the others."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, keys: Keys, _: type[Keys]) -> Callable[[str], str]:
+        return (keys.prefix + self.name).__add__
 
 
-def in_progress(job_id: str) -> str:
-    return in_progress_key_prefix + job_id
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Builds every key, channel and pattern."""
+
+    prefix: str = ""
+
+    queue = _Name("arq:queue")
+    aborts = _Name("arq:abort")
+    lanes = _Name("mill:lanes")
+    cpu_lanes = _Name("mill:lanes:cpu")
+    limits = _Name("mill:limits")
+    limits_seeded = _Name("mill:limits:seeded")
+    aliases = _Name("mill:aliases")
+    gates = _Name("mill:gates")
+    epoch = _Name("mill:epoch")
+    dead_letters = _Name("mill:dead")
+    wake_channel = _Name("mill:wake")
+
+    # of a job, by its id
+    job = _Family("arq:job:")
+    in_progress = _Family("arq:in-progress:")
+    retry = _Family("arq:retry:")
+    result = _Family("arq:result:")
+    attempts = _Family("mill:attempts:")
+    crashes = _Family("mill:crashes:")
+    dead = _Family("mill:dead:")
+    stream = _Family("mill:stream:")
+    parts = _Family("mill:parts:")
+    events_channel = _Family("mill:events:")
+    done_channel = _Family("mill:done:")
+
+    # of a limit key
+    flow = _Family("mill:flow:")
+    slots = _Family("mill:slots:")
+    blocked = _Family("mill:blocked:")
+
+    lane = _Family("mill:lane:")  # by its name; a score is the next moment the job is somebody's business
+    cost = _Family("mill:cost:")  # by the day, a date in UTC: 2026-11-22
+    calls_channel = _Family("mill:calls:")  # of a process
+
+    @property
+    def flow_or_slots(self) -> str:
+        """The pattern of both, for one scan."""
+        return f"{self.prefix}mill:[fs]lo*"
+
+    def health(self, queue: str) -> str:
+        """Where the workers report that serve a queue or the lane of CPU jobs; `queue` is its key."""
+        return f"{queue}:health-check"
+
+    def lanes_of(self, lane_key: str) -> str:
+        """Where a lane waits for its turn: `cpu` and `cpu|…` have workers of their own. Lua: gates.lua."""
+        return self.cpu_lanes if self.lane_name(lane_key).split("|")[0] == "cpu" else self.lanes
+
+    def lane_name(self, lane_key: str) -> str:
+        """The name of a lane; empty for a queue that is no lane of ours, such as arq's."""
+        prefix = self.lane("")
+        return lane_key[len(prefix) :] if lane_key.startswith(prefix) else ""
+
+    def job_id_of(self, channel: bytes) -> str:
+        """The job id in the name of a done channel."""
+        return channel[len(self.done_channel("")) :].decode()
+
+    def is_events(self, channel: bytes) -> bool:
+        """Whether it is the channel of a stream's events."""
+        return channel.startswith(self.events_channel("").encode())
+
+    def job_id_of_events(self, channel: bytes) -> str:
+        """The job id in the name of an events channel."""
+        return channel[len(self.events_channel("")) :].decode()
 
 
-def retry(job_id: str) -> str:
-    return retry_key_prefix + job_id
-
-
-def result(job_id: str) -> str:
-    return result_key_prefix + job_id
-
-
-def attempts(job_id: str) -> str:
-    return f"mill:attempts:{job_id}"
-
-
-def lane(name: str) -> str:
-    """The queue of a lane. A score is the next moment the job is somebody's business."""
-    return f"mill:lane:{name}"
-
-
-def lanes_of(lane_key: str) -> str:
-    """Where a lane waits for its turn: `cpu` and `cpu|…` have workers of their own. Lua: gates.lua."""
-    return CPU_LANES if lane_name(lane_key).split("|")[0] == "cpu" else LANES
-
-
-def flow(limit_key: str) -> str:
-    return f"mill:flow:{limit_key}"
-
-
-def slots(limit_key: str) -> str:
-    return f"mill:slots:{limit_key}"
-
-
-def blocked(limit_key: str) -> str:
-    return f"mill:blocked:{limit_key}"
-
-
-def stream(job_id: str) -> str:
-    return f"mill:stream:{job_id}"
-
-
-def parts(job_id: str) -> str:
-    return f"mill:parts:{job_id}"
-
-
-def cost(day: str) -> str:
-    """`day` is a date in UTC, 2026-11-22."""
-    return f"mill:cost:{day}"
-
-
-def events_channel(job_id: str) -> str:
-    return _EVENTS_PREFIX + job_id
-
-
-def calls_channel(process: str) -> str:
-    return f"mill:calls:{process}"
-
-
-def lane_name(lane_key: str) -> str:
-    """The name of a lane; empty for a queue that is no lane of ours, such as arq's."""
-    prefix = lane("")
-    return lane_key[len(prefix) :] if lane_key.startswith(prefix) else ""
-
-
-def crashes(job_id: str) -> str:
-    return f"mill:crashes:{job_id}"
-
-
-def dead(job_id: str) -> str:
-    return f"mill:dead:{job_id}"
-
-
-def done_channel(job_id: str) -> str:
-    return _DONE_PREFIX + job_id
-
-
-def job_id_of(channel: bytes) -> str:
-    """The job id in the name of a done channel."""
-    return channel[len(_DONE_PREFIX) :].decode()
-
-
-def is_events(channel: bytes) -> bool:
-    """Whether it is the channel of a stream's events."""
-    return channel.startswith(_EVENTS_PREFIX.encode())
-
-
-def job_id_of_events(channel: bytes) -> str:
-    """The job id in the name of an events channel."""
-    return channel[len(_EVENTS_PREFIX) :].decode()
+KEYS = Keys()

@@ -10,16 +10,15 @@ from time import time
 from typing import Any
 
 import click
-from arq.constants import health_check_key_suffix
 
 from client import Queue
-from client.wire import keys
+from client.wire.keys import ELSEWHERE_MS, KEYS
 
 from .opening import open_queue
 from .printing import print_json
 
 SCAN_BATCH = 1_000  # keys a round trip
-CPU_QUEUE = keys.lane("cpu")  # under its name the workers for CPU jobs report
+CPU_QUEUE = KEYS.lane("cpu")  # under its name the workers for CPU jobs report
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ async def read_stats(queue: Queue) -> QueueStats:
     """Asks the server; the running jobs are counted by a scan of the keys."""
     redis = queue.redis
     due, later = await _waiting(queue)
-    running = [key async for key in redis.scan_iter(match="arq:in-progress:*", count=SCAN_BATCH)]
+    running = [key async for key in redis.scan_iter(match=KEYS.in_progress("*"), count=SCAN_BATCH)]
     info: dict[str, Any] = await redis.info()
     return QueueStats(
         queued=due,
@@ -84,19 +83,19 @@ async def read_stats(queue: Queue) -> QueueStats:
 
 
 async def _health(queue: Queue, name: str) -> list[str]:
-    health = await queue.redis.get(name + health_check_key_suffix)
+    health = await queue.redis.get(KEYS.health(name))
     return [health.decode()] if health else []
 
 
 async def _waiting(queue: Queue) -> tuple[int, int]:
     """How many jobs of all lanes are due, and how many are somebody's business later."""
     now_ms = round(time() * 1000)
-    waiting = [await queue.redis.zrange(lanes, 0, -1) for lanes in (keys.LANES, keys.CPU_LANES)]
+    waiting = [await queue.redis.zrange(lanes, 0, -1) for lanes in (KEYS.lanes, KEYS.cpu_lanes)]
     lanes = {queue.name.encode(), *chain.from_iterable(waiting)}
     async with queue.redis.pipeline(transaction=False) as pipe:
         for lane in lanes:
             pipe.zcount(lane, "-inf", now_ms)
-            pipe.zcount(lane, f"({now_ms}", f"({keys.ELSEWHERE_MS}")
+            pipe.zcount(lane, f"({now_ms}", f"({ELSEWHERE_MS}")
         counts = await pipe.execute()
     return sum(counts[::2]), sum(counts[1::2])
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from client.wire import keys
+from client.wire.keys import KEYS
 from tests.conftest import Server, wait_until
 from tests.worker.fixtures import _shared_processes, _shared_server
 from tests.worker.processes import READY, Process, Processes
@@ -55,7 +55,7 @@ def _shared_fleet(_shared_processes: Processes) -> Fleet:
 def server(server: Server) -> Iterator[Server]:
     yield server
     with server.client() as client:  # lanes stay there until their next look
-        client.delete(keys.LANES, keys.CPU_LANES)
+        client.delete(KEYS.lanes, KEYS.cpu_lanes)
 
 
 @pytest.fixture

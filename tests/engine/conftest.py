@@ -9,7 +9,7 @@ import pytest
 from arq import ArqRedis, create_pool
 
 from client import decode, encode, redis_settings
-from client.wire import keys
+from client.wire.keys import KEYS
 from tests.conftest import Server
 from tests.engine.rig import Engines, Workers
 
@@ -18,7 +18,7 @@ from tests.engine.rig import Engines, Workers
 def server(server: Server) -> Iterator[Server]:
     yield server
     with server.client() as client:  # lanes stay there until their next look
-        client.delete(keys.LANES)
+        client.delete(KEYS.lanes)
 
 
 @pytest.fixture

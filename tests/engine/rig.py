@@ -14,7 +14,7 @@ from typing import Any
 from arq.worker import Function, func
 
 from client import decode, encode, redis_settings
-from client.wire import keys
+from client.wire.keys import KEYS
 from tests.conftest import Server, wait_until
 from tests.worker.processes import READY, Process
 from worker.engine import Engine
@@ -47,9 +47,9 @@ class Engines:
         engine = self.make(server, functions, **settings)
         running = asyncio.create_task(engine.async_run())
         with server.client() as client:
-            heard = client.pubsub_numsub(keys.WAKE_CHANNEL)[0][1]
+            heard = client.pubsub_numsub(KEYS.wake_channel)[0][1]
             await wait_until(
-                lambda: running.done() or client.pubsub_numsub(keys.WAKE_CHANNEL)[0][1] > heard,
+                lambda: running.done() or client.pubsub_numsub(KEYS.wake_channel)[0][1] > heard,
                 description="the engine listens",
             )
         if running.done():

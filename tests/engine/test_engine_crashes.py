@@ -11,7 +11,7 @@ import pytest
 
 from client import Queue
 from client.errors import JobCrashed
-from client.wire import keys
+from client.wire.keys import KEYS
 from tests.conftest import Server, wait_until
 from tests.engine.rig import Engines, Workers, nothing_left_in
 
@@ -45,11 +45,11 @@ async def test_a_job_that_kills_three_workers_is_a_dead_letter(
     assert len(workers.events("start")) == 3
     assert await (await queue.enqueue("nap", 0)).result(5) == 1  # the fourth lives
     with server.client() as client:
-        assert client.zrange(keys.DEAD, 0, -1) == [b"deadly"]
-        letter = client.hgetall(keys.dead("deadly"))
+        assert client.zrange(KEYS.dead_letters, 0, -1) == [b"deadly"]
+        letter = client.hgetall(KEYS.dead("deadly"))
         assert len(letter[b"crashes"].splitlines()) == 3
         assert b"die" in letter[b"job"]
-        assert not client.exists(keys.in_progress("deadly"), keys.crashes("deadly"))
+        assert not client.exists(KEYS.in_progress("deadly"), KEYS.crashes("deadly"))
 
 
 async def test_a_worker_that_stood_still_gives_up_what_it_lost(
@@ -87,11 +87,11 @@ async def test_the_outcome_of_a_lost_lease_is_refused(engines: Engines, server: 
     job = await queue.enqueue("wait")
     await wait_until(lambda: job.id in engine.runs, description="it runs")
     with server.client() as client:
-        client.set(keys.in_progress(job.id), "mill:somebody else", px=60_000)
+        client.set(KEYS.in_progress(job.id), "mill:somebody else", px=60_000)
         release.set()
         await wait_until(lambda: nothing_left_in(engine), description="it has ended")
-        assert not client.exists(keys.result(job.id))
-        assert client.exists(keys.job(job.id))
+        assert not client.exists(KEYS.result(job.id))
+        assert client.exists(KEYS.job(job.id))
 
 
 async def test_a_busy_loop_loses_no_lease(server: Server, workers: Workers, queue: Queue) -> None:

@@ -14,7 +14,7 @@ from arq.worker import func
 
 from client import JobAborted, Queue, decode
 from client.errors import JobError, JobFailed, UnknownFunction
-from client.wire import keys
+from client.wire.keys import KEYS
 from tests.conftest import Server, wait_until
 from tests.engine.rig import Engines, nothing_left_in
 
@@ -45,7 +45,7 @@ async def test_a_waiting_job_is_aborted_and_never_starts(
     theirs = await queue.enqueue("add", 1, _defer_s=defer_s)
     assert await ours.abort() is True
     asking = asyncio.create_task(ArqJob(theirs.id, plain, _deserializer=decode).abort(poll_delay=0.01))
-    await wait_until(lambda: _has(server, keys.ABORTS), description="the abort is asked for")
+    await wait_until(lambda: _has(server, KEYS.aborts), description="the abort is asked for")
     engine = await engines.start(server, add)
     assert await asyncio.wait_for(asking, 5) is True
     assert (engine.jobs_complete, engine.jobs_failed) == (0, 1)
@@ -68,7 +68,7 @@ async def test_a_running_job_is_aborted_by_either_client(
             await job.result(5)
         await engine.close()
         assert nothing_left_in(engine)
-    assert not _has(server, keys.ABORTS)
+    assert not _has(server, KEYS.aborts)
 
 
 async def test_an_abort_never_hits_a_later_job_of_the_same_id(
@@ -81,7 +81,7 @@ async def test_an_abort_never_hits_a_later_job_of_the_same_id(
         return "unharmed"
 
     with server.client() as client:
-        client.zadd(keys.ABORTS, {"again": time.time() * 1000 - 50})  # as arq's client leaves them
+        client.zadd(KEYS.aborts, {"again": time.time() * 1000 - 50})  # as arq's client leaves them
     engine = await engines.start(server, gated)
     job = await queue.enqueue("gated", _job_id="again")
     await wait_until(lambda: "again" in engine.runs, description="it runs")
@@ -96,7 +96,7 @@ async def test_old_requests_to_abort_do_not_hide_a_new_one(
     engines: Engines, server: Server, queue: Queue, plain: ArqRedis
 ) -> None:
     with server.client() as client:
-        client.zadd(keys.ABORTS, {f"gone{n}": time.time() * 1000 - 60_000 for n in range(300)})
+        client.zadd(KEYS.aborts, {f"gone{n}": time.time() * 1000 - 60_000 for n in range(300)})
     started = asyncio.Event()
     await engines.start(server, once(started))
     job = await queue.enqueue("endless")
@@ -191,8 +191,8 @@ async def test_pickle_is_refused_and_never_read(engines: Engines, server: Server
 
     payload = pickle.dumps({"t": 1, "f": "add", "a": (Bomb(),), "k": {}, "et": 1})
     with server.client() as client:
-        client.set(keys.job("bad"), payload, px=60_000)
-        client.zadd(keys.QUEUE, {"bad": 1})
+        client.set(KEYS.job("bad"), payload, px=60_000)
+        client.zadd(KEYS.queue, {"bad": 1})
     await engines.start(server, add)
     with pytest.raises(JobError):
         await queue.job("bad").result(5)
@@ -211,9 +211,9 @@ async def test_results_are_kept_as_long_as_asked(
     job = await queue.enqueue("add", 1)
     await wait_until(lambda: engine.jobs_complete == 1 and not engine.held, description="it has ended")
     with server.client() as client:
-        assert abs(client.ttl(keys.result(job.id)) - ttl_s) <= 1
-        client.delete(keys.result(job.id))
-        assert not client.exists(keys.job(job.id), keys.in_progress(job.id), keys.QUEUE)
+        assert abs(client.ttl(KEYS.result(job.id)) - ttl_s) <= 1
+        client.delete(KEYS.result(job.id))
+        assert not client.exists(KEYS.job(job.id), KEYS.in_progress(job.id), KEYS.queue)
 
 
 async def test_a_function_s_own_settings_win(engines: Engines, server: Server, queue: Queue) -> None:
@@ -221,7 +221,7 @@ async def test_a_function_s_own_settings_win(engines: Engines, server: Server, q
     job = await queue.enqueue("add", 1)
     await job.result(5)
     with server.client() as client:
-        assert 31 <= client.ttl(keys.result(job.id)) <= 33
+        assert 31 <= client.ttl(KEYS.result(job.id)) <= 33
 
 
 async def test_the_log_names_no_arguments(

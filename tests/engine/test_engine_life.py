@@ -14,7 +14,7 @@ from arq.worker import Worker, func
 
 from client import Queue, decode, encode
 from client.errors import JobFailed
-from client.wire import keys
+from client.wire.keys import KEYS
 from tests.conftest import Server, wait_until
 from tests.engine.rig import Engines, nothing_left_in
 
@@ -33,7 +33,7 @@ async def test_hooks_are_called_in_order_with_their_context(
     def hook(name: str) -> Any:
         async def note(ctx: Ctx) -> None:
             with server.client() as client:
-                written = bool(client.exists(keys.result("hooked")))
+                written = bool(client.exists(KEYS.result("hooked")))
             called.append((name, ctx.get("job_id"), written))
             assert ctx["redis"] is engine.pool
 
@@ -137,7 +137,7 @@ async def test_a_burst_stops_at_its_limit_and_lets_its_jobs_end(
     engine = await engines.burst(server, nap, max_burst_jobs=3, drain_s=0)
     assert (engine.jobs_complete, engine.jobs_retried) == (3, 0)
     with server.client() as client:
-        assert client.zcard(keys.QUEUE) == 2
+        assert client.zcard(KEYS.queue) == 2
     assert (await engines.burst(server, nap)).jobs_complete == 2
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from client import Queue, encode
-from client.wire import keys
+from client.wire.keys import KEYS
 from tests.conftest import Server, wait_until
 from tests.engine.rig import Engines, nothing_left_in
 
@@ -22,10 +22,10 @@ def enqueue_raw(server: Server, lane: str, *job_ids: str, function: str) -> None
     with server.client() as client, client.pipeline() as pipe:
         for at, job_id in enumerate(job_ids):
             payload = encode({"t": None, "f": function, "a": [], "k": {}, "et": now_ms})
-            pipe.set(keys.job(job_id), payload, px=60_000)
-            pipe.zadd(keys.lane(lane), {job_id: now_ms + at / 1000})
-        pipe.zadd(keys.LANES, {keys.lane(lane): now_ms}, lt=True)
-        pipe.publish(keys.WAKE_CHANNEL, "")
+            pipe.set(KEYS.job(job_id), payload, px=60_000)
+            pipe.zadd(KEYS.lane(lane), {job_id: now_ms + at / 1000})
+        pipe.zadd(KEYS.lanes, {KEYS.lane(lane): now_ms}, lt=True)
+        pipe.publish(KEYS.wake_channel, "")
         pipe.execute()
 
 
@@ -100,9 +100,9 @@ async def test_a_job_handed_back_goes_to_its_own_lane(engines: Engines, server: 
     await started.wait()
     await engine.close()
     with server.client() as client:
-        assert client.zscore(keys.lane("mine"), "job") < time.time() * 1000
-        assert client.zscore(keys.LANES, keys.lane("mine")) <= time.time() * 1000
-        client.delete(keys.lane("mine"))
+        assert client.zscore(KEYS.lane("mine"), "job") < time.time() * 1000
+        assert client.zscore(KEYS.lanes, KEYS.lane("mine")) <= time.time() * 1000
+        client.delete(KEYS.lane("mine"))
 
 
 async def test_four_connections_are_enough_for_five_hundred_jobs(
@@ -155,5 +155,5 @@ async def test_thousands_in_flight_leave_nothing_behind(
     await wait_until(lambda: nothing_left_in(engine), description="nothing is held")
     await engine.close()
     with server.client() as client:
-        client.delete(keys.LANES, keys.EPOCH)
+        client.delete(KEYS.lanes, KEYS.epoch)
         assert {key.rpartition(b":")[0] for key in client.scan_iter(count=1000)} == {b"arq:result"}

@@ -15,7 +15,7 @@ from arq.worker import func
 
 from client import Queue
 from client.errors import JobExpired, JobFailed, JobTimedOut, TriesExhausted
-from client.wire import keys
+from client.wire.keys import KEYS
 from tests.conftest import Server, wait_until
 from tests.engine.rig import Engines
 
@@ -91,9 +91,9 @@ async def test_a_job_whose_deadline_has_passed_is_not_started(
     job = await plain.enqueue_job("add", 1, _expires=0.01)
     assert job is not None
     with server.client() as client:
-        await wait_until(lambda: not client.exists(keys.job(job.job_id)), description="it expires")
+        await wait_until(lambda: not client.exists(KEYS.job(job.job_id)), description="it expires")
     await engines.start(server, add)
-    await wait_until(lambda: _has(server, keys.result(job.job_id)), description="it is given up")
+    await wait_until(lambda: _has(server, KEYS.result(job.job_id)), description="it is given up")
     with pytest.raises(JobExpired):
         await queue.job(job.job_id).result(5)
 

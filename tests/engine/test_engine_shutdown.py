@@ -8,7 +8,7 @@ import time
 import pytest
 
 from client import Queue
-from client.wire import keys
+from client.wire.keys import KEYS
 from tests.conftest import Server, wait_until
 from tests.engine.rig import Workers
 
@@ -29,10 +29,10 @@ async def test_what_ends_in_time_counts_and_the_rest_is_handed_back(
     assert [await job.result(1) for job in quick] == [1, 1, 1]
     assert len(workers.events("start")) == 6  # no new ones
     with server.client() as client:
-        order = [id_.decode() for id_ in client.zrangebyscore(keys.QUEUE, "-inf", time.time() * 1000)]
+        order = [id_.decode() for id_ in client.zrangebyscore(KEYS.queue, "-inf", time.time() * 1000)]
         assert order == [job.id for job in (*slow, *waiting)]  # due at once, in their old places
         for job in slow:
-            assert not client.exists(keys.in_progress(job.id), keys.retry(job.id), keys.crashes(job.id))
+            assert not client.exists(KEYS.in_progress(job.id), KEYS.retry(job.id), KEYS.crashes(job.id))
     (workers.directory / "gate").touch()
     await workers.start(server)
     assert [(await job.result(5))[1] for job in (*slow, *waiting)] == [1] * 5
@@ -50,9 +50,9 @@ async def test_a_second_signal_ends_it_at_once_and_loses_nothing(
     process.send(second)
     assert await process.ended(2) == 0
     with server.client() as client:
-        assert client.zcount(keys.QUEUE, "-inf", time.time() * 1000) == 20
-        assert not any(client.exists(keys.in_progress(job.id), keys.retry(job.id)) for job in jobs)
-        assert all(client.exists(keys.job(job.id)) for job in jobs)
+        assert client.zcount(KEYS.queue, "-inf", time.time() * 1000) == 20
+        assert not any(client.exists(KEYS.in_progress(job.id), KEYS.retry(job.id)) for job in jobs)
+        assert all(client.exists(KEYS.job(job.id)) for job in jobs)
 
 
 async def test_an_idle_worker_ends_within_a_second_and_takes_its_health_check_away(
@@ -85,8 +85,8 @@ async def test_a_job_that_swallows_its_cancellation_does_not_hold_the_worker(
     process.send(TERM)
     assert await process.ended(4) == 0
     with server.client() as client:
-        assert client.zscore(keys.QUEUE, job.id) < time.time() * 1000
-        assert not client.exists(keys.in_progress(job.id), keys.retry(job.id))
+        assert client.zscore(KEYS.queue, job.id) < time.time() * 1000
+        assert not client.exists(KEYS.in_progress(job.id), KEYS.retry(job.id))
 
 
 async def test_a_worker_that_starts_takes_over_at_once(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from client import Queue
-from client.wire import keys
+from client.wire.keys import KEYS
 from tests.conftest import Server, wait_until
 from tests.worker.processes import Processes, Provider
 
@@ -49,4 +49,4 @@ async def test_a_worker_that_gave_up_on_redis_is_replaced_and_nothing_is_lost(
 
 
 async def _all_done(queue: Queue) -> bool:
-    return await queue.redis.zcard(keys.QUEUE) == 0
+    return await queue.redis.zcard(KEYS.queue) == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from client import Queue
-from client.wire import keys
+from client.wire.keys import KEYS
 from tests.conftest import Server, wait_until
 from tests.worker.processes import READY, Processes, Provider
 
@@ -107,4 +107,4 @@ async def test_a_job_that_was_aborted_while_nobody_worked_is_not_run(
 
 
 async def _all_done(queue: Queue) -> bool:
-    return await queue.redis.zcard(keys.QUEUE) == 0
+    return await queue.redis.zcard(KEYS.queue) == 0

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from client.wire import keys
+from client.wire.keys import KEYS
 from tests.conftest import POLL_S, Server, _binary
 from tests.engine.rig import Engines
 
@@ -87,7 +87,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
         worker = [str(Path(sys.executable).with_name("arq")), "worker.WorkerSettings"]
         log = _start(worker, directory, "worker", environment, cleanup)
         with server.client() as client:
-            _until(lambda: bool(client.exists(f"{keys.QUEUE}:health-check")), log)
+            _until(lambda: bool(client.exists(KEYS.health(KEYS.queue))), log)
         yield LiveStack(server.url, environment, directory)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from client import Queue, decode, encode
-from client.wire import keys
+from client.wire.keys import KEYS
 
-CHATS = keys.lane("@chat")  # where chats go that say no more than their prompt
+CHATS = KEYS.lane("@chat")  # where chats go that say no more than their prompt
 
 
 async def payload(queue: Queue, job_id: str) -> dict[str, Any]:
-    data = await queue.redis.get(keys.job(job_id))
+    data = await queue.redis.get(KEYS.job(job_id))
     assert data is not None
     return decode(data)
 
@@ -22,13 +22,13 @@ async def finish(queue: Queue, job_id: str, outcome: object) -> None:
     failed = isinstance(outcome, BaseException)
     record = {**job, "t": 1, "s": not failed, "r": outcome, "st": job["et"], "ft": job["et"]}
     async with queue.redis.pipeline(transaction=True) as end:
-        end.set(keys.result(job_id), encode(record | {"id": job_id}), ex=60)
-        end.delete(keys.job(job_id), keys.in_progress(job_id))
+        end.set(KEYS.result(job_id), encode(record | {"id": job_id}), ex=60)
+        end.delete(KEYS.job(job_id), KEYS.in_progress(job_id))
         end.zrem(job["q"], job_id)
-        end.publish(keys.done_channel(job_id), "")
+        end.publish(KEYS.done_channel(job_id), "")
         await end.execute()
 
 
 async def run(queue: Queue, job_id: str) -> None:
     """What a worker does at the start of a job."""
-    await queue.redis.set(keys.in_progress(job_id), b"1", px=60_000)
+    await queue.redis.set(KEYS.in_progress(job_id), b"1", px=60_000)

@@ -9,7 +9,7 @@ from contextvars import Context
 from typing import Any
 
 from client import Queue
-from client.wire import keys
+from client.wire.keys import KEYS
 from tests.conftest import wait_until
 
 MODEL, PROVIDER = "openai/gpt-4o", "openai"
@@ -30,7 +30,7 @@ async def hold_briefly(queue: Queue, key: str = MODEL, wait_s: float | None = No
 
 async def is_held(queue: Queue) -> None:
     async def has() -> bool:
-        return await _count(queue, keys.slots(MODEL)) == 1
+        return await _count(queue, KEYS.slots(MODEL)) == 1
 
     await wait_until(has, description="a call has the slot")
 
@@ -38,7 +38,7 @@ async def is_held(queue: Queue) -> None:
 async def are_waiting(queue: Queue, count: int) -> None:
     async def are() -> bool:
         listening = await queue.redis.pubsub_numsub(queue.limits._calls.channel)
-        return await _count(queue, keys.blocked(MODEL)) == count and listening[0][1] == 1
+        return await _count(queue, KEYS.blocked(MODEL)) == count and listening[0][1] == 1
 
     await wait_until(are, description=f"{count} calls wait")
 
@@ -46,8 +46,8 @@ async def are_waiting(queue: Queue, count: int) -> None:
 async def nothing_left(queue: Queue) -> None:
     async def is_true() -> bool:
         now_ms = time.time_ns() // 1_000_000
-        counts = [await queue.redis.zcount(keys.slots(key), now_ms, "+inf") for key in (MODEL, PROVIDER)]
-        return not sum(counts) and not await _count(queue, keys.blocked(MODEL))
+        counts = [await queue.redis.zcount(KEYS.slots(key), now_ms, "+inf") for key in (MODEL, PROVIDER)]
+        return not sum(counts) and not await _count(queue, KEYS.blocked(MODEL))
 
     await wait_until(is_true, description="no call has a slot or waits")
 

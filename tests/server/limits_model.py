@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from client.limits.scripts import source, with_limits
-from client.wire import keys
+from client.wire.keys import KEYS
 from tests.server.limits_room import MODELS, LimitsRoom
 from worker.engine.scripts import Claim, Claimed, Outcome
 
@@ -26,7 +26,7 @@ LANES = (
     "@chat|tenant:x",
     "",
 )
-KEYS = ("p", "p/a", "p/b", *TENANTS, "conversation:1", "openai/gpt-4o")
+LIMIT_KEYS = ("p", "p/a", "p/b", *TENANTS, "conversation:1", "openai/gpt-4o")
 
 
 @dataclass
@@ -110,7 +110,7 @@ class Model:
             self.room.call(name, lane, tokens=tokens)
         else:
             self.room.put(name)
-        self.waiting[name] = keys.lane(lane) if lane else keys.QUEUE
+        self.waiting[name] = KEYS.lane(lane) if lane else KEYS.queue
 
     def claim(self, worker: str, want: int) -> Claim:
         claim = self.run(self.room.claim(want, worker=worker, lease_ms=LEASE_MS, models=MODELS))
@@ -130,7 +130,7 @@ class Model:
         name, holder = job.lease.job_id, self.holders.get(job.lease.job_id)
         mine = holder is not None and holder.job is job
         moment_ms = self.room.now_ms() + delay_ms - 50 if verb in ("away", "back", "move") else delay_ms
-        to = "" if verb != "move" else keys.lane(to) if to else keys.QUEUE
+        to = "" if verb != "move" else KEYS.lane(to) if to else KEYS.queue
         lease = self.room.now(job.lease)
         outcome = Outcome(lease, verb, ttl_ms=60_000, moment_ms=moment_ms, use=use, to=to)
         assert self.run(self.room.scripts.finish([outcome])) == [mine]
@@ -180,7 +180,7 @@ class Model:
     def ask(self, name: str) -> None:
         ticket, since = self.calls[name]
         _, _, ((asked, waits_for, _, _, at_ms),) = self.run(
-            self.acquire([keys.EPOCH], ["", "x", ticket, since])
+            self.acquire([KEYS.epoch], ["", "x", ticket, since])
         )
         self.calls[name] = (ticket, asked.decode())
         self.granted()
@@ -196,7 +196,7 @@ class Model:
         if kept and holder.end_ms <= before_ms:
             self.admit({name: Holder(holder.keys, before_ms + LEASE_MS)}, self.now_ms(), renewed=True)
         if kept:
-            ends = [self.room.score(keys.slots(key), name) or 0 for key in holder.keys]
+            ends = [self.room.score(KEYS.slots(key), name) or 0 for key in holder.keys]
             self.holders[name].end_ms = max(ends) + self.room.aged_ms
 
     def give_back(self, name: str, use: str) -> None:
@@ -224,17 +224,17 @@ class Model:
 
     def check(self) -> None:
         raw, now_ms = self.room.raw, self.room.now_ms()
-        looks = {lane.decode(): score for lane, score in raw.zrange(keys.LANES, 0, -1, withscores=True)}
-        parked = {n.decode() for key in KEYS for n in raw.zrange(keys.blocked(key), 0, -1)}
+        looks = {lane.decode(): score for lane, score in raw.zrange(KEYS.lanes, 0, -1, withscores=True)}
+        parked = {n.decode() for key in LIMIT_KEYS for n in raw.zrange(KEYS.blocked(key), 0, -1)}
         assert {n for n in parked if n.startswith("!")} >= {ticket for ticket, _ in self.calls.values()}
-        for lane in set(self.waiting.values()) - {keys.QUEUE}:
+        for lane in set(self.waiting.values()) - {KEYS.queue}:
             assert lane in looks, f"{lane} is lost"
             due = raw.zcount(lane, "-inf", now_ms)
             assert not due or looks[lane] <= now_ms + 20 or lane in parked, f"{lane} sleeps"
-        gates = {key.decode() for key in raw.zrange(keys.GATES, 0, -1)}
-        for key in KEYS:
-            assert not raw.exists(keys.blocked(key)) or key in gates, f"nobody looks at {key}"
-            for name, end_ms in raw.zrange(keys.slots(key), 0, -1, withscores=True):
+        gates = {key.decode() for key in raw.zrange(KEYS.gates, 0, -1)}
+        for key in LIMIT_KEYS:
+            assert not raw.exists(KEYS.blocked(key)) or key in gates, f"nobody looks at {key}"
+            for name, end_ms in raw.zrange(KEYS.slots(key), 0, -1, withscores=True):
                 holder = self.holders.get(name.decode())
                 assert holder is not None, f"{name!r} holds {key} for nobody"
                 assert key in holder.keys

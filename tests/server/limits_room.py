@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from client.wire import keys
+from client.wire.keys import KEYS
 from tests.conftest import Server
 from tests.server.test_engine_room import HOLD_MS, LEASE_MS, LIFE_MS, Room, opened, payload
 from worker.engine.scripts import Claim, Claimed, Lease, Outcome
@@ -63,26 +63,26 @@ class LimitsRoom(Room):
 
     def limit(self, key: str, **fields: Any) -> None:
         """Sets a limit, and has whoever waits for it looked at, as client/limits/lua/change.lua does."""
-        self.raw.hset(keys.LIMITS, key, json.dumps(fields))
-        if self.raw.exists(keys.blocked(key)):
-            self.raw.zadd(keys.GATES, {key: self.now_ms()})
+        self.raw.hset(KEYS.limits, key, json.dumps(fields))
+        if self.raw.exists(KEYS.blocked(key)):
+            self.raw.zadd(KEYS.gates, {key: self.now_ms()})
 
     def evict(self, key: str, job_id: str) -> None:
         """Takes a slot away, as client/limits/lua/evict.lua does."""
-        self.raw.zadd(keys.slots(key), {job_id: 0}, xx=True)
-        if self.raw.exists(keys.blocked(key)):
-            self.raw.zadd(keys.GATES, {key: self.now_ms()})
+        self.raw.zadd(KEYS.slots(key), {job_id: 0}, xx=True)
+        if self.raw.exists(KEYS.blocked(key)):
+            self.raw.zadd(KEYS.gates, {key: self.now_ms()})
 
     def call(self, job_id: str, lane: str = MODEL, tokens: int = 0, output: int = -1) -> None:
         """Queues a call that is estimated to use so many tokens."""
-        self.put(job_id, lane=keys.lane(lane))
+        self.put(job_id, lane=KEYS.lane(lane))
         text = payload(job_id).replace(b"{", b'{"n":%d,"m":%d,' % (tokens, output), 1)
-        self.raw.set(keys.job(job_id), text, px=LIFE_MS)
+        self.raw.set(KEYS.job(job_id), text, px=LIFE_MS)
 
     def calls(self, count: int, lane: str = MODEL, prefix: str = "") -> list[str]:
         """Queues calls without tokens, named {prefix}0, {prefix}1 and so on."""
         names = [f"{prefix}{n}" for n in range(count)]
-        self.put(*names, lane=keys.lane(lane))
+        self.put(*names, lane=KEYS.lane(lane))
         return names
 
     def age(self, ms: int) -> None:
@@ -97,7 +97,7 @@ class LimitsRoom(Room):
         return replace(lease, token=f"{word}:{int(micros) - by * 1000}:{name}")
 
     async def claim(
-        self, want: int = 100, *, worker: str = "w1", queue: str = keys.QUEUE, lease_ms: int = LEASE_MS,
+        self, want: int = 100, *, worker: str = "w1", queue: str = KEYS.queue, lease_ms: int = LEASE_MS,
         epoch: str = "", models: tuple[str, str] = MODELS,
     ) -> Claim:  # fmt: skip
         claim = await self.scripts.claim(
@@ -119,15 +119,15 @@ class LimitsRoom(Room):
 
     def holders(self, key: str) -> set[str]:
         """Who has a slot whose lease has not lapsed."""
-        names = self.raw.zrangebyscore(keys.slots(key), f"({self.now_ms()}", "+inf")
+        names = self.raw.zrangebyscore(KEYS.slots(key), f"({self.now_ms()}", "+inf")
         return {name.decode() for name in names}
 
     def flow(self, key: str) -> dict[str, float]:
-        return {name.decode(): float(value) for name, value in self.raw.hgetall(keys.flow(key)).items()}
+        return {name.decode(): float(value) for name, value in self.raw.hgetall(KEYS.flow(key)).items()}
 
     def set_flow(self, key: str, **fields: float) -> None:
-        self.raw.hset(keys.flow(key), mapping=fields)
-        self.raw.expire(keys.flow(key), 3_600)
+        self.raw.hset(KEYS.flow(key), mapping=fields)
+        self.raw.expire(KEYS.flow(key), 3_600)
 
 
 def used(

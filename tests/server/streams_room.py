@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from client import Queue, StreamEvent
-from client.wire import keys
+from client.wire.keys import KEYS
 from promptmill.dialects import Delta
 from tests.conftest import Server, wait_until
 from tests.server.test_engine_room import Room, opened
@@ -78,7 +78,7 @@ class Reader:
 
 async def nobody_follows(queue: Queue) -> None:
     async def nobody() -> bool:
-        return not await queue.redis.pubsub_channels(keys.events_channel("*"))
+        return not await queue.redis.pubsub_channels(KEYS.events_channel("*"))
 
     assert not queue.listener.followers
     await wait_until(nobody, description="no subscription is left")

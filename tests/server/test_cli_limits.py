@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from client import Limit, LimitState, SyncQueue
-from client.wire import keys
+from client.wire.keys import KEYS
 from promptmill.cli.limits import COLUMNS, row, table
 from promptmill.cli.main import promptmill
 from tests.conftest import Server
@@ -82,8 +82,8 @@ def test_a_limit_that_is_not_there_is_not_removed(url: str) -> None:
 
 def test_holders_are_evicted(url: str, server: Server) -> None:
     with server.client() as redis:
-        redis.zadd(keys.slots("a"), {"j1": 9_999_999_999_999, "j2": 9_999_999_999_999})
-        redis.expire(keys.slots("a"), 60)
+        redis.zadd(KEYS.slots("a"), {"j1": 9_999_999_999_999, "j2": 9_999_999_999_999})
+        redis.expire(KEYS.slots("a"), 60)
     assert invoke("limits", "evict", "a", "j1")[1] == "1 evicted.\n"
     assert invoke("limits", "evict", "a")[1] == "1 evicted.\n"
 

@@ -14,7 +14,7 @@ from arq.jobs import ResultNotFound
 from arq.worker import Worker, func
 
 from client import JobAborted, JobStatus, Queue, ResultTimeout, decode, encode, errors, redis_settings
-from client.wire import keys
+from client.wire.keys import KEYS
 from tests.conftest import Server, wait_until
 
 
@@ -72,7 +72,7 @@ async def test_arq_reads_a_job_that_we_enqueued(server: Server, queue: Queue, ar
 
 async def test_arq_reads_a_chat_in_its_lane(queue: Queue, arq: ArqRedis) -> None:
     job = await queue.chat("hi", model="openai/m", tenant="acme")
-    theirs = ArqJob(job.id, arq, keys.lane("openai/m|tenant:acme"), decode)
+    theirs = ArqJob(job.id, arq, KEYS.lane("openai/m|tenant:acme"), decode)
     definition = await theirs.info()
     assert definition is not None
     assert (definition.function, await theirs.status()) == ("chat", JobStatus.queued)

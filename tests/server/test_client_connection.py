@@ -17,7 +17,7 @@ import trustme
 
 from client import Job, Queue, QueueUnavailable, encode
 from client.redis import connection as connections
-from client.wire import keys
+from client.wire.keys import KEYS
 from tests.conftest import Server, wait_until
 
 PASSWORD = "Zebra4711"
@@ -46,9 +46,9 @@ async def works(url: str, **options: Any) -> None:
         await wait_until(lambda: bool(queue.listener._waiters), description="the waiter")
         record = {"t": 1, "f": "f", "a": [], "k": {}, "et": 1, "s": True, "r": "answer", "st": 1, "ft": 1}
         async with queue.redis.pipeline(transaction=True) as end:
-            end.set(keys.result("a"), encode(record), px=60_000)
-            end.delete(keys.job("a"))
-            end.publish(keys.done_channel("a"), "")
+            end.set(KEYS.result("a"), encode(record), px=60_000)
+            end.delete(KEYS.job("a"))
+            end.publish(KEYS.done_channel("a"), "")
             await end.execute()
         assert await waiting == "answer"
 
@@ -238,14 +238,14 @@ async def test_a_command_is_sent_again_after_the_connection_broke(server: Server
         client.client_kill_filter(_type="normal", skipme=True)
     assert (await queue.chat("hi", job_id="a")).id == "a"
     with server.client() as client:
-        assert client.zcard(keys.lane("@chat")) == 1
+        assert client.zcard(KEYS.lane("@chat")) == 1
 
 
 async def test_a_busy_client_waits_for_a_connection_and_is_never_refused(
     server: Server, queue: Queue
 ) -> None:
     await asyncio.gather(*(queue.chat("hi") for _ in range(500)))
-    assert await queue.redis.zcard(keys.lane("@chat")) == 500
+    assert await queue.redis.zcard(KEYS.lane("@chat")) == 500
     pool = queue.redis.connection_pool
     assert len(pool._available_connections) == connections.COMMAND_CONNECTIONS
 

@@ -10,7 +10,7 @@ import pytest
 from client import EmbedRequest, InvalidRequest, JobStatus, Queue, ResultTimeout, errors
 from client.follow import sweep
 from client.tickets import HEAD_STARTS_S
-from client.wire import keys
+from client.wire.keys import KEYS
 from tests.server.given_client_jobs import CHATS, finish, payload, run
 
 DAY_MS = 86_400_000
@@ -22,7 +22,7 @@ async def test_a_chat_is_queued_as_arq_reads_it(any_queue: Queue) -> None:
     fields = {"messages": [{"role": "user", "content": "hi"}], "model": "openai/m", "max_tokens": 5}
     assert (record["f"], record["a"], record["k"]) == ("chat", [fields], {})
     head_start_ms = HEAD_STARTS_S["normal"] * 1000
-    lane = keys.lane("openai/m")
+    lane = KEYS.lane("openai/m")
     assert record["q"] == lane
     assert await any_queue.redis.zscore(lane, job.id) + head_start_ms >= record["et"]
 
@@ -102,9 +102,9 @@ async def test_an_id_is_free_again_once_it_is_forgotten(any_queue: Queue) -> Non
 async def test_an_id_that_still_runs_after_its_deadline_is_not_queued_twice(any_queue: Queue) -> None:
     await any_queue.chat("hi", job_id="a")
     await run(any_queue, "a")
-    await any_queue.redis.delete(keys.job("a"))  # as the deadline does
+    await any_queue.redis.delete(KEYS.job("a"))  # as the deadline does
     await any_queue.chat("hi", job_id="a")
-    assert not await any_queue.redis.exists(keys.job("a"))
+    assert not await any_queue.redis.exists(KEYS.job("a"))
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ async def test_the_deadline_is_the_life_of_the_job_key(any_queue: Queue) -> None
         ("d", {"deadline_s": 10 * 365 * 86_400}, 3_650 * DAY_MS),
     ]:
         await any_queue.chat("hi", job_id=job_id, **options)  # type: ignore[arg-type]
-        assert life_ms - 5_000 < await any_queue.redis.pttl(keys.job(job_id)) <= life_ms
+        assert life_ms - 5_000 < await any_queue.redis.pttl(KEYS.job(job_id)) <= life_ms
 
 
 async def test_the_shortest_deadline_is_a_millisecond(
@@ -172,12 +172,12 @@ async def test_who_waits_for_a_job_that_nobody_started_in_time_is_told_so(
 
 async def test_a_job_that_runs_past_its_deadline_is_still_waited_for(any_queue: Queue) -> None:
     job = await any_queue.chat("hi", job_id="a")
-    record = await any_queue.redis.get(keys.job("a"))
+    record = await any_queue.redis.get(KEYS.job("a"))
     await run(any_queue, "a")
-    await any_queue.redis.delete(keys.job("a"))  # as the deadline does
+    await any_queue.redis.delete(KEYS.job("a"))  # as the deadline does
     with pytest.raises(ResultTimeout):
         await job.result(0)
     waiting = asyncio.create_task(job.result(10))
-    await any_queue.redis.set(keys.job("a"), record, px=60_000)
+    await any_queue.redis.set(KEYS.job("a"), record, px=60_000)
     await finish(any_queue, "a", "late")
     assert await waiting == "late"

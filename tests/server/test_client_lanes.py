@@ -11,13 +11,13 @@ import pytest
 from client import InvalidRequest, JobStatus, Queue
 from client.errors import JobExpired
 from client.tickets import JobTicket
-from client.wire import keys
+from client.wire.keys import KEYS
 
 
 async def test_a_job_in_a_lane_is_found_by_its_id_alone(any_queue: Queue) -> None:
     await any_queue.chat("hi", job_id="a", lane="tenant:acme")
     await any_queue.chat("hi", job_id="b", lane="tenant:acme", defer_s=60)
-    lane = keys.lane("@chat|tenant:acme")
+    lane = KEYS.lane("@chat|tenant:acme")
     assert await any_queue.redis.zcard(lane) == 2
     assert await any_queue.job("a").status() == JobStatus.queued
     assert await any_queue.job("b").status() == JobStatus.deferred
@@ -51,8 +51,8 @@ async def test_a_lane_without_a_name_is_refused(any_queue: Queue, lane: object) 
 
 async def lanes(queue: Queue) -> dict[str, list[str]]:
     """Every lane and its jobs."""
-    found = [name.decode() for name in await queue.redis.zrange(keys.LANES, 0, -1)]
-    prefix = keys.lane("")
+    found = [name.decode() for name in await queue.redis.zrange(KEYS.lanes, 0, -1)]
+    prefix = KEYS.lane("")
     return {
         name.removeprefix(prefix): [id_.decode() for id_ in await queue.redis.zrange(name, 0, -1)]
         for name in found
@@ -72,7 +72,7 @@ async def test_a_call_goes_to_the_lane_of_its_model_and_its_limits(any_queue: Qu
         f"openai/gpt-4o|{PLACE}": ["chat"],
         f"@embed/e|{PLACE}": ["embed"],
         PLACE: ["own"],
-        keys.QUEUE: ["plain"],
+        KEYS.queue: ["plain"],
     }
     assert await any_queue.job("chat").status() == JobStatus.queued
 
@@ -126,14 +126,14 @@ async def test_a_record_begins_with_the_tokens_it_may_take(any_queue: Queue) -> 
         "own": b'{"t":null,"f":"f",',
     }
     for job_id, beginning in beginnings.items():
-        record = await any_queue.redis.get(keys.job(job_id))
+        record = await any_queue.redis.get(KEYS.job(job_id))
         assert record is not None
         assert record.startswith(beginning)
 
 
 async def test_a_job_whose_deadline_passed_in_its_lane_has_expired(any_queue: Queue) -> None:
     job = await any_queue.chat("hi", tenant="acme")
-    await any_queue.redis.delete(keys.job(job.id))  # as the deadline does
+    await any_queue.redis.delete(KEYS.job(job.id))  # as the deadline does
     for timeout_s in (0, 5):
         with pytest.raises(JobExpired):
             await job.result(timeout_s)
@@ -147,9 +147,9 @@ async def test_a_job_that_runs_past_its_deadline_is_in_progress(
     any_queue: Queue, token: bytes, began: datetime | None
 ) -> None:
     job = await any_queue.chat("hi")
-    await any_queue.redis.set(keys.in_progress(job.id), token, px=60_000)
-    await any_queue.redis.delete(keys.job(job.id))  # as the deadline does
+    await any_queue.redis.set(KEYS.in_progress(job.id), token, px=60_000)
+    await any_queue.redis.delete(KEYS.job(job.id))  # as the deadline does
     info = await job.info()
     assert (info.status, info.started_at, info.enqueued_at) == (JobStatus.in_progress, began, None)
-    await any_queue.redis.set(keys.in_progress(job.id), b"ended", px=60_000)  # a cron job's, for a while
+    await any_queue.redis.set(KEYS.in_progress(job.id), b"ended", px=60_000)  # a cron job's, for a while
     assert await job.status() == JobStatus.not_found

@@ -11,7 +11,7 @@ import pytest
 from client import JobNotFound, Queue, QueueUnavailable, ResultTimeout, encode
 from client.follow import sweep
 from client.redis import subscriber
-from client.wire import keys
+from client.wire.keys import KEYS, Keys
 from tests.conftest import Server, wait_until
 
 WAITERS = 10_000
@@ -25,10 +25,10 @@ async def finish(queue: Queue, *job_ids: str, signal: bool = True) -> None:
     """What a worker does at the end of jobs; each returns its own id."""
     async with queue.redis.pipeline(transaction=False) as end:
         for job_id in job_ids:
-            end.set(keys.result(job_id), record(job_id), px=60_000)
-            end.delete(keys.job(job_id))
+            end.set(KEYS.result(job_id), record(job_id), px=60_000)
+            end.delete(KEYS.job(job_id))
             if signal:
-                end.publish(keys.done_channel(job_id), "")
+                end.publish(KEYS.done_channel(job_id), "")
         await end.execute()
 
 
@@ -41,8 +41,8 @@ def waiting(queue: Queue, job_id: str, timeout_s: float | None = 30) -> asyncio.
 
 
 async def channels(queue: Queue) -> list[bytes]:
-    found: list[bytes] = await queue.redis.pubsub_channels(keys.done_channel("*"))
-    return [name for name in found if name != keys.done_channel("").encode()]
+    found: list[bytes] = await queue.redis.pubsub_channels(KEYS.done_channel("*"))
+    return [name for name in found if name != KEYS.done_channel("").encode()]
 
 
 async def subscribed(queue: Queue, count: int) -> None:
@@ -158,7 +158,7 @@ async def test_a_lost_signal_is_found_while_others_keep_coming(queue: Queue) -> 
     await finish(queue, "lost", signal=False)
 
     async def found() -> bool:  # asked every 5 ms, which is more often than the sweep
-        await queue.redis.publish(keys.done_channel("busy"), "")
+        await queue.redis.publish(KEYS.done_channel("busy"), "")
         return waiter.done()
 
     await wait_until(found, description="the lost result")
@@ -221,11 +221,11 @@ async def test_an_outage_counts_only_while_somebody_waits(
 async def test_a_fault_of_the_listener_leaves_nobody_waiting(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(job_id: str) -> str:
+    def broken(keys: Keys, job_id: str) -> str:
         raise LookupError("a fault of ours")
 
     with monkeypatch.context() as patch:
-        patch.setattr(keys, "done_channel", broken)
+        patch.setattr(Keys, "done_channel", broken)
         with pytest.raises(LookupError, match="a fault of ours"):
             await waiting(queue, "a")
     await finish(queue, "a")
@@ -252,7 +252,7 @@ async def test_closing_takes_no_longer_while_messages_arrive(server: Server, que
         async with Queue.from_url(server.url) as closing:
             waiter = waiting(closing, "busy")
             await subscribed(queue, 1)
-            traffic = [queue.redis.publish(keys.done_channel("busy"), "") for _ in range(5)]
+            traffic = [queue.redis.publish(KEYS.done_channel("busy"), "") for _ in range(5)]
             began_s = time.monotonic()
             await asyncio.gather(*traffic, closing.close())
             assert time.monotonic() - began_s < 2

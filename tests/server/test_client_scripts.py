@@ -11,10 +11,10 @@ from redis.exceptions import ResponseError
 from client import JobStatus, Queue
 from client.job_scripts import Scripts
 from client.tickets import JobTicket, aborted_record
-from client.wire import keys
+from client.wire.keys import KEYS
 
 
-def ticket(job_id: str, *, lane: str = keys.QUEUE, defer_ms: int = 0) -> JobTicket:
+def ticket(job_id: str, *, lane: str = KEYS.queue, defer_ms: int = 0) -> JobTicket:
     return JobTicket(job_id, lane, b"{}", defer_ms, 60_000)
 
 
@@ -47,9 +47,9 @@ async def test_enqueue_tells_which_ids_were_new(any_queue: Queue) -> None:
 
 
 async def test_one_call_fills_several_lanes(any_queue: Queue) -> None:
-    scripts, (a, b, c) = Scripts(any_queue.redis, any_queue.name), map(keys.lane, "abc")
+    scripts, (a, b, c) = Scripts(any_queue.redis, any_queue.name), map(KEYS.lane, "abc")
     await scripts.enqueue([ticket("known", lane=c)])
-    await any_queue.redis.zrem(keys.LANES, c)
+    await any_queue.redis.zrem(KEYS.lanes, c)
     mixed = [
         ticket("1", lane=a, defer_ms=90_000),
         ticket("2", lane=b, defer_ms=60_000),
@@ -59,7 +59,7 @@ async def test_one_call_fills_several_lanes(any_queue: Queue) -> None:
     assert await scripts.enqueue(mixed) == [True, True, True, False]
     for lane, ids in ((a, [b"3", b"1"]), (b, [b"2"]), (c, [b"known"])):
         assert await any_queue.redis.zrange(lane, 0, -1) == ids
-    looks = dict(await any_queue.redis.zrange(keys.LANES, 0, -1, withscores=True))
+    looks = dict(await any_queue.redis.zrange(KEYS.lanes, 0, -1, withscores=True))
     first_due = {lane: await any_queue.redis.zscore(lane, id_) for lane, id_ in ((a, "3"), (b, "2"))}
     assert {lane.decode(): at for lane, at in looks.items()} == first_due
 
@@ -69,7 +69,7 @@ async def test_a_deferred_job_is_due_by_the_clock_of_the_server(queue: Queue) ->
     seconds, micros = await queue.redis.time()
     await scripts.enqueue([ticket("now"), ticket("later", defer_ms=5_000)])
     now_ms = seconds * 1000 + micros // 1000
-    due_ms = [await queue.redis.zscore(keys.QUEUE, id_) for id_ in ("now", "later")]
+    due_ms = [await queue.redis.zscore(KEYS.queue, id_) for id_ in ("now", "later")]
     assert all(
         now_ms + delay <= due <= now_ms + delay + 1_000 for due, delay in zip(due_ms, (0, 5_000), strict=True)
     )
@@ -78,11 +78,11 @@ async def test_a_deferred_job_is_due_by_the_clock_of_the_server(queue: Queue) ->
 async def test_look_tells_every_state_in_the_order_asked(any_queue: Queue) -> None:
     scripts = Scripts(any_queue.redis, any_queue.name)
     await scripts.enqueue([ticket("queued")])
-    await any_queue.redis.set(keys.in_progress("running"), b"1", px=9_000)
-    await any_queue.redis.set(keys.result("done"), b"record", px=9_000)
-    await any_queue.redis.zadd(keys.QUEUE, {"expired": 1})
-    await scripts.enqueue([ticket("late", lane=keys.lane("l"))])
-    await any_queue.redis.delete(keys.job("late"))  # as the deadline does
+    await any_queue.redis.set(KEYS.in_progress("running"), b"1", px=9_000)
+    await any_queue.redis.set(KEYS.result("done"), b"record", px=9_000)
+    await any_queue.redis.zadd(KEYS.queue, {"expired": 1})
+    await scripts.enqueue([ticket("late", lane=KEYS.lane("l"))])
+    await any_queue.redis.delete(KEYS.job("late"))  # as the deadline does
     asked = ["done", "queued", "unknown", "running", "expired", "late", "done"]
     assert await scripts.look(asked) == [
         b"record",
@@ -96,9 +96,9 @@ async def test_look_tells_every_state_in_the_order_asked(any_queue: Queue) -> No
 
 
 async def test_a_look_at_many_lost_ids_stays_short(any_queue: Queue) -> None:
-    await any_queue.redis.zadd(keys.LANES, {keys.lane(str(n)): n for n in range(1_200)})
-    await any_queue.redis.zadd(keys.lane("999"), {"seen": 1})
-    await any_queue.redis.zadd(keys.lane("1000"), {"unseen": 1})
+    await any_queue.redis.zadd(KEYS.lanes, {KEYS.lane(str(n)): n for n in range(1_200)})
+    await any_queue.redis.zadd(KEYS.lane("999"), {"seen": 1})
+    await any_queue.redis.zadd(KEYS.lane("1000"), {"unseen": 1})
     scripts = Scripts(any_queue.redis, any_queue.name)
     assert await scripts.look(["seen", "unseen"]) == ["expired", "unknown"]
     seen = await scripts.look([str(n) for n in range(30)])
@@ -108,14 +108,14 @@ async def test_a_look_at_many_lost_ids_stays_short(any_queue: Queue) -> None:
 async def test_abort_tells_what_it_did(any_queue: Queue) -> None:
     scripts = Scripts(any_queue.redis, any_queue.name)
     record = aborted_record("a", any_queue.name, None)
-    assert await scripts.abort("a", keys.QUEUE, record) == "absent"
+    assert await scripts.abort("a", KEYS.queue, record) == "absent"
     await scripts.enqueue([ticket("a")])
-    await any_queue.redis.set(keys.in_progress("a"), b"1", px=9_000)
-    assert await scripts.abort("a", keys.QUEUE, record) == "asked"
-    await any_queue.redis.delete(keys.in_progress("a"))
-    assert await scripts.abort("a", keys.QUEUE, record) == "ended"
-    assert await scripts.abort("a", keys.QUEUE, record) == "absent"
-    assert await any_queue.redis.pttl(keys.result("a")) > 86_000_000
+    await any_queue.redis.set(KEYS.in_progress("a"), b"1", px=9_000)
+    assert await scripts.abort("a", KEYS.queue, record) == "asked"
+    await any_queue.redis.delete(KEYS.in_progress("a"))
+    assert await scripts.abort("a", KEYS.queue, record) == "ended"
+    assert await scripts.abort("a", KEYS.queue, record) == "absent"
+    assert await any_queue.redis.pttl(KEYS.result("a")) > 86_000_000
 
 
 async def test_a_server_that_has_forgotten_the_scripts_gets_them_again(any_queue: Queue) -> None:

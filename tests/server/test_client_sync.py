@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from client import InvalidRedisURL, InvalidRequest, Job, Queue, QueueUnavailable, SyncJob, SyncQueue, encode
-from client.wire import keys
+from client.wire.keys import KEYS
 from tests.conftest import POLL_S, Server
 
 ROOT = Path(__file__).parents[2]
@@ -36,16 +36,16 @@ def finish(server: Server, job_id: str) -> None:
     """What a worker does at the end of a job; it returns its own id."""
     record = {"t": 1, "f": "f", "a": [], "k": {}, "et": 1, "s": True, "r": job_id, "st": 1, "ft": 1}
     with server.client() as client:
-        client.set(keys.result(job_id), encode(record), px=60_000)
-        client.delete(keys.job(job_id))
-        client.zrem(keys.lane("@chat"), job_id)
-        client.publish(keys.done_channel(job_id), "")
+        client.set(KEYS.result(job_id), encode(record), px=60_000)
+        client.delete(KEYS.job(job_id))
+        client.zrem(KEYS.lane("@chat"), job_id)
+        client.publish(KEYS.done_channel(job_id), "")
 
 
 def until_waited_for(server: Server, job_id: str) -> None:
     deadline = time.monotonic() + 10
     with server.client() as client:
-        while not client.pubsub_channels(keys.done_channel(job_id)):
+        while not client.pubsub_channels(KEYS.done_channel(job_id)):
             assert time.monotonic() < deadline, f"nobody waits for {job_id}"
             time.sleep(POLL_S)
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from redis.exceptions import RedisError
 
 from client import Attempt, Cost, InvalidRequest, Queue, SyncQueue, Usage
-from client.wire import keys
+from client.wire.keys import KEYS
 from promptmill.cli.main import promptmill
 from tests.conftest import Server, wait_until
 from worker.jobs.totals import Totals, tenant_of
@@ -56,7 +56,7 @@ async def test_what_an_attempt_told_is_added_up_by_model_and_tenant(queue: Queue
     ]
     (all_,) = await queue.costs(by=())
     assert (all_.model, all_.calls, all_.usd) == (None, 3, 0.75)
-    assert await queue.redis.ttl(keys.cost(TODAY.isoformat())) > 390 * 86_400
+    assert await queue.redis.ttl(KEYS.cost(TODAY.isoformat())) > 390 * 86_400
 
 
 async def test_what_is_not_known_is_counted_and_never_taken_for_nothing(queue: Queue) -> None:
@@ -106,7 +106,7 @@ async def test_totals_are_kept_while_redis_is_away(own_server: Server) -> None:
 
 async def test_days_are_told_apart_and_a_time_without_calls_is_empty(queue: Queue) -> None:
     for days, calls in ((0, 1), (3, 2), (9, 4)):
-        key = keys.cost((TODAY - timedelta(days=days)).isoformat())
+        key = KEYS.cost((TODAY - timedelta(days=days)).isoformat())
         await queue.redis.hset(key, "openai/a|b|-|calls", calls)  # a name of another time
         await queue.redis.expire(key, 60)
     week = await queue.costs(TODAY - timedelta(days=6), by=("day",))

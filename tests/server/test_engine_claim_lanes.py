@@ -10,7 +10,7 @@ from arq import ArqRedis
 
 from client.redis.connection import connect
 from client.redis.url import redis_settings
-from client.wire import keys
+from client.wire.keys import KEYS
 from tests.conftest import Server
 from tests.server.test_engine_room import LEASE_MS, OTHER_LANE, Room, ids
 
@@ -28,46 +28,46 @@ async def plain_arq(server: Server) -> AsyncIterator[ArqRedis]:
 
 async def test_lanes_are_served_in_equal_parts(room: Room) -> None:
     for lane in "abc":
-        room.put(*(f"{lane}{n}" for n in range(100)), lane=keys.lane(lane))
+        room.put(*(f"{lane}{n}" for n in range(100)), lane=KEYS.lane(lane))
     claim = await room.claim(30)
-    assert Counter(job.lease.lane for job in claim.jobs) == {keys.lane(lane): 10 for lane in "abc"}
+    assert Counter(job.lease.lane for job in claim.jobs) == {KEYS.lane(lane): 10 for lane in "abc"}
     assert claim.more
 
 
 async def test_what_one_lane_does_not_use_the_others_get(room: Room) -> None:
-    room.put("a", lane=keys.lane("a"))
-    room.put(*(f"b{n}" for n in range(100)), lane=keys.lane("b"))
+    room.put("a", lane=KEYS.lane("a"))
+    room.put(*(f"b{n}" for n in range(100)), lane=KEYS.lane("b"))
     claim = await room.claim(30)
-    assert Counter(job.lease.lane for job in claim.jobs) == {keys.lane("a"): 1, keys.lane("b"): 29}
+    assert Counter(job.lease.lane for job in claim.jobs) == {KEYS.lane("a"): 1, KEYS.lane("b"): 29}
 
 
 async def test_lanes_take_turns_when_jobs_are_claimed_one_by_one(room: Room) -> None:
     for lane in "abc":
-        room.put(*(f"{lane}{n}" for n in range(100)), lane=keys.lane(lane))
+        room.put(*(f"{lane}{n}" for n in range(100)), lane=KEYS.lane(lane))
     served: Counter[str] = Counter()
     for _ in range(3):
         served[(await room.claim_one()).lease.lane] += 1
         room.tick()
-    assert served == {keys.lane(lane): 1 for lane in "abc"}
+    assert served == {KEYS.lane(lane): 1 for lane in "abc"}
 
 
 async def test_a_long_lane_does_not_starve_short_ones(room: Room) -> None:
-    room.put(*(f"long{n}" for n in range(10_000)), lane=keys.lane("a-long"))
+    room.put(*(f"long{n}" for n in range(10_000)), lane=KEYS.lane("a-long"))
     for lane in range(99):
-        room.put(*(f"{lane}-{n}" for n in range(10)), lane=keys.lane(str(lane)))
+        room.put(*(f"{lane}-{n}" for n in range(10)), lane=KEYS.lane(str(lane)))
     taken: Counter[str] = Counter()
     for _ in range(25):
         claim = await room.claim(50)
         assert len(claim.jobs) == 50
         taken.update(job.lease.lane for job in claim.jobs)
         room.tick()
-    assert sum(taken.values()) - taken[keys.lane("a-long")] == 990
-    assert taken[keys.lane("a-long")] == 1_250 - 990
+    assert sum(taken.values()) - taken[KEYS.lane("a-long")] == 990
+    assert taken[KEYS.lane("a-long")] == 1_250 - 990
 
 
 async def test_more_lanes_than_one_claim_looks_at_are_all_served(room: Room) -> None:
     for lane in range(1_000):
-        room.put(str(lane), lane=keys.lane(str(lane)))
+        room.put(str(lane), lane=KEYS.lane(str(lane)))
     taken: list[str] = []
     for _ in range(16):
         claim = await room.claim(100)
@@ -84,14 +84,14 @@ async def test_an_emptied_lane_leaves_the_lanes(room: Room) -> None:
     room.raw.zrem(OTHER_LANE, "a")
     claim = await room.claim()
     assert (claim.jobs, claim.next_ms) == ([], -1)
-    assert room.raw.zcard(keys.LANES) == 0
+    assert room.raw.zcard(KEYS.lanes) == 0
 
 
 async def test_a_lane_that_only_runs_jobs_is_looked_at_when_its_first_lease_ends(room: Room) -> None:
     room.put("a", "b", lane=OTHER_LANE)
     first = await room.claim(1, lease_ms=5_000)
     claim = await room.claim(1, lease_ms=9_000)
-    assert claim.next_ms == first.now_ms + 5_000 == room.score(keys.LANES, OTHER_LANE)
+    assert claim.next_ms == first.now_ms + 5_000 == room.score(KEYS.lanes, OTHER_LANE)
 
 
 async def test_next_is_now_while_due_jobs_are_left_and_the_next_lease_end_after(room: Room) -> None:
@@ -99,7 +99,7 @@ async def test_next_is_now_while_due_jobs_are_left_and_the_next_lease_end_after(
     claim = await room.claim(1)
     assert (claim.next_ms, claim.more) == (claim.now_ms, True)
     claim = await room.claim(1)
-    assert claim.next_ms == room.score(keys.QUEUE, "a")
+    assert claim.next_ms == room.score(KEYS.queue, "a")
     claim = await room.claim(1)
     assert not claim.more
 
@@ -118,7 +118,7 @@ async def test_a_job_that_a_plain_client_deferred_sets_the_next_moment(
     room: Room, plain_arq: ArqRedis
 ) -> None:
     await plain_arq.enqueue_job("work", _job_id="a", _defer_by=60)
-    assert (await room.claim()).next_ms == room.score(keys.QUEUE, "a")
+    assert (await room.claim()).next_ms == room.score(KEYS.queue, "a")
 
 
 async def test_the_own_queue_has_a_name_of_its_own(room: Room) -> None:
@@ -135,7 +135,7 @@ async def test_the_cost_of_a_claim_does_not_grow_with_what_waits(
     room: Room, queued: int, lanes: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for lane in range(lanes):
-        room.put(*(f"{lane}-{n}" for n in range(queued // lanes)), lane=keys.lane(str(lane)))
+        room.put(*(f"{lane}-{n}" for n in range(queued // lanes)), lane=KEYS.lane(str(lane)))
     await room.scripts.renew([(await room.claim_one()).lease], LEASE_MS)  # the script is loaded
     costs = {}
     for want in (1, 9):
@@ -160,7 +160,7 @@ async def test_a_claim_of_many_costs_little_more_than_one_command_a_job(room: Ro
 
 async def test_an_idle_claim_does_not_look_at_running_jobs(room: Room) -> None:
     for lane in range(1_000):
-        room.put(*(f"{lane}-{n}" for n in range(5)), lane=keys.lane(str(lane)))
+        room.put(*(f"{lane}-{n}" for n in range(5)), lane=KEYS.lane(str(lane)))
     while (await room.claim(500)).more:
         pass
     before = room.commands()

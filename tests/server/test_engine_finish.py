@@ -6,7 +6,7 @@ import pytest
 from arq.jobs import Job as ArqJob
 
 from client import Queue, decode
-from client.wire import keys
+from client.wire.keys import KEYS
 from tests.server.given_outcomes import TTL_MS, lease_of, record
 from tests.server.test_engine_room import OTHER_LANE, Room, ids, payload
 from worker.engine.scripts import DEAD_TTL_S, Verb
@@ -14,10 +14,10 @@ from worker.engine.scripts import DEAD_TTL_S, Verb
 
 async def test_done_leaves_the_result_and_nothing_else(room: Room) -> None:
     lease = await lease_of(room)
-    room.raw.zadd(keys.ABORTS, {"a": 1, "other": 1})
+    room.raw.zadd(KEYS.aborts, {"a": 1, "other": 1})
     assert await room.finish(lease, "done", record("a"), ttl_ms=TTL_MS)
-    assert room.dump() == {keys.result("a"): record("a"), keys.ABORTS: ["other"]}
-    assert TTL_MS - 1_000 < room.raw.pttl(keys.result("a")) <= TTL_MS
+    assert room.dump() == {KEYS.result("a"): record("a"), KEYS.aborts: ["other"]}
+    assert TTL_MS - 1_000 < room.raw.pttl(KEYS.result("a")) <= TTL_MS
 
 
 async def test_a_result_is_read_by_our_client_and_by_arqs(room: Room, queue: Queue) -> None:
@@ -30,8 +30,8 @@ async def test_a_result_is_read_by_our_client_and_by_arqs(room: Room, queue: Que
 
 async def test_a_result_can_be_kept_for_ever(room: Room) -> None:
     await room.finish(await lease_of(room), "done", record("a"), ttl_ms=0)
-    assert room.raw.ttl(keys.result("a")) == -1
-    room.raw.delete(keys.result("a"))
+    assert room.raw.ttl(KEYS.result("a")) == -1
+    room.raw.delete(KEYS.result("a"))
 
 
 @pytest.mark.parametrize(("verb", "kept"), [("done", 0), ("dead", 1), ("back", 1), ("retry", 1)])
@@ -39,10 +39,10 @@ async def test_the_parts_that_are_done_stay_for_whom_another_run_may_need_them(
     room: Room, verb: Verb, kept: int
 ) -> None:
     lease = await lease_of(room)
-    room.raw.hset(keys.parts("a"), "0:name", b"numbers")
-    room.raw.expire(keys.parts("a"), 60)
+    room.raw.hset(KEYS.parts("a"), "0:name", b"numbers")
+    room.raw.expire(KEYS.parts("a"), 60)
     assert await room.finish(lease, verb, record("a"), ttl_ms=TTL_MS)
-    assert room.raw.exists(keys.parts("a")) == kept
+    assert room.raw.exists(KEYS.parts("a")) == kept
 
 
 async def test_an_empty_text_keeps_no_result(room: Room) -> None:
@@ -52,20 +52,20 @@ async def test_an_empty_text_keeps_no_result(room: Room) -> None:
 
 async def test_the_id_of_a_cron_job_is_held_back_for_a_while(room: Room) -> None:
     await room.finish(await lease_of(room), "done", b"", keep_ms=TTL_MS)
-    assert room.dump() == {keys.in_progress("a"): b"ended"}
-    assert TTL_MS - 1_000 < room.raw.pttl(keys.in_progress("a")) <= TTL_MS
+    assert room.dump() == {KEYS.in_progress("a"): b"ended"}
+    assert TTL_MS - 1_000 < room.raw.pttl(KEYS.in_progress("a")) <= TTL_MS
 
 
 async def test_dead_leaves_the_result_and_a_letter_with_the_whole_history(room: Room) -> None:
     lease = await lease_of(room, lane=OTHER_LANE)
-    crashes = room.raw.lrange(keys.crashes("a"), 0, -1)
-    room.raw.rpush(keys.attempts("a"), b'{"model":"n"}')
+    crashes = room.raw.lrange(KEYS.crashes("a"), 0, -1)
+    room.raw.rpush(KEYS.attempts("a"), b'{"model":"n"}')
     assert len(crashes) == 1
     assert await room.finish(lease, "dead", record("a", "why", success=False), ttl_ms=TTL_MS)
     assert room.dump() == {
-        keys.result("a"): record("a", "why", success=False),
-        keys.DEAD: ["a"],
-        keys.dead("a"): {
+        KEYS.result("a"): record("a", "why", success=False),
+        KEYS.dead_letters: ["a"],
+        KEYS.dead("a"): {
             b"job": payload("a"),
             b"lane": OTHER_LANE.encode(),
             b"result": record("a", "why", success=False),
@@ -73,35 +73,35 @@ async def test_dead_leaves_the_result_and_a_letter_with_the_whole_history(room: 
             b"attempts": b'[{"model":"m"},{"model":"n"}]',
         },
     }
-    for key in (keys.DEAD, keys.dead("a")):
+    for key in (KEYS.dead_letters, KEYS.dead("a")):
         assert DEAD_TTL_S - 10 < room.raw.ttl(key) <= DEAD_TTL_S
-    assert abs((room.score(keys.DEAD, "a") or 0) - room.now_ms()) < 1_000
+    assert abs((room.score(KEYS.dead_letters, "a") or 0) - room.now_ms()) < 1_000
 
 
 async def test_a_letter_of_a_job_without_history_says_so(room: Room) -> None:
     room.put("a")
     job = await room.claim_one()
-    room.raw.delete(keys.job("a"))
+    room.raw.delete(KEYS.job("a"))
     await room.finish(job.lease, "dead", b"", ttl_ms=TTL_MS)
     letter = {b"job": b"", b"lane": b"arq:queue", b"result": b"", b"crashes": b"", b"attempts": b"[]"}
-    assert room.dump() == {keys.DEAD: ["a"], keys.dead("a"): letter}
+    assert room.dump() == {KEYS.dead_letters: ["a"], KEYS.dead("a"): letter}
 
 
 async def test_of_the_dead_ten_thousand_are_kept_with_their_letters(room: Room) -> None:
-    room.raw.zadd(keys.DEAD, {f"old{n}": room.now_ms() - 20_000 + n for n in range(10_000)})
+    room.raw.zadd(KEYS.dead_letters, {f"old{n}": room.now_ms() - 20_000 + n for n in range(10_000)})
     for n in (0, 1):
-        room.raw.hset(keys.dead(f"old{n}"), "job", "{}")
-        room.raw.expire(keys.dead(f"old{n}"), 60)
+        room.raw.hset(KEYS.dead(f"old{n}"), "job", "{}")
+        room.raw.expire(KEYS.dead(f"old{n}"), 60)
     await room.finish(await lease_of(room), "dead", b"", ttl_ms=TTL_MS)
-    assert room.raw.zcard(keys.DEAD) == 10_000
-    assert room.raw.zrange(keys.DEAD, 0, 0) == [b"old1"]
-    assert room.raw.exists(keys.dead("old0"), keys.dead("old1")) == 1
+    assert room.raw.zcard(KEYS.dead_letters) == 10_000
+    assert room.raw.zrange(KEYS.dead_letters, 0, 0) == [b"old1"]
+    assert room.raw.exists(KEYS.dead("old0"), KEYS.dead("old1")) == 1
 
 
 async def test_the_dead_whose_letters_have_expired_are_not_counted(room: Room) -> None:
-    room.raw.zadd(keys.DEAD, {"expired": room.now_ms() - DEAD_TTL_S * 1000 - 1})
+    room.raw.zadd(KEYS.dead_letters, {"expired": room.now_ms() - DEAD_TTL_S * 1000 - 1})
     await room.finish(await lease_of(room), "dead", b"", ttl_ms=TTL_MS)
-    assert room.raw.zrange(keys.DEAD, 0, -1) == [b"a"]
+    assert room.raw.zrange(KEYS.dead_letters, 0, -1) == [b"a"]
 
 
 @pytest.mark.parametrize(("verb", "used"), [("retry", b"2"), ("again", b"1")])
@@ -109,24 +109,24 @@ async def test_a_job_to_be_run_again_waits_in_its_lane(room: Room, verb: str, us
     lease = await lease_of(room, lane=OTHER_LANE)
     before = room.dump()
     assert await room.finish(lease, verb, ttl_ms=TTL_MS, moment_ms=5_000)
-    changed = {keys.retry("a"): used}
-    del before[keys.in_progress("a")], before[keys.slots("other")]
+    changed = {KEYS.retry("a"): used}
+    del before[KEYS.in_progress("a")], before[KEYS.slots("other")]
     assert room.dump() == before | changed
-    assert TTL_MS - 1_000 < room.raw.pttl(keys.retry("a")) <= TTL_MS
+    assert TTL_MS - 1_000 < room.raw.pttl(KEYS.retry("a")) <= TTL_MS
     due_ms = room.score(OTHER_LANE, "a") or 0
     assert 4_000 < due_ms - room.now_ms() <= 5_000
-    assert room.score(keys.LANES, OTHER_LANE) == due_ms
+    assert room.score(KEYS.lanes, OTHER_LANE) == due_ms
 
 
 async def test_the_first_again_leaves_a_count_of_no_tries(room: Room) -> None:
     room.put("a")
     await room.finish((await room.claim_one()).lease, "again", ttl_ms=TTL_MS)
-    assert room.raw.get(keys.retry("a")) == b"0"
+    assert room.raw.get(KEYS.retry("a")) == b"0"
 
 
 async def test_back_leaves_the_job_as_it_was_and_due(room: Room) -> None:
     room.put("a", lane=OTHER_LANE)
-    room.raw.delete(keys.crashes("a"))
+    room.raw.delete(KEYS.crashes("a"))
     before, score = room.dump(), room.score(OTHER_LANE, "a")
     job = await room.claim_one()
     assert await room.finish(job.lease, "back", moment_ms=job.score_ms)
@@ -146,6 +146,6 @@ async def test_the_last_job_of_a_lane_takes_the_lane_with_it(room: Room) -> None
     room.put("a", "b", lane=OTHER_LANE)
     first, second = (await room.claim()).jobs
     await room.finish(first.lease)
-    assert room.raw.zcard(keys.LANES) == 1
+    assert room.raw.zcard(KEYS.lanes) == 1
     await room.finish(second.lease)
     assert room.dump() == {}

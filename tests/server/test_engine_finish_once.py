@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from redis.exceptions import ResponseError
 
-from client.wire import keys
+from client.wire.keys import KEYS
 from tests.server.given_outcomes import TTL_MS, lease_of, record
 from tests.server.test_engine_room import OTHER_LANE, Room
 from worker.engine.scripts import Lease, Outcome
@@ -32,7 +32,7 @@ async def test_another_token_than_the_holders_writes_nothing(room: Room, verb: s
 
 @pytest.mark.parametrize("verb", VERBS)
 async def test_a_job_that_does_not_exist_is_not_finished(room: Room, verb: str) -> None:
-    assert not await room.finish(Lease("a", keys.QUEUE, "mill:1:w1"), verb, b"x", ttl_ms=TTL_MS)
+    assert not await room.finish(Lease("a", KEYS.queue, "mill:1:w1"), verb, b"x", ttl_ms=TTL_MS)
     assert room.dump() == {}
 
 
@@ -50,7 +50,7 @@ async def test_a_job_ends_once_within_one_batch(room: Room) -> None:
     lease = await lease_of(room)
     both = [Outcome(lease, "done", record("a", value), ttl_ms=TTL_MS) for value in "12"]
     assert await room.scripts.finish(both) == [True, False]
-    assert room.dump() == {keys.result("a"): record("a", "1")}
+    assert room.dump() == {KEYS.result("a"): record("a", "1")}
 
 
 async def test_a_late_finish_is_refused_once_the_lapsed_lease_was_claimed(room: Room) -> None:
@@ -77,16 +77,16 @@ async def test_one_batch_holds_all_verbs(room: Room) -> None:
     room.put(*VERBS, lane=OTHER_LANE)
     leases = {job.lease.job_id: job.lease for job in (await room.claim()).jobs}
     forged = Lease("done", OTHER_LANE, "mill:1:w9")
-    elsewhere = keys.lane("elsewhere")
+    elsewhere = KEYS.lane("elsewhere")
     outcomes = [
         Outcome(lease, verb, b"text", TTL_MS, 1_000, to=to(verb, elsewhere)) for verb, lease in leases.items()
     ]  # type: ignore[arg-type]
     assert await room.scripts.finish([Outcome(forged, "done"), *outcomes]) == [False] + len(VERBS) * [True]
     assert set(room.dump()) == {
-        *(keys.result(verb) for verb in ("done", "dead")),
-        *(keys.job(verb) for verb in ("retry", "away", "again", "back", "move")),
-        *(keys.retry(verb) for verb in ("retry", "away", "again")),
-        *(keys.DEAD, keys.dead("dead"), OTHER_LANE, elsewhere, keys.LANES),
+        *(KEYS.result(verb) for verb in ("done", "dead")),
+        *(KEYS.job(verb) for verb in ("retry", "away", "again", "back", "move")),
+        *(KEYS.retry(verb) for verb in ("retry", "away", "again")),
+        *(KEYS.dead_letters, KEYS.dead("dead"), OTHER_LANE, elsewhere, KEYS.lanes),
     }
     assert room.dump()[OTHER_LANE][:2] == ["away", "back"]
     assert room.dump()[elsewhere] == ["move"]
@@ -105,11 +105,11 @@ async def test_a_job_done_costs_five_commands(room: Room) -> None:
 @pytest.mark.parametrize(
     "job",
     [
-        ("b", keys.QUEUE, "t", "unknown", "", 1, 1, 0, "", "", ""),
-        ("b", keys.QUEUE, "t", "done", "", "x", 1, 0, "", "", ""),
-        ("b", keys.QUEUE, "t", "done", "", 1, "x", 0, "", "", ""),
-        ("b", keys.QUEUE, "t", "done", "", 1, 1, "", "", "", ""),
-        ("b", keys.QUEUE, "t", "done", "", 1, 1, 0),
+        ("b", KEYS.queue, "t", "unknown", "", 1, 1, 0, "", "", ""),
+        ("b", KEYS.queue, "t", "done", "", "x", 1, 0, "", "", ""),
+        ("b", KEYS.queue, "t", "done", "", 1, "x", 0, "", "", ""),
+        ("b", KEYS.queue, "t", "done", "", 1, 1, "", "", "", ""),
+        ("b", KEYS.queue, "t", "done", "", 1, 1, 0),
         (),
     ],
 )
@@ -118,12 +118,12 @@ async def test_wrong_arguments_are_refused_before_anything_is_written(
 ) -> None:
     lease = await lease_of(room)
     before = room.dump()
-    fixed: list[str | int] = [keys.in_progress(""), *map(str, range(8)), 60_000, keys.parts("")]
+    fixed: list[str | int] = [KEYS.in_progress(""), *map(str, range(8)), 60_000, KEYS.parts("")]
     good = (lease.job_id, lease.lane, lease.token, "done", "", 1, 1, 0, "", "", "") if job else ()
     with pytest.raises(ResponseError, match="finish: "):
-        await room.scripts._finish([keys.ABORTS, keys.DEAD], [*fixed, *good, *job])
+        await room.scripts._finish([KEYS.aborts, KEYS.dead_letters], [*fixed, *good, *job])
     with pytest.raises(ResponseError, match="finish: two keys"):
-        await room.scripts._finish([keys.ABORTS], [*fixed, *good])
+        await room.scripts._finish([KEYS.aborts], [*fixed, *good])
     assert room.dump() == before
 
 

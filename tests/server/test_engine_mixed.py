@@ -12,7 +12,7 @@ from arq import Retry, func
 from client import decode, encode
 from client.redis.connection import connect
 from client.redis.url import redis_settings
-from client.wire import keys
+from client.wire.keys import KEYS
 from tests.conftest import wait_until
 from tests.server.test_engine_room import Room
 from worker.engine import Engine
@@ -52,9 +52,9 @@ async def test_a_stock_worker_and_ours_run_each_job_once_and_lose_none(room: Roo
     assert ran_there
     assert ran_here
     assert ran_there + ran_here == Counter(map(str, range(JOBS)))
-    assert None not in room.raw.mget([keys.result(str(n)) for n in range(JOBS)])
-    assert room.raw.zcard(keys.QUEUE) == 0
-    assert {key for key in room.dump() if not key.startswith(keys.result(""))} == set()
+    assert None not in room.raw.mget([KEYS.result(str(n)) for n in range(JOBS)])
+    assert room.raw.zcard(KEYS.queue) == 0
+    assert {key for key in room.dump() if not key.startswith(KEYS.result(""))} == set()
 
 
 async def test_a_stock_worker_leaves_our_running_jobs_alone(room: Room) -> None:

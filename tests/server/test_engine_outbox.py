@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from redis.exceptions import ConnectionError, OutOfMemoryError, ResponseError
 
-from client.wire import keys
+from client.wire.keys import KEYS
 from tests.conftest import Server, wait_until
 from tests.server.test_engine_room import Room, opened
 from worker.engine import finish
@@ -65,7 +65,7 @@ def done(lease: Lease) -> Outcome:
 
 
 def answers(room: Room, count: int) -> Any:
-    return room.raw.mget([keys.result(str(n)) for n in range(count)])
+    return room.raw.mget([KEYS.result(str(n)) for n in range(count)])
 
 
 async def test_what_ends_in_one_tick_is_written_by_one_script(room: Room) -> None:
@@ -96,7 +96,7 @@ async def test_an_outcome_that_is_written_takes_no_memory_any_more(room: Room) -
     async with at_work(room) as desk:
         token = Token("mill:1:w9")
         gone = weakref.ref(token)
-        desk.outbox.put(done(Lease("0", keys.QUEUE, token)))
+        desk.outbox.put(done(Lease("0", KEYS.queue, token)))
         del token
         await desk.emptied()
         assert gone() is None
@@ -148,7 +148,7 @@ async def test_a_batch_whose_reply_was_lost_is_written_once(
 ) -> None:
     leases = await claimed(room, 3)
     with room.raw.pubsub() as heard:
-        heard.psubscribe(keys.done_channel("*"))
+        heard.psubscribe(KEYS.done_channel("*"))
         heard.get_message(timeout=1)
         async with at_work(room) as desk:
             _wrap(room, after=ConnectionError("the reply was lost"), times=1)
@@ -161,7 +161,7 @@ async def test_a_batch_whose_reply_was_lost_is_written_once(
             assert [job_id for job_id, _ in desk.settled] == ["0", "1", "2"]
         told = [heard.get_message(timeout=0.05) for _ in range(3)]
     assert [message and message["channel"] for message in told] == [b"mill:done:0", b"mill:done:1", None]
-    assert room.raw.get(keys.retry("2")) == b"1"
+    assert room.raw.get(KEYS.retry("2")) == b"1"
     assert "not accepted" not in caplog.text
 
 

@@ -7,17 +7,17 @@ from random import Random
 
 import pytest
 
-from client.wire import keys
+from client.wire.keys import ELSEWHERE_MS, KEYS
 from tests.server.test_engine_room import LEASE_MS, Room
 from worker.engine.scripts import Claim, Lease, Verb
 
 STEPS = 120
 NAMES = [f"job{n}" for n in range(12)]
 WORKERS = ("w1", "w2")
-ALL_LANES = [keys.QUEUE, keys.lane("a"), keys.lane("b")]
+ALL_LANES = [KEYS.queue, KEYS.lane("a"), KEYS.lane("b")]
 FINAL: tuple[Verb, ...] = ("done", "dead")
 AGAIN: tuple[Verb, ...] = ("retry", "away", "again", "back", "move")
-WITHOUT_TTL = {keys.LANES, *ALL_LANES}
+WITHOUT_TTL = {KEYS.lanes, *ALL_LANES}
 
 
 @dataclass
@@ -108,7 +108,7 @@ class Model:
         if self.ended:
             name = self.dice.choice(sorted(self.ended))
             self.ended.remove(name)
-            self.room.raw.delete(keys.result(name))
+            self.room.raw.delete(KEYS.result(name))
 
     async def time_passes(self) -> None:
         """What was deferred is due."""
@@ -116,24 +116,24 @@ class Model:
             for name in self.members(lane):
                 if name not in self.holder:
                     self.room.raw.zadd(lane, {name: self.room.now_ms() - 1})
-                    self.room.raw.zadd(keys.LANES, {lane: self.room.now_ms() - 1}, lt=True)
+                    self.room.raw.zadd(KEYS.lanes, {lane: self.room.now_ms() - 1}, lt=True)
 
     def members(self, lane: str) -> list[str]:
-        return [name.decode() for name in self.room.raw.zrangebyscore(lane, "-inf", f"({keys.ELSEWHERE_MS}")]
+        return [name.decode() for name in self.room.raw.zrangebyscore(lane, "-inf", f"({ELSEWHERE_MS}")]
 
     def check(self) -> None:
         raw = self.room.raw
         members = {lane: self.members(lane) for lane in ALL_LANES}
-        moved = {name.decode() for name in raw.zrangebyscore(keys.QUEUE, keys.ELSEWHERE_MS, "+inf")}
-        assert moved <= {name for name, lane in self.lane_of.items() if lane != keys.QUEUE}
+        moved = {name.decode() for name in raw.zrangebyscore(KEYS.queue, ELSEWHERE_MS, "+inf")}
+        assert moved <= {name for name, lane in self.lane_of.items() if lane != KEYS.queue}
         assert {name: lane for lane, names in members.items() for name in names} == self.lane_of
         assert sum(map(len, members.values())) == len(self.lane_of), "in two lanes"
-        assert {lane.decode() for lane in raw.zrange(keys.LANES, 0, -1)} >= set(self.lane_of.values())
+        assert {lane.decode() for lane in raw.zrange(KEYS.lanes, 0, -1)} >= set(self.lane_of.values())
         for name in NAMES:
             lease = self.holder.get(name)
-            assert raw.get(keys.in_progress(name)) == (lease and lease.token.encode())
-            assert raw.exists(keys.result(name)) == (name in self.ended)
-            assert raw.exists(keys.job(name)) == (name in self.lane_of)
+            assert raw.get(KEYS.in_progress(name)) == (lease and lease.token.encode())
+            assert raw.exists(KEYS.result(name)) == (name in self.ended)
+            assert raw.exists(KEYS.job(name)) == (name in self.lane_of)
         assert {key.decode() for key in raw.scan_iter(count=1_000) if raw.ttl(key) == -1} <= WITHOUT_TTL
 
 
@@ -156,4 +156,4 @@ async def test_jobs_are_held_by_one_worker_end_once_and_are_never_lost(room: Roo
         for job in claim.jobs:
             await model.end(job.lease, "done")
         model.check()
-    assert room.raw.zcard(keys.LANES) == 0
+    assert room.raw.zcard(KEYS.lanes) == 0

@@ -13,13 +13,13 @@ import pytest
 from redis.exceptions import ConnectionError, ResponseError
 
 from client.redis.url import redis_settings
-from client.wire import keys
+from client.wire.keys import KEYS
 from tests.conftest import Server, wait_until
 from tests.server.test_engine_room import OTHER_LANE, Room, opened
 from worker.engine.renew import Lost, Renewer
 from worker.engine.scripts import Lease
 
-GONE = Lease("gone", keys.QUEUE, "mill:1:w1")
+GONE = Lease("gone", KEYS.queue, "mill:1:w1")
 
 
 # -- the script ------------------------------------------------------------------------------------
@@ -31,10 +31,10 @@ async def test_only_the_holder_prolongs_a_lease(room: Room) -> None:
     mine, lost = sorted((await room.claim(lease_ms=1_000)).jobs, key=lambda job: job.lease.job_id != "mine")
     room.lapse(lost.lease)
     taken = await room.claim_one(worker="w2")
-    score = room.score(keys.QUEUE, "lost")
+    score = room.score(KEYS.queue, "lost")
     assert await room.scripts.renew([mine.lease, lost.lease, GONE], 60_000) == [1, 0, -1]
     assert 59_000 < (room.score(OTHER_LANE, "mine") or 0) - room.now_ms() <= 60_000
-    assert room.score(keys.QUEUE, "lost") == score
+    assert room.score(KEYS.queue, "lost") == score
     assert await room.finish(taken.lease)
 
 
@@ -51,17 +51,17 @@ async def test_a_job_that_has_ended_here_is_not_prolonged(room: Room, verb: str)
     room.put("a")
     job = await room.claim_one()
     await room.finish(job.lease, verb, ttl_ms=60_000, to=OTHER_LANE if verb == "move" else "")
-    before, score = room.dump(), room.score(keys.QUEUE, "a")
+    before, score = room.dump(), room.score(KEYS.queue, "a")
     assert await room.scripts.renew([job.lease], 60_000) == [-1]
-    assert (room.dump(), room.score(keys.QUEUE, "a")) == (before, score)
+    assert (room.dump(), room.score(KEYS.queue, "a")) == (before, score)
 
 
 async def test_a_job_that_has_left_its_lane_is_not_added_to_it(room: Room) -> None:
     room.put("a")
     job = await room.claim_one()
-    room.raw.zrem(keys.QUEUE, "a")
+    room.raw.zrem(KEYS.queue, "a")
     assert await room.scripts.renew([job.lease], 60_000) == [1]
-    assert room.score(keys.QUEUE, "a") is None
+    assert room.score(KEYS.queue, "a") is None
 
 
 async def test_a_renewal_costs_one_command_a_job(room: Room) -> None:
@@ -104,7 +104,7 @@ async def test_leases_are_renewed_while_the_event_loop_is_blocked(room: Room) ->
     async with renewing(room.server, held):
         time.sleep(1.6)  # noqa: ASYNC251 — a job that does not let others in, for longer than the lease
         assert (await room.claim(worker="w2")).jobs == []
-    room.raw.delete(*map(keys.in_progress, held))
+    room.raw.delete(*map(KEYS.in_progress, held))
 
 
 async def test_what_is_lost_is_told_on_the_loop_that_made_the_renewer(room: Room) -> None:
@@ -134,7 +134,7 @@ async def test_a_job_that_ends_during_the_renewal_is_not_lost(room: Room) -> Non
         renew = renewer._scripts.renew
 
         async def ends_meanwhile(leases: list[Lease], lease_ms: int) -> list[int]:
-            room.raw.delete(keys.in_progress("a"))
+            room.raw.delete(KEYS.in_progress("a"))
             replies = await renew(leases, lease_ms)
             held.clear()
             return replies
@@ -151,7 +151,7 @@ async def test_more_leases_than_one_script_takes_are_renewed(room: Room) -> None
     async with renewing(room.server, held, lease_s=60) as (renewer, lost):
         await renewer.renew_now()
     assert lost == []
-    assert room.raw.zcount(keys.QUEUE, room.now_ms() + 50_000, "+inf") == 1_100
+    assert room.raw.zcount(KEYS.queue, room.now_ms() + 50_000, "+inf") == 1_100
 
 
 @pytest.mark.parametrize("started", [True, False], ids=["started", "never started"])
@@ -196,8 +196,8 @@ async def test_renewals_go_on_after_redis_was_restarted(own_server: Server) -> N
             with pytest.raises(ConnectionError):
                 await renewer.renew_now()
             own_server.start()
-            room.raw.zadd(keys.QUEUE, {"a": 2})
+            room.raw.zadd(KEYS.queue, {"a": 2})
             await wait_until(
-                lambda: (room.score(keys.QUEUE, "a") or 0) > 2, description="the lease to be renewed again"
+                lambda: (room.score(KEYS.queue, "a") or 0) > 2, description="the lease to be renewed again"
             )
             assert lost == []

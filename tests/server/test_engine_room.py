@@ -12,14 +12,14 @@ from arq import ArqRedis
 from client import encode
 from client.redis.connection import connect
 from client.redis.url import redis_settings
-from client.wire import keys
+from client.wire.keys import KEYS
 from tests.conftest import Server
 from worker.engine.scripts import Claim, Claimed, EngineScripts, Lease, Outcome
 
 LEASE_MS = 15_000
 HOLD_MS = 3_600_000
 LIFE_MS = 86_400_000
-OTHER_LANE = keys.lane("other")
+OTHER_LANE = KEYS.lane("other")
 
 
 @dataclass
@@ -35,22 +35,22 @@ class Room:
         seconds, micros = self.raw.time()
         return int(seconds * 1000 + micros // 1000)
 
-    def put(self, *job_ids: str, lane: str = keys.QUEUE, in_ms: int = 0, told: bool = True) -> None:
+    def put(self, *job_ids: str, lane: str = KEYS.queue, in_ms: int = 0, told: bool = True) -> None:
         """Queues jobs, due in order, a ms apart before `in_ms` from now. `told` enters the lane in mill:lanes."""
         first_ms = self.now_ms() + in_ms - len(job_ids)
         pipe = self.raw.pipeline(transaction=False)
         for n, job_id in enumerate(job_ids):
-            pipe.set(keys.job(job_id), payload(job_id), px=LIFE_MS)
+            pipe.set(KEYS.job(job_id), payload(job_id), px=LIFE_MS)
             pipe.zadd(lane, {job_id: first_ms + n})
         if told:
-            pipe.zadd(keys.LANES, {lane: first_ms}, lt=True)
+            pipe.zadd(KEYS.lanes, {lane: first_ms}, lt=True)
         pipe.execute()
 
     def lapse(self, lease: Lease) -> None:
         """Ages a lease until it has ended."""
         past_ms = self.now_ms() - 1
         self.raw.zadd(lease.lane, {lease.job_id: past_ms}, xx=True)
-        self.raw.zadd(keys.LANES, {lease.lane: past_ms}, lt=True)
+        self.raw.zadd(KEYS.lanes, {lease.lane: past_ms}, lt=True)
 
     def tick(self) -> None:
         """Lanes are served by name within a millisecond: this is the next one."""
@@ -59,7 +59,7 @@ class Room:
             pass
 
     async def claim(
-        self, want: int = 100, *, worker: str = "w1", queue: str = keys.QUEUE, lease_ms: int = LEASE_MS
+        self, want: int = 100, *, worker: str = "w1", queue: str = KEYS.queue, lease_ms: int = LEASE_MS
     ) -> Claim:
         return await self.scripts.claim(queue, worker, want=want, lease_ms=lease_ms, hold_ms=HOLD_MS)
 
@@ -84,7 +84,7 @@ class Room:
             b"hash": self.raw.hgetall,
             b"stream": self.raw.xrange,
         }
-        names = sorted(set(self.raw.scan_iter()) - {keys.EPOCH.encode()})
+        names = sorted(set(self.raw.scan_iter()) - {KEYS.epoch.encode()})
         return {key.decode(): read[self.raw.type(key)](key) for key in names}
 
     def commands(self) -> int:
@@ -114,5 +114,5 @@ async def opened(server: Server) -> AsyncIterator[Room]:
         finally:
             await pool.aclose()
             if server.process is not None:
-                for lane in (keys.LANES, *raw.scan_iter(keys.lane("*"), count=10_000)):
+                for lane in (KEYS.lanes, *raw.scan_iter(KEYS.lane("*"), count=10_000)):
                     raw.delete(lane)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from client import Queue
 from client.redis.url import redis_settings
-from client.wire import keys
+from client.wire.keys import KEYS
 from tests.conftest import Server, wait_until
 from worker.engine.wake import listen
 
@@ -34,7 +34,7 @@ async def test_the_worker_is_woken_once_it_listens(server: Server) -> None:
     async with listening(server) as heard:
         await _until(heard, ["wake"])
         with server.client() as raw:
-            assert raw.pubsub_numsub(keys.WAKE_CHANNEL) == [(keys.WAKE_CHANNEL.encode(), 1)]
+            assert raw.pubsub_numsub(KEYS.wake_channel) == [(KEYS.wake_channel.encode(), 1)]
 
 
 async def test_a_job_that_is_enqueued_wakes_it(server: Server, queue: Queue) -> None:
@@ -43,14 +43,14 @@ async def test_a_job_that_is_enqueued_wakes_it(server: Server, queue: Queue) -> 
         await queue.enqueue("work", _job_id="a")
         await _until(heard, ["wake", "wake"])
     await queue.request_abort("a")
-    await queue.redis.delete(keys.LANES)
+    await queue.redis.delete(KEYS.lanes)
 
 
 async def test_an_abort_names_its_job(server: Server) -> None:
     async with listening(server) as heard:
         await _until(heard, ["wake"])
         with server.client() as raw:
-            raw.publish(keys.WAKE_CHANNEL, "Übung:1")
+            raw.publish(KEYS.wake_channel, "Übung:1")
         await _until(heard, ["wake", "Übung:1"])
 
 
@@ -61,7 +61,7 @@ async def test_it_listens_again_after_a_restart_and_is_woken_once(own_server: Se
         own_server.start()
         await _until(heard, ["wake", "wake"])
         with own_server.client() as raw:
-            raw.publish(keys.WAKE_CHANNEL, "a")
+            raw.publish(KEYS.wake_channel, "a")
         await _until(heard, ["wake", "wake", "a"])
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from client import InvalidRequest, Limit, Queue, SyncQueue
 from client.limits.listing import unix_ms
-from client.wire import keys
+from client.wire.keys import KEYS
 from tests.conftest import Server, wait_until
 
 FAR = 9_999_999_999_999  # Unix ms
@@ -23,31 +23,31 @@ async def server_ms(queue: Queue) -> int:
 
 async def wait_for(queue: Queue, key: str, *who: str) -> None:
     """What the claim leaves where a lane or a call finds a key full."""
-    await queue.redis.zadd(keys.blocked(key), {one: 1 + at for at, one in enumerate(who)})
-    await queue.redis.pexpire(keys.blocked(key), TTL_MS)
-    await queue.redis.zadd(keys.GATES, {key: FAR})
+    await queue.redis.zadd(KEYS.blocked(key), {one: 1 + at for at, one in enumerate(who)})
+    await queue.redis.pexpire(KEYS.blocked(key), TTL_MS)
+    await queue.redis.zadd(KEYS.gates, {key: FAR})
 
 
 async def hold(queue: Queue, key: str, **leases_ms: int) -> None:
     """Slots whose leases end so many milliseconds from now."""
     now_ms = await server_ms(queue)
-    await queue.redis.zadd(keys.slots(key), {id_: now_ms + ms for id_, ms in leases_ms.items()})
-    await queue.redis.pexpire(keys.slots(key), TTL_MS)
+    await queue.redis.zadd(KEYS.slots(key), {id_: now_ms + ms for id_, ms in leases_ms.items()})
+    await queue.redis.pexpire(KEYS.slots(key), TTL_MS)
 
 
 async def flow(queue: Queue, key: str, **fields: Any) -> None:
-    await queue.redis.hset(keys.flow(key), mapping=fields)
-    await queue.redis.pexpire(keys.flow(key), TTL_MS)
+    await queue.redis.hset(KEYS.flow(key), mapping=fields)
+    await queue.redis.pexpire(KEYS.flow(key), TTL_MS)
 
 
 async def looked_at(queue: Queue) -> set[str]:
     """The limit keys whose gate is due."""
-    due = await queue.redis.zrangebyscore(keys.GATES, 0, await server_ms(queue))
+    due = await queue.redis.zrangebyscore(KEYS.gates, 0, await server_ms(queue))
     return {key.decode() for key in due}
 
 
 async def stored(queue: Queue) -> dict[str, str]:
-    return {key.decode(): text.decode() for key, text in (await queue.redis.hgetall(keys.LIMITS)).items()}
+    return {key.decode(): text.decode() for key, text in (await queue.redis.hgetall(KEYS.limits)).items()}
 
 
 # -- set, remove, pause, resume --------------------------------------------------------------------------
@@ -93,7 +93,7 @@ async def test_resume_ends_a_cooldown_and_forgets_nothing_else(any_queue: Queue)
     await flow(any_queue, "a", cool_ms=FAR, cool_n=3, eff=7)
     await wait_for(any_queue, "a", "mill:lane:a")
     await any_queue.limits.resume("a")
-    assert await any_queue.redis.hgetall(keys.flow("a")) == {b"eff": b"7"}
+    assert await any_queue.redis.hgetall(KEYS.flow("a")) == {b"eff": b"7"}
     assert await looked_at(any_queue) == {"a"}
 
 
@@ -112,7 +112,7 @@ async def test_a_change_wakes_whoever_waits_for_its_key_and_no_other(any_queue: 
     await any_queue.limits.set("tenant:a", concurrency=2)
     assert await looked_at(any_queue) == {"tenant:a"}
     await any_queue.limits.set("tenant:c", concurrency=2)  # nobody waits for it
-    assert await any_queue.redis.zscore(keys.GATES, "tenant:c") is None
+    assert await any_queue.redis.zscore(KEYS.gates, "tenant:c") is None
     await any_queue.limits.set("tenant:*", concurrency=2)
     assert await looked_at(any_queue) == {"tenant:a", "tenant:b"}
 
@@ -122,7 +122,7 @@ async def wakes(queue: Queue) -> AsyncIterator[list[bytes]]:
     """What workers hear."""
     heard: list[bytes] = []
     pubsub = queue.redis.pubsub()
-    await pubsub.subscribe(keys.WAKE_CHANNEL)
+    await pubsub.subscribe(KEYS.wake_channel)
 
     async def listen() -> None:
         async for message in pubsub.listen():
@@ -194,7 +194,7 @@ async def test_a_limit_that_left_the_settings_goes_unless_it_was_changed_since(a
     await limits.set("b", rpm=9)
     assert await limits.seed({}) == ["a"]
     assert await stored(any_queue) == {"b": '{"rpm":9}'}
-    assert not await any_queue.redis.exists(keys.LIMITS_SEEDED)
+    assert not await any_queue.redis.exists(KEYS.limits_seeded)
     assert await limits.seed({}) == []
 
 

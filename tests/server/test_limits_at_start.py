@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from client import Limit, Queue
-from client.wire import keys
+from client.wire.keys import KEYS
 from settings import Settings
 from tests.conftest import Server
 from worker.app import worker_settings
@@ -23,7 +23,7 @@ async def test_a_worker_that_starts_puts_its_limits_in_force_and_says_so(
     listed = {state.key: state.limit for state in await queue.limits.list()}
     assert listed == {"openai/gpt-4o": Limit(concurrency=50), "tenant:*": Limit(concurrency=5)}
     assert "limit of openai/gpt-4o: concurrency=50" in caplog.text
-    assert (await queue.redis.hgetall(keys.ALIASES))[b"@chat"] == b"openai/gpt-4o"
+    assert (await queue.redis.hgetall(KEYS.aliases))[b"@chat"] == b"openai/gpt-4o"
 
     await queue.limits.pause("tenant:*")
     caplog.clear()

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from client.wire import keys
+from client.wire.keys import KEYS
 from tests.conftest import Server
 from tests.server.limits_room import MODEL, LimitsRoom, limited
 from tests.server.test_engine_room import LEASE_MS, ids
@@ -30,7 +30,7 @@ async def test_a_job_holds_a_slot_of_every_key_of_its_lane(room: LimitsRoom) -> 
     held = [MODEL, "openai", "tenant:acme", "conversation:42", "gpu-box"]
     assert [key.removeprefix("!") for key in job.lease.limit_keys.split("\n")] == held
     for key in held:
-        assert room.score(keys.slots(key), "0") == claim.now_ms + LEASE_MS
+        assert room.score(KEYS.slots(key), "0") == claim.now_ms + LEASE_MS
 
 
 @pytest.mark.parametrize("full", [MODEL, "openai", "tenant:acme", "gpu-box"])
@@ -39,9 +39,9 @@ async def test_where_one_key_is_full_nothing_is_taken_of_the_others(room: Limits
         room.limit(key, concurrency=0 if key == full else 9, rpm=600)
     room.calls(1, EVERYTHING)
     assert (await room.claim()).jobs == []
-    assert room.raw.keys(keys.slots("*")) == []
-    assert room.raw.keys(keys.flow("*")) == []
-    assert room.raw.exists(keys.in_progress("0")) == 0
+    assert room.raw.keys(KEYS.slots("*")) == []
+    assert room.raw.keys(KEYS.flow("*")) == []
+    assert room.raw.exists(KEYS.in_progress("0")) == 0
 
 
 async def test_the_default_queue_has_no_limits(room: LimitsRoom) -> None:
@@ -149,8 +149,8 @@ async def test_a_limit_that_is_taken_away_limits_no_more(room: LimitsRoom) -> No
     room.limit("tenant:a", concurrency=1)
     room.calls(100, "tenant:a")
     assert len((await room.claim()).jobs) == 1
-    room.raw.hdel(keys.LIMITS, "tenant:a")
-    room.raw.zadd(keys.GATES, {"tenant:a": room.now_ms()})
+    room.raw.hdel(KEYS.limits, "tenant:a")
+    room.raw.zadd(KEYS.gates, {"tenant:a": room.now_ms()})
     assert len((await room.claim()).jobs) == 99
 
 
@@ -170,7 +170,7 @@ async def test_the_turns_of_a_conversation_follow_one_another(room: LimitsRoom) 
     assert sorted(ids(await room.claim())) == ["a0", "b0"]
     room.limit("conversation:*", concurrency=2)
     for number in "12":
-        room.raw.zadd(keys.GATES, {f"conversation:{number}": room.now_ms()})
+        room.raw.zadd(KEYS.gates, {f"conversation:{number}": room.now_ms()})
     assert sorted(ids(await room.claim())) == ["a1", "b1"]
 
 
@@ -182,7 +182,7 @@ async def test_the_longest_pattern_wins_and_an_own_entry_over_all(room: LimitsRo
     for tenant in ("tenant:us", "tenant:eu:x", "tenant:eu:acme", "tenants"):
         room.calls(4, tenant, tenant)
     claim = await room.claim()
-    counts = [sum(job.lease.lane == keys.lane(name) for job in claim.jobs) for name in
+    counts = [sum(job.lease.lane == KEYS.lane(name) for job in claim.jobs) for name in
               ("tenant:us", "tenant:eu:x", "tenant:eu:acme", "tenants")]  # fmt: skip
     assert counts == [1, 2, 3, 4]
 
@@ -217,7 +217,7 @@ async def test_five_thousand_jobs_of_a_blocked_key_neither_delay_nor_cost_anothe
     room.calls(30, f"{MODEL}|tenant:b", "b")
     before = room.commands()
     claim = await room.claim(20)
-    assert {job.lease.lane for job in claim.jobs} == {keys.lane(f"{MODEL}|tenant:b")}
+    assert {job.lease.lane for job in claim.jobs} == {KEYS.lane(f"{MODEL}|tenant:b")}
     assert len(claim.jobs) == 20
     assert room.commands() - before < 60
 
@@ -226,14 +226,14 @@ async def test_ten_thousand_lanes_wait_for_one_key_and_a_release_lets_one_go(roo
     room.limit(MODEL, concurrency=1)
     with room.raw.pipeline(transaction=False) as pipe:
         for n in range(10_000):
-            pipe.set(keys.job(str(n)), b"{}", px=60_000)
-            pipe.zadd(keys.lane(f"{MODEL}|tenant:{n}"), {str(n): n + 1})
-            pipe.zadd(keys.LANES, {keys.lane(f"{MODEL}|tenant:{n}"): n + 1})
+            pipe.set(KEYS.job(str(n)), b"{}", px=60_000)
+            pipe.zadd(KEYS.lane(f"{MODEL}|tenant:{n}"), {str(n): n + 1})
+            pipe.zadd(KEYS.lanes, {KEYS.lane(f"{MODEL}|tenant:{n}"): n + 1})
         pipe.execute()
     (job,) = (await room.claim()).jobs
     while (await room.claim()).more:
         pass
-    assert room.raw.zcard(keys.blocked(MODEL)) == 9_999
+    assert room.raw.zcard(KEYS.blocked(MODEL)) == 9_999
     for n in range(3):
         before = room.commands()
         assert await room.finish(job.lease)
@@ -241,7 +241,7 @@ async def test_ten_thousand_lanes_wait_for_one_key_and_a_release_lets_one_go(roo
         assert [job.lease.job_id for job in claim.jobs] == [str(n + 1)]
         (job,) = claim.jobs
         assert room.commands() - before < 100
-        assert room.raw.zcard(keys.blocked(MODEL)) == 9_998 - n
+        assert room.raw.zcard(KEYS.blocked(MODEL)) == 9_998 - n
 
 
 async def test_a_claim_looks_at_sixty_four_lanes_at_most(room: LimitsRoom) -> None:
@@ -250,7 +250,7 @@ async def test_a_claim_looks_at_sixty_four_lanes_at_most(room: LimitsRoom) -> No
         room.calls(1, f"{MODEL}|tenant:{n}", f"{n}-")
     for parked in (64, 128, 192, 200):
         claim = await room.claim()
-        assert room.raw.zcard(keys.blocked(MODEL)) == parked
+        assert room.raw.zcard(KEYS.blocked(MODEL)) == parked
         assert claim.more == (parked < 200)
 
 

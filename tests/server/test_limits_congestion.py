@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from client.wire import keys
+from client.wire.keys import KEYS
 from tests.conftest import Server
 from tests.server.limits_room import MODEL, OK, REFUSED, LimitsRoom, limited, used
 from tests.server.test_engine_room import ids
@@ -86,7 +86,7 @@ async def test_where_nobody_says_how_long_the_cooldown_doubles_up_to_a_bound(roo
 async def test_a_cooldown_of_one_model_stops_no_other(room: LimitsRoom) -> None:
     room.calls(2)
     room.calls(2, "openai/other", "o")
-    job = next(job for job in (await room.claim(2)).jobs if job.lease.lane == keys.lane(MODEL))
+    job = next(job for job in (await room.claim(2)).jobs if job.lease.lane == KEYS.lane(MODEL))
     await refuse(room, job)
     assert ids(await room.claim()) == ["o1"]
 

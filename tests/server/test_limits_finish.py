@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from client.wire import keys
+from client.wire.keys import ELSEWHERE_MS, KEYS
 from tests.conftest import Server
 from tests.server.limits_room import MODEL, LimitsRoom, limited, used
 from tests.server.test_engine_room import LEASE_MS, ids, payload
@@ -33,7 +33,7 @@ async def test_every_ending_frees_every_slot_and_the_next_job_goes(room: LimitsR
     room.calls(2, LANE)
     (job,) = (await room.claim()).jobs
     moment = room.now_ms() + 60_000 if verb in ("away", "back", "move") else 60_000
-    to = keys.lane("other") if verb == "move" else ""
+    to = KEYS.lane("other") if verb == "move" else ""
     assert await room.finish(job.lease, verb, ttl_ms=60_000, moment_ms=moment, to=to)
     assert [room.holders(key) for key in HELD] == [set(), set(), set()]
     assert ids(await room.claim()) == ["1"]
@@ -45,7 +45,7 @@ async def test_finishing_twice_frees_once(room: LimitsRoom, second: str) -> None
     (first,) = (await room.claim()).jobs
     await room.finish(first.lease)
     await room.claim()
-    assert not await room.finish(first.lease, second, ttl_ms=60_000, to=keys.lane("other"))
+    assert not await room.finish(first.lease, second, ttl_ms=60_000, to=KEYS.lane("other"))
     assert [room.holders(key) for key in HELD] == [{"1"}, {"1"}, {"1"}]
     assert (await room.claim()).jobs == []
 
@@ -192,36 +192,36 @@ async def test_tries_that_were_used_are_kept_when_a_job_is_turned_away(room: Lim
 async def test_a_job_moves_into_another_lane_in_its_place_in_time(room: LimitsRoom) -> None:
     room.calls(1, LANE)
     (job,) = (await room.claim()).jobs
-    other = keys.lane("anthropic/claude|tenant:acme")
+    other = KEYS.lane("anthropic/claude|tenant:acme")
     assert await room.finish(job.lease, "move", payload("new"), moment_ms=job.score_ms, to=other)
     assert room.raw.zcard(job.lease.lane) == 0
     assert room.score(other, "0") == job.score_ms
     (moved,) = (await room.claim()).jobs
     assert (moved.lease.lane, moved.payload, moved.score_ms) == (other, payload("new"), job.score_ms)
     assert (moved.has_run, moved.tries_used, moved.crashes) == (False, 0, 0)
-    assert room.raw.pttl(keys.job("0")) > 80_000_000
-    assert keys.lane(LANE).encode() not in room.raw.zrange(keys.LANES, 0, -1)
+    assert room.raw.pttl(KEYS.job("0")) > 80_000_000
+    assert KEYS.lane(LANE).encode() not in room.raw.zrange(KEYS.lanes, 0, -1)
 
 
 async def test_a_job_that_leaves_arqs_queue_is_still_found_there_until_it_ends(room: LimitsRoom) -> None:
-    room.put("a", lane=keys.QUEUE)
+    room.put("a", lane=KEYS.queue)
     (job,) = (await room.claim()).jobs
-    await room.finish(job.lease, "move", moment_ms=job.score_ms, to=keys.lane("other"))
-    assert room.raw.zscore(keys.QUEUE, "a") == keys.ELSEWHERE_MS
+    await room.finish(job.lease, "move", moment_ms=job.score_ms, to=KEYS.lane("other"))
+    assert room.raw.zscore(KEYS.queue, "a") == ELSEWHERE_MS
     (moved,) = (await room.claim()).jobs
     await room.finish(moved.lease, "back", moment_ms=moved.score_ms)
     (moved,) = (await room.claim()).jobs
-    assert room.raw.zscore(keys.QUEUE, "a") == keys.ELSEWHERE_MS
+    assert room.raw.zscore(KEYS.queue, "a") == ELSEWHERE_MS
     await room.finish(moved.lease)
-    assert not room.raw.exists(keys.QUEUE, keys.LANES)
+    assert not room.raw.exists(KEYS.queue, KEYS.lanes)
 
 
 async def test_a_job_that_moves_without_a_payload_keeps_its_own(room: LimitsRoom) -> None:
     room.calls(1, LANE)
     (job,) = (await room.claim()).jobs
-    await room.finish(job.lease, "move", moment_ms=job.score_ms, to=keys.lane("other"))
+    await room.finish(job.lease, "move", moment_ms=job.score_ms, to=KEYS.lane("other"))
     (moved,) = (await room.claim()).jobs
-    assert (moved.lease.lane, moved.payload) == (keys.lane("other"), payload("0"))
+    assert (moved.lease.lane, moved.payload) == (KEYS.lane("other"), payload("0"))
 
 
 async def test_a_job_that_moves_within_its_lane_stays_there(room: LimitsRoom) -> None:
@@ -236,8 +236,8 @@ async def test_a_job_that_has_failed_begins_its_tries_anew_where_it_moves_to(roo
     (job,) = (await room.claim()).jobs
     await room.finish(job.lease, "retry", ttl_ms=60_000)
     (job,) = (await room.claim()).jobs
-    room.raw.rpush(keys.attempts("0"), b"{}")
-    room.raw.pexpire(keys.attempts("0"), 60_000)
-    await room.finish(job.lease, "move", moment_ms=job.score_ms, to=keys.lane("other"))
+    room.raw.rpush(KEYS.attempts("0"), b"{}")
+    room.raw.pexpire(KEYS.attempts("0"), 60_000)
+    await room.finish(job.lease, "move", moment_ms=job.score_ms, to=KEYS.lane("other"))
     (moved,) = (await room.claim()).jobs
     assert (moved.has_run, moved.tries_used) == (True, 0)

@@ -8,7 +8,7 @@ from typing import Any
 from client import Limit, Queue
 from client.limits.rules.gauge import Gauge, flow_of
 from client.limits.scripts import with_limits
-from client.wire import keys
+from client.wire.keys import KEYS
 from tests.server.test_limits_admin import TTL_MS, server_ms
 
 KEY = "openai/gpt-4o"
@@ -67,15 +67,15 @@ async def test_a_key_that_the_script_finds_full_is_full_to_the_reader_and_no_oth
         flow, holders = a_flow(dice, now_ms), dice.choice([0, 1, 2, 10])
         tokens, usd = dice.choice([0, 4, 10, 100]), dice.choice([None, 0, 0.6])
         async with redis.pipeline(transaction=True) as write:
-            write.delete(keys.flow(KEY), keys.slots(KEY))
-            write.hset(keys.LIMITS, KEY, limit.to_json())
-            write.hset(keys.flow(KEY), mapping={"in_usd": 1, **flow})
+            write.delete(KEYS.flow(KEY), KEYS.slots(KEY))
+            write.hset(KEYS.limits, KEY, limit.to_json())
+            write.hset(KEYS.flow(KEY), mapping={"in_usd": 1, **flow})
             write.zadd(
-                keys.slots(KEY), {"lapsed": now_ms - 1, **{f"j{n}": now_ms + 9e6 for n in range(holders)}}
+                KEYS.slots(KEY), {"lapsed": now_ms - 1, **{f"j{n}": now_ms + 9e6 for n in range(holders)}}
             )
-            write.pexpire(keys.flow(KEY), TTL_MS)
-            write.pexpire(keys.slots(KEY), TTL_MS)
-            write.hgetall(keys.flow(KEY))
+            write.pexpire(KEYS.flow(KEY), TTL_MS)
+            write.pexpire(KEYS.slots(KEY), TTL_MS)
+            write.hgetall(KEYS.flow(KEY))
             *_, row = await write.execute()
         full = await script([], [KEY, tokens, "" if usd is None else usd])
         blocked = Gauge(limit, flow_of(row), holders, now_ms).blocked(tokens, usd)

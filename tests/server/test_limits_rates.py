@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from client.wire import keys
+from client.wire.keys import KEYS
 from tests.conftest import Server
 from tests.server.limits_room import MODEL, LimitsRoom, limited, used
 from tests.server.test_engine_room import ids
@@ -70,7 +70,7 @@ async def test_one_bucket_for_a_key_of_many_lanes(room: LimitsRoom) -> None:
         room.calls(5, f"openai/m{n}", f"{n}-")
     taken = (await room.claim()).jobs
     assert len(taken) == 10
-    assert {job.lease.lane for job in taken} == {keys.lane(f"openai/m{n}") for n in range(5)}
+    assert {job.lease.lane for job in taken} == {KEYS.lane(f"openai/m{n}") for n in range(5)}
 
 
 # -- tokens ----------------------------------------------------------------------------------------
@@ -133,9 +133,9 @@ async def test_the_tokens_of_a_day_come_back_with_the_next_day(room: LimitsRoom)
     assert ids(await room.claim()) == ["0", "1"]
     claim = await room.claim()
     assert claim.jobs == []
-    assert room.score(keys.GATES, "tenant:acme") == -(-claim.now_ms // DAY_MS) * DAY_MS
+    assert room.score(KEYS.gates, "tenant:acme") == -(-claim.now_ms // DAY_MS) * DAY_MS
     room.set_flow("tenant:acme", day=room.flow("tenant:acme")["day"] - 1)  # that was yesterday
-    room.raw.zadd(keys.GATES, {"tenant:acme": room.now_ms()})
+    room.raw.zadd(KEYS.gates, {"tenant:acme": room.now_ms()})
     assert ids(await room.claim()) == ["2"]
     assert room.flow("tenant:acme")["day_tok"] == 100
 
@@ -164,7 +164,7 @@ async def test_a_days_budget_comes_back_with_the_next_day_and_a_total_does_not(r
         assert ids(await room.claim()) == names
         assert (await room.claim()).jobs == []
         room.set_flow("tenant:acme", day=room.flow("tenant:acme")["day"] - 1)
-        room.raw.zadd(keys.GATES, {"tenant:acme": room.now_ms()})
+        room.raw.zadd(KEYS.gates, {"tenant:acme": room.now_ms()})
 
 
 async def test_what_a_job_did_not_spend_lets_the_next_one_go(room: LimitsRoom) -> None:
@@ -186,7 +186,7 @@ async def test_under_a_budget_a_model_of_unknown_price_goes_one_at_a_time(room: 
     await room.finish(job.lease)
     assert ids(await room.claim()) == ["1"]
     room.set_flow(MODEL, in_usd=0.001, out_usd=0.001)  # learned from its answer
-    room.raw.zadd(keys.GATES, {"tenant:acme": room.now_ms()})
+    room.raw.zadd(KEYS.gates, {"tenant:acme": room.now_ms()})
     assert ids(await room.claim()) == ["2"]
 
 
@@ -197,7 +197,7 @@ async def test_a_model_of_unknown_price_waits_for_one_that_was_taken_in_the_same
     room.set_flow("openai/known", in_usd=0.001, out_usd=0.001)
     room.call("known", "openai/known|tenant:acme", tokens=10)
     room.call("unknown", LANE, tokens=10)
-    room.raw.zadd(keys.LANES, {keys.lane("openai/known|tenant:acme"): 1})  # it goes first
+    room.raw.zadd(KEYS.lanes, {KEYS.lane("openai/known|tenant:acme"): 1})  # it goes first
     assert ids(await room.claim()) == ["known"]
 
 

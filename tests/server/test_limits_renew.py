@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from client.wire import keys
+from client.wire.keys import KEYS
 from tests.conftest import Server
 from tests.server.limits_room import MODEL, LimitsRoom, limited
 from tests.server.test_engine_room import LEASE_MS, ids
@@ -65,9 +65,9 @@ async def test_lapsed_slots_that_others_have_by_now_are_lost(room: LimitsRoom) -
     room.calls(2, LANE, "old")
     old = (await room.claim()).jobs
     room.calls(1, f"{MODEL}|tenant:new", "new")
-    room.raw.zadd(keys.LANES, {keys.lane(LANE): room.now_ms() + 60_000})  # its jobs are not claimed again
+    room.raw.zadd(KEYS.lanes, {KEYS.lane(LANE): room.now_ms() + 60_000})  # its jobs are not claimed again
     room.age(LEASE_MS + 1)
-    room.raw.zadd(keys.LANES, {keys.lane(LANE): room.now_ms() + 60_000})
+    room.raw.zadd(KEYS.lanes, {KEYS.lane(LANE): room.now_ms() + 60_000})
     assert ids(await room.claim()) == ["new0"]
     assert await room.renew(*old) == [1, 2]  # one of the two is free
     assert room.holders(MODEL) == {"new0", "old0"}
@@ -87,9 +87,9 @@ async def test_who_lost_the_job_does_not_touch_the_slots(room: LimitsRoom) -> No
     (late,) = (await room.claim()).jobs
     room.age(LEASE_MS + 1)
     (current,) = (await room.claim(worker="w2", lease_ms=5_000)).jobs
-    ends_ms = room.score(keys.slots(MODEL), "0")
+    ends_ms = room.score(KEYS.slots(MODEL), "0")
     assert await room.renew(late) == [0]
-    assert room.score(keys.slots(MODEL), "0") == ends_ms
+    assert room.score(KEYS.slots(MODEL), "0") == ends_ms
     assert await room.finish(current.lease)
 
 
@@ -98,7 +98,7 @@ async def test_who_has_finished_does_not_get_its_slots_back(room: LimitsRoom) ->
     (job,) = (await room.claim()).jobs
     await room.finish(job.lease)
     assert await room.renew(job) == [-1]
-    assert room.raw.keys(keys.slots("*")) == []
+    assert room.raw.keys(KEYS.slots("*")) == []
 
 
 # -- Redis has lost its data -----------------------------------------------------------------------
@@ -110,7 +110,7 @@ async def test_a_new_server_is_claimed_from_at_once_and_its_epoch_stays(room: Li
     assert first.epoch
     second = await room.claim(1, epoch=first.epoch)
     assert (len(second.jobs), second.epoch) == (1, first.epoch)
-    assert 0 < room.raw.pttl(keys.EPOCH) <= 7 * 86_400_000
+    assert 0 < room.raw.pttl(KEYS.epoch) <= 7 * 86_400_000
 
 
 async def test_after_a_flush_nobody_claims_until_all_have_stopped_what_ran_under_lost_slots(

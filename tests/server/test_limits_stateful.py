@@ -20,9 +20,9 @@ from hypothesis.stateful import (
 
 from client.redis.connection import connect
 from client.redis.url import redis_settings
-from client.wire import keys
+from client.wire.keys import KEYS
 from tests.conftest import Server
-from tests.server.limits_model import KEYS, LANES, LEASE_MS, Model
+from tests.server.limits_model import LANES, LEASE_MS, LIMIT_KEYS, Model
 from tests.server.limits_room import LimitsRoom, used
 from worker.engine.scripts import EngineScripts
 
@@ -98,7 +98,7 @@ class Flow(RuleBasedStateMachine):
 
     # -- calls of their own -------------------------------------------------------------------------
 
-    @rule(names=st.lists(st.sampled_from(KEYS), min_size=1, max_size=3, unique=True), tokens=which)
+    @rule(names=st.lists(st.sampled_from(LIMIT_KEYS), min_size=1, max_size=3, unique=True), tokens=which)
     def a_call_asks(self, names: list[str], tokens: int) -> None:
         self.model.call(tuple(sorted(names)), tokens % 100)
 
@@ -124,11 +124,11 @@ class Flow(RuleBasedStateMachine):
 
     # -- what is around them ------------------------------------------------------------------------
 
-    @rule(key=st.sampled_from(KEYS), limit=limits)
+    @rule(key=st.sampled_from(LIMIT_KEYS), limit=limits)
     def a_limit_changes(self, key: str, limit: dict[str, Any]) -> None:
         self.model.limit(key, limit)
 
-    @rule(key=st.sampled_from(KEYS))
+    @rule(key=st.sampled_from(LIMIT_KEYS))
     def a_slot_is_taken_away(self, key: str) -> None:
         self.model.evict(key)
 
@@ -150,7 +150,7 @@ class Flow(RuleBasedStateMachine):
 
     def _everybody_gets_a_turn(self) -> None:
         model = self.model
-        for key in KEYS:
+        for key in LIMIT_KEYS:
             limit = {k: v for k, v in model.limits.get(key, {}).items() if k != "paused"}
             model.limit(key, limit | ({"concurrency": 1} if limit.get("concurrency") == 0 else {}))
         model.room.age(LEASE_MS + 1_000)
@@ -169,8 +169,8 @@ class Flow(RuleBasedStateMachine):
         assert (model.waiting, model.calls) == ({}, {}), "they wait for ever"
         model.claim("w1", 5)
         raw = model.room.raw
-        assert raw.keys(keys.slots("*")) == []
-        assert [lane for lane in raw.zrange(keys.LANES, 0, -1) if raw.exists(lane)] == []
+        assert raw.keys(KEYS.slots("*")) == []
+        assert [lane for lane in raw.zrange(KEYS.lanes, 0, -1) if raw.exists(lane)] == []
 
 
 def test_limits_hold_slots_never_leak_and_everybody_gets_a_turn(server: Server) -> None:

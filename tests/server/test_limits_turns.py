@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from client.limits.scripts import source, with_limits
-from client.wire import keys
+from client.wire.keys import KEYS
 from tests.conftest import Server
 from tests.server.limits_room import MODEL, LimitsRoom, limited
 from tests.server.test_engine_room import ids
@@ -148,7 +148,7 @@ async def test_a_lane_whose_jobs_were_withdrawn_lets_the_next_go(room: LimitsRoo
         room.calls(1, f"{MODEL}|tenant:{tenant}", tenant)
         room.tick()
         await room.claim()
-    room.raw.zrem(keys.lane(f"{MODEL}|tenant:b"), "b0")
+    room.raw.zrem(KEYS.lane(f"{MODEL}|tenant:b"), "b0")
     await room.finish(job.lease)
     assert ids(await room.claim()) == ["c0"]
 
@@ -166,7 +166,7 @@ async def test_a_large_job_is_not_overtaken_by_small_calls_of_their_own(room: Li
         listener.get_message(timeout=1)
         for step in range(20):
             ticket = f"!{step}|15000|mill:calls:test|400|-1|{MODEL}"
-            await acquire([keys.EPOCH], ["", keys.WAKE_CHANNEL, ticket, ""])
+            await acquire([KEYS.epoch], ["", KEYS.wake_channel, ticket, ""])
             if ids(await room.claim()) == ["large"]:
                 break
             room.age(500)

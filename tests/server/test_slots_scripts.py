@@ -11,12 +11,12 @@ import pytest
 from redis.exceptions import ResponseError
 
 from client.limits.calls import Acquired, Ask, CallScripts, Release, Standing, Ticket, heard
-from client.wire import keys
+from client.wire.keys import KEYS
 from tests.conftest import Server
 from tests.server.limits_room import MODEL, OK, REFUSED, LimitsRoom, limited, used
 from tests.server.test_engine_room import LEASE_MS, ids
 
-CHANNEL = keys.calls_channel("p")
+CHANNEL = KEYS.calls_channel("p")
 PROVIDER = "openai"
 
 
@@ -43,7 +43,7 @@ class Desk:
         return await self.scripts.release([Release(ticket, self.room.now_ms(), use) for ticket in tickets])
 
     def queue(self, key: str = MODEL) -> list[str]:
-        return [who.decode().split("|")[0] for who in self.room.raw.zrange(keys.blocked(key), 0, -1)]
+        return [who.decode().split("|")[0] for who in self.room.raw.zrange(KEYS.blocked(key), 0, -1)]
 
     def told(self) -> list[str]:
         """The ids of calls that were told of their slots since it was asked last."""
@@ -207,7 +207,7 @@ async def test_a_release_wakes_the_workers_whose_lane_is_due(desk: Desk) -> None
     desk.room.calls(1)
     await desk.room.claim()
     with desk.room.raw.pubsub() as ears:
-        ears.subscribe(keys.WAKE_CHANNEL)
+        ears.subscribe(KEYS.wake_channel)
         ears.get_message(timeout=1)
         await desk.release(first)
         assert ears.get_message(timeout=1) is not None

@@ -13,8 +13,9 @@ from client import InvalidRequest, JobNotFound, Queue, encode
 from client.follow import followers
 from client.redis import subscriber
 from client.sync import SyncQueue
-from client.wire import events, keys
+from client.wire import events
 from client.wire.events import position
+from client.wire.keys import KEYS
 from tests.conftest import Server, wait_until
 from tests.server.streams_room import Reader, Worker, hired, nobody_follows
 from worker.streams import lines, relay
@@ -33,7 +34,7 @@ async def test_a_reader_gets_what_is_said_while_it_is_said(queue: Queue, worker:
     assert await job.result(1) == {"text": "Hello"}
     ids = [position(event.id) for event in reader.seen]
     assert all(one < two for one, two in pairwise(ids))
-    assert 0 < await queue.redis.ttl(keys.stream("a")) <= 60
+    assert 0 < await queue.redis.ttl(KEYS.stream("a")) <= 60
     await nobody_follows(queue)
 
 
@@ -119,13 +120,13 @@ def test_a_thread_follows_a_stream(server: Server) -> None:
     with SyncQueue(server.url) as queue:
         job = queue.chat("Hi", stream=True, job_id="a")
         with server.client() as raw:
-            raw.xadd(keys.stream("a"), {"e": events.delta("Hel")}, id="5-1")
-            raw.xadd(keys.stream("a"), {"e": events.delta("lo")}, id="5-2")
-            raw.expire(keys.stream("a"), 60)
+            raw.xadd(KEYS.stream("a"), {"e": events.delta("Hel")}, id="5-1")
+            raw.xadd(KEYS.stream("a"), {"e": events.delta("lo")}, id="5-2")
+            raw.expire(KEYS.stream("a"), 60)
             leaving = job.stream()
             assert next(leaving).text == "Hel"
             leaving.close()
-            raw.xadd(keys.stream("a"), {"e": events.done("5-2")}, id="6-0")
+            raw.xadd(KEYS.stream("a"), {"e": events.done("5-2")}, id="6-0")
         assert [event.text or event.kind for event in job.stream()] == ["Hel", "lo", "done"]
         job.abort()
 
@@ -134,11 +135,11 @@ async def test_a_job_that_is_not_streamed_gives_its_text_at_its_end(queue: Queue
     await queue.chat("Hi", job_id="a")
     reader = Reader(queue)
     await asyncio.sleep(0)
-    await queue.redis.set(keys.result("a"), _record(_completion("Hello")), px=60_000)
-    await queue.redis.publish(keys.done_channel("a"), "")
+    await queue.redis.set(KEYS.result("a"), _record(_completion("Hello")), px=60_000)
+    await queue.redis.publish(KEYS.done_channel("a"), "")
     assert await reader.ends() == ["Hello", "done"]
     assert await Reader(queue, after=reader.seen[0].id).ends() == ["done"]
-    assert not await queue.redis.exists(keys.stream("a"))
+    assert not await queue.redis.exists(KEYS.stream("a"))
 
 
 async def test_an_aborted_job_and_an_unknown_one_end_too(queue: Queue) -> None:
@@ -161,7 +162,7 @@ async def test_a_new_job_of_an_old_id_does_not_show_the_old_stream(queue: Queue,
             tell(words)
         assert await Reader(queue).ends() == [words, "done"]
         await queue.forget(["a"])
-    assert not await queue.redis.exists(keys.stream("a"))
+    assert not await queue.redis.exists(KEYS.stream("a"))
 
 
 def _record(outcome: Any) -> bytes:

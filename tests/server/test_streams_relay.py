@@ -10,7 +10,8 @@ from redis.exceptions import ResponseError
 
 from client import Queue
 from client.errors import ServerError
-from client.wire import events, keys
+from client.wire import events
+from client.wire.keys import KEYS
 from promptmill.dialects import Delta
 from tests.conftest import Server, wait_until
 from tests.server.streams_room import Reader, Worker, hired
@@ -54,12 +55,12 @@ async def test_a_run_that_has_lost_its_job_cannot_write_behind_a_newer_one(
 
 async def test_an_event_that_is_sent_twice_is_there_once(queue: Queue, worker: Worker) -> None:
     script = worker.relay._script
-    fixed = [keys.stream(""), keys.events_channel(""), events.FIELD, 60_000, events.RESET]
+    fixed = [KEYS.stream(""), KEYS.events_channel(""), events.FIELD, 60_000, events.RESET]
     row = ["a", b'5000000-1 {"kind":"delta","text":"x"}']
     assert await script((), [*fixed, *row, *row]) == [1, 0]
     assert await script((), [*fixed, *row]) == [0]
-    assert await queue.redis.xlen(keys.stream("a")) == 1
-    assert 0 < await queue.redis.ttl(keys.stream("a")) <= 60
+    assert await queue.redis.xlen(KEYS.stream("a")) == 1
+    assert 0 < await queue.redis.ttl(KEYS.stream("a")) <= 60
     with pytest.raises(ResponseError, match="relay: five arguments"):
         await script((), fixed)
     with pytest.raises(ResponseError, match="relay: an event begins with its id"):
@@ -73,9 +74,9 @@ async def test_the_end_is_written_with_the_outcome_and_only_by_its_run(queue: Qu
     (new,) = (await worker.room.claim(1)).jobs
     end = events.done().decode()
     assert not await worker.room.finish(old.lease, "done", b"{}", ttl_ms=60_000, to=end)
-    assert not await queue.redis.exists(keys.stream("a"))
+    assert not await queue.redis.exists(KEYS.stream("a"))
     assert await worker.room.finish(new.lease, "done", b"{}", ttl_ms=60_000, to=end)
-    assert await queue.redis.xlen(keys.stream("a")) == 1
+    assert await queue.redis.xlen(KEYS.stream("a")) == 1
 
 
 async def test_a_clock_that_was_set_back_costs_no_outcome(queue: Queue, worker: Worker) -> None:
@@ -84,7 +85,7 @@ async def test_a_clock_that_was_set_back_costs_no_outcome(queue: Queue, worker: 
     async with worker.run() as tell:
         tell("Hello")
         await reader.has("Hello")
-        await queue.redis.xadd(keys.stream("a"), {"e": events.delta(" you")}, id="9000000000000000-1")
+        await queue.redis.xadd(KEYS.stream("a"), {"e": events.delta(" you")}, id="9000000000000000-1")
     assert await reader.ends() == ["Hello", "done"]
     assert await Reader(queue).ends() == ["Hello", " you", "done"]
 

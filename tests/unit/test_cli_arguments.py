@@ -11,7 +11,7 @@ import click
 import pytest
 
 from client import Queue
-from client.wire import keys
+from client.wire.keys import KEYS
 from promptmill.cli.enqueue import enqueue, put, read_pair, read_value
 from promptmill.cli.stack.errors import StackError
 from promptmill.cli.stack.ownership import OwnerRecord, decide
@@ -54,7 +54,7 @@ async def test_the_limits_of_a_job_are_options(fake_queue: Queue, function: str,
     terms = dict(enqueue.make_context("enqueue", [*line, "--lane", "bulk", "--id", "x"]).params)
     args, pairs = terms.pop("args"), terms.pop("pairs")
     await put(fake_queue, terms.pop("function"), list(args), dict(pairs), terms)
-    assert await fake_queue.redis.zrange(keys.lane(lane), 0, -1) == [b"x"]
+    assert await fake_queue.redis.zrange(KEYS.lane(lane), 0, -1) == [b"x"]
 
 
 def test_the_worker_reads_back_exactly_our_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

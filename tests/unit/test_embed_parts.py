@@ -9,7 +9,7 @@ import pytest
 from arq import Retry
 
 from client import errors
-from client.wire import keys
+from client.wire.keys import KEYS
 from client.wire.schemas import Usage
 from promptmill.dialects import EmbedAnswer
 from tests.conftest import wait_until
@@ -127,7 +127,7 @@ async def test_parts_are_asked_for_side_by_side_and_keep_their_order(run, redis)
     assert [attempt.number for attempt in result.attempts] == [1, 2, 3, 4]
     assert sorted(attempt.part for attempt in result.attempts) == [0, 1, 2, 3]
     assert (run.ctx["meter"].tokens, run.ctx["meter"].answered) == (4, True)
-    assert not await redis.exists(keys.parts("j1"))
+    assert not await redis.exists(KEYS.parts("j1"))
 
 
 async def test_without_a_free_slot_the_jobs_own_carries_all_parts(run):
@@ -141,7 +141,7 @@ async def test_only_the_part_that_failed_is_asked_for_again(run, redis):
     llm = TextLLM({"c": [DOWN]})
     with pytest.raises(Retry):
         await run(llm)
-    assert 0 < await redis.ttl(keys.parts("j1")) <= 86_400
+    assert 0 < await redis.ttl(KEYS.parts("j1")) <= 86_400
     result = await run(llm)
     assert letters(result) == "abcd"
     assert sorted(llm.asked) == ["a", "b", "c", "c", "d"]
@@ -194,7 +194,7 @@ async def test_a_permanent_failure_stops_the_run_and_fails_the_job(run, redis):
     with pytest.raises(errors.AuthenticationFailed):
         await run(llm)
     assert llm.asked == ["a"]
-    assert not await redis.exists(keys.parts("j1"))
+    assert not await redis.exists(KEYS.parts("j1"))
 
 
 async def test_a_provider_that_is_down_is_left_alone_after_three_failures(run):

@@ -10,8 +10,8 @@ from pydantic_core import from_json
 from redis.exceptions import ConnectionError as RedisDown
 
 from client import errors
-from client.wire import keys
 from client.wire.codec import decode, encode
+from client.wire.keys import ATTEMPTS_TTL_S, KEYS
 from client.wire.schemas import Completion, Embeddings, Usage
 from promptmill.dialects import EmbedAnswer
 from tests.unit.given_llm import ANSWER, HI, ScriptedLLM, redis, run
@@ -22,7 +22,7 @@ __all__ = ["redis", "run"]
 
 
 async def ledger(redis):
-    return [from_json(row) for row in await redis.lrange(keys.attempts("j1"), 0, -1)]
+    return [from_json(row) for row in await redis.lrange(KEYS.attempts("j1"), 0, -1)]
 
 
 def errors_of(result):
@@ -43,7 +43,7 @@ async def test_a_prompt_is_completed(run, redis):
         == result.attempts[0].started_at
     )
     assert decode(encode({"r": result}))["r"] == result
-    assert not await redis.exists(keys.attempts("j1"))
+    assert not await redis.exists(KEYS.attempts("j1"))
 
 
 async def test_texts_become_vectors(run):
@@ -77,7 +77,7 @@ async def test_a_transient_failure_is_written_down_and_tried_again(run, redis):
     assert 0 <= raised.value.defer_score <= 1000
     (attempt,) = await ledger(redis)
     assert (attempt["number"], attempt["error"], attempt["status"]) == (1, "ServerError", 500)
-    assert 0 < await redis.ttl(keys.attempts("j1")) <= keys.ATTEMPTS_TTL_S
+    assert 0 < await redis.ttl(KEYS.attempts("j1")) <= ATTEMPTS_TTL_S
     assert not isinstance(raised.value, Throttled)
 
     result = await run(llm)
@@ -112,11 +112,11 @@ async def test_a_permanent_failure_is_raised_at_once(run, redis):
     with pytest.raises(errors.ContextTooLong) as raised:
         await run(ScriptedLLM(errors.ContextTooLong("too long")))
     assert raised.value.details["attempts"] == 1
-    assert not await redis.exists(keys.attempts("j1"))
+    assert not await redis.exists(KEYS.attempts("j1"))
 
 
 async def test_the_list_of_an_aborted_job_of_the_same_id_is_not_continued(run, redis):
-    await redis.rpush(keys.attempts("j1"), b"stale")
+    await redis.rpush(KEYS.attempts("j1"), b"stale")
     with pytest.raises(Retry):
         await run(ScriptedLLM(errors.ServerError("x")))
     assert [row["number"] for row in await ledger(redis)] == [1]

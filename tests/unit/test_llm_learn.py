@@ -6,7 +6,7 @@ import fakeredis
 import pytest
 from redis.exceptions import ConnectionError as RedisDown
 
-from client.wire import keys
+from client.wire.keys import KEYS
 from promptmill.dialects import Route
 from promptmill.dialects.openai.dialect import OpenAI
 from promptmill.dialects.rates import SeenRates
@@ -14,7 +14,7 @@ from worker.calls import read_prices
 from worker.jobs.learn import Learner, fields
 
 ROUTE = Route(OpenAI("local", "http://localhost/v1", None, "KEY"), "no-such-model")
-KEY = keys.flow("local/no-such-model")
+KEY = KEYS.flow("local/no-such-model")
 
 
 class Clock:

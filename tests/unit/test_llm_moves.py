@@ -7,7 +7,7 @@ from arq import Retry
 from pydantic_core import from_json
 
 from client import encode, errors
-from client.wire import keys
+from client.wire.keys import KEYS
 from client.wire.schemas import ChatRequest, EmbedRequest, Usage
 from promptmill.dialects import EmbedAnswer
 from tests.unit.given_llm import ANSWER, HI, ScriptedLLM, redis, run
@@ -68,7 +68,7 @@ def test_a_record_that_has_estimates_keeps_them():
     record = {"n": 77, "m": 0, "t": None, "f": "chat", "a": [HI], "k": {}, "et": 7, "q": "arq:queue"}
     moved = payload_for(encode(record), "a", asked())
     assert moved.startswith(b'{"n":77,"m":0,"t":null,')
-    assert from_json(moved)["q"] == keys.lane("a")
+    assert from_json(moved)["q"] == KEYS.lane("a")
 
 
 async def test_a_job_outside_of_its_models_lane_is_moved_before_any_call(run):
@@ -153,7 +153,7 @@ async def test_each_fallback_has_all_tries_and_the_answer_tells_every_attempt(ru
     assert run.lane == "@chat/gpt-4o-mini|tenant:a"
     record = from_json(run.payload)
     assert record["a"] == [{**HI, "model": "gpt-4o-mini", "fallbacks": [], "max_tokens": 7}]
-    assert record["q"] == keys.lane(run.lane)
+    assert record["q"] == KEYS.lane(run.lane)
 
     answer = await run(llm)
     assert answer.model == "openai/gpt-4o-mini-2024-07-18"
@@ -175,7 +175,7 @@ async def test_when_all_models_have_failed_the_last_ones_error_is_raised(run, re
     with pytest.raises(errors.ServerError, match="b") as raised:
         await run(llm)
     assert raised.value.details["attempts"] == 2
-    assert await redis.llen(keys.attempts("j1")) == 2
+    assert await redis.llen(KEYS.attempts("j1")) == 2
 
 
 async def test_a_model_without_a_provider_is_passed_over(run, caplog):

@@ -11,7 +11,7 @@ from arq import ArqRedis, create_pool
 
 from client import Completion, Embeddings, JobStatus, Queue, decode, encode, redis_settings
 from client.requests import chat_request
-from client.wire import keys
+from client.wire.keys import KEYS
 from tests.conftest import Server
 from tests.worker.processes import Process, Provider
 
@@ -58,7 +58,7 @@ async def test_arqs_own_job_waits_for_its_answer(queue: Queue, arq: ArqRedis, pr
     jobs = [await arq.enqueue_job("chat", HELLO) for _ in range(3)]
     answers = [await job.result(SOON_S, poll_delay=0.05) for job in jobs if job]
     assert ["Hello" in answer.text for answer in answers] == [True] * 3
-    assert not await queue.redis.exists(keys.QUEUE, keys.LANES)
+    assert not await queue.redis.exists(KEYS.queue, KEYS.lanes)
 
 
 async def test_arqs_own_job_is_aborted_in_the_lane_of_its_model(
@@ -70,7 +70,7 @@ async def test_arqs_own_job_is_aborted_in_the_lane_of_its_model(
     await provider.counted("open", 1)
     assert await job.abort(timeout=SOON_S, poll_delay=0.05)
     await provider.counted("cancelled", 1)
-    assert not await queue.redis.exists(keys.QUEUE, keys.LANES)
+    assert not await queue.redis.exists(KEYS.queue, KEYS.lanes)
 
 
 async def test_what_a_known_model_cost_is_part_of_its_answer(queue: Queue) -> None:

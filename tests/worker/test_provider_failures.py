@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from client import Queue, errors
-from client.wire import keys
+from client.wire.keys import KEYS
 from promptmill.simulator import SimulatorConfig, serve
 from tests.conftest import Server, wait_until
 from tests.worker.processes import OPENAI_KEY, SECRETS, Processes, Provider
@@ -63,7 +63,7 @@ async def test_a_refusal_for_want_of_room_uses_no_try_and_a_server_error_uses_on
     assert failed.started_at - refused.started_at >= timedelta(seconds=1)  # the provider's Retry-After
     stats = await provider.stats()
     assert stats["calls_per_request_id"] == {f"{job.id}:{number}": 1 for number in (1, 2, 3)}
-    assert await queue.redis.exists(keys.attempts(job.id), keys.retry(job.id)) == 0
+    assert await queue.redis.exists(KEYS.attempts(job.id), KEYS.retry(job.id)) == 0
 
 
 @pytest.mark.usefixtures("worker")
@@ -94,7 +94,7 @@ async def test_where_a_model_cannot_answer_the_next_one_is_asked(queue: Queue, p
         ("openai/unknown-1", "ModelNotFound"),
         ("openai/gpt-4o", None),
     ]
-    assert await queue.redis.exists(keys.attempts(job.id), keys.retry(job.id)) == 0
+    assert await queue.redis.exists(KEYS.attempts(job.id), KEYS.retry(job.id)) == 0
 
 
 @pytest.mark.usefixtures("worker")
@@ -160,13 +160,13 @@ async def test_a_key_is_shown_to_nobody_but_its_provider(queue: Queue, worker, p
 
 
 async def _has_ledger(queue: Queue, job_id: str) -> bool:
-    return bool(await queue.redis.exists(keys.attempts(job_id)))
+    return bool(await queue.redis.exists(KEYS.attempts(job_id)))
 
 
 async def _only_result(queue: Queue, job_id: str) -> bool:
     """All of it expires: the result, and where no try helped, the dead letter."""
     left = [key async for key in queue.redis.scan_iter(match=f"*{job_id}*")]
-    expected = {keys.result(job_id).encode(), keys.dead(job_id).encode()}
+    expected = {KEYS.result(job_id).encode(), KEYS.dead(job_id).encode()}
     return set(left) <= expected and all([await queue.redis.ttl(key) > 0 for key in left])
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from client.wire import keys
+from client.wire.keys import KEYS
 from settings import Settings
 from worker.app import worker_settings
 from worker.registry import CpuFunction
@@ -55,7 +55,7 @@ def cpu_worker_settings(settings: Settings) -> type:
                 for_cpu_worker(function, pool, timeout_s=settings.job_timeout_s)
                 for function in shared["functions"]
             ],
-            "queue_name": keys.lane(LANE),
+            "queue_name": KEYS.lane(LANE),
             "on_startup": on_startup,
             "on_shutdown": on_shutdown,
             "on_job_start": None,  # the watchdog's: this loop only waits

@@ -9,7 +9,7 @@ from arq.worker import Function
 
 from client import decode, encode
 from client.errors import UnknownFunction
-from client.wire import keys
+from client.wire.keys import KEYS
 from worker.engine.run import Reroute
 from worker.registry import CpuFunction
 
@@ -52,7 +52,7 @@ def lane_for(lane: str) -> str:
 
 async def _moved(ctx: dict[str, Any], /, *args: Any, **kwargs: Any) -> Any:
     lane = lane_for(ctx["lane"])
-    raise Reroute(lane, encode({**decode(ctx["payload"]), "q": keys.lane(lane)}))
+    raise Reroute(lane, encode({**decode(ctx["payload"]), "q": KEYS.lane(lane)}))
 
 
 def _refusing(name: str) -> Any:

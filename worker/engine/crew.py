@@ -13,7 +13,7 @@ from typing import Any, Literal
 from arq.cron import CronJob
 from arq.worker import Function, Worker
 
-from client.wire import keys
+from client.wire.keys import KEYS
 
 from . import run
 from .finish import Outbox
@@ -169,7 +169,7 @@ class Crew(Worker):
 
     async def _heed_aborts(self) -> None:
         """Cancels runs that plain arq clients want aborted: they write a request, but tell nobody."""
-        newest = await self.pool.zrange(keys.ABORTS, 0, NEWEST_ABORTS - 1, desc=True, withscores=True)
+        newest = await self.pool.zrange(KEYS.aborts, 0, NEWEST_ABORTS - 1, desc=True, withscores=True)
         for job_id, asked_ms in newest:
             current = self.runs.get(job_id.decode())
             # A request older than the job meant an earlier job of its id.
@@ -194,7 +194,7 @@ class Crew(Worker):
         """Jobs with a result have ended elsewhere, while this worker stood still; the others are lost."""
         ended = 0
         with suppress(*UNREACHABLE):
-            ended = await self.pool.exists(*(keys.result(lease.job_id) for lease in unknown))
+            ended = await self.pool.exists(*(KEYS.result(lease.job_id) for lease in unknown))
         if ended:
             logger.warning("the leases of %d jobs were lost; they have ended elsewhere", ended)
         if lost := len(unknown) - ended:

@@ -16,7 +16,8 @@ from arq.jobs import SerializationError, serialize_result
 from arq.worker import Function, JobExecutionFailed, Retry, RetryJob
 
 from client.errors import JobCrashed, JobError, JobFailed, JobTimedOut
-from client.wire import events, keys
+from client.wire import events
+from client.wire.keys import KEYS
 
 from . import settlement
 from .meter import Meter
@@ -167,7 +168,7 @@ def context(run: Run, shared: dict[Any, Any]) -> Context:
         enqueue_time=datetime.fromtimestamp(run.enqueued_ms / 1000, UTC),
         score=run.claimed.score_ms,
         has_run=run.claimed.has_run,
-        lane=keys.lane_name(run.lease.lane),
+        lane=KEYS.lane_name(run.lease.lane),
         limit_keys=settlement.keys_of(run.lease.limit_keys),
         meter=run.meter,
         payload=run.claimed.payload,
@@ -187,7 +188,7 @@ def failed(run: Run, error: BaseException, function: Function | CronJob | None, 
     if run.stop == "hand back":
         return Ended(_unfinished(run, "back"), "handed back")
     if isinstance(error, Reroute):
-        to, text = keys.lane(error.lane), error.payload or b""
+        to, text = KEYS.lane(error.lane), error.payload or b""
         return Ended(replace(_unfinished(run, "move"), to=to, text=text), "handed back")
     if isinstance(error, Throttled) and not error.defer_score:
         return Ended(replace(_unfinished(run, "away"), ttl_ms=RETRY_TTL_S * 1000), "retried")

@@ -12,7 +12,7 @@ from arq import ArqRedis
 from redis.commands.core import AsyncScript
 
 from client.limits.scripts import with_limits
-from client.wire import keys
+from client.wire.keys import KEYS
 
 from .outage import as_unreachable
 
@@ -96,15 +96,15 @@ class EngineScripts:
         limits. `epoch` is the one of the claim before, `models` the defaults for chats and embeddings. One
         round trip."""
         prefixes = (
-            keys.in_progress(""),
-            keys.job(""),
-            keys.retry(""),
-            keys.result(""),
-            keys.crashes(""),
+            KEYS.in_progress(""),
+            KEYS.job(""),
+            KEYS.retry(""),
+            KEYS.result(""),
+            KEYS.crashes(""),
         )
         now_ms, next_ms, more, token, aborts, now_epoch, taken = await _run(
             self._claim,
-            [queue, keys.ABORTS, keys.EPOCH],
+            [queue, KEYS.aborts, KEYS.epoch],
             [want, lease_ms, hold_ms, worker, *prefixes, epoch, *models],
         )
         token = token.decode()
@@ -121,28 +121,28 @@ class EngineScripts:
         """For each lease: 1 prolonged, 0 somebody else's by now, -1 unknown to Redis, 2 without its slots. One
         round trip."""
         held = chain.from_iterable((o.job_id, o.lane, o.token, o.limit_keys) for o in leases)
-        renewed: list[int] = await _run(self._renew, [], [lease_ms, keys.in_progress(""), *held])
+        renewed: list[int] = await _run(self._renew, [], [lease_ms, KEYS.in_progress(""), *held])
         return renewed
 
     async def finish(self, outcomes: Sequence[Outcome]) -> list[bool]:
         """For each outcome, whether it was accepted: its lease was still this worker's. One round trip."""
         args: list[str | bytes | int] = [
-            keys.in_progress(""),
-            keys.job(""),
-            keys.retry(""),
-            keys.result(""),
-            keys.crashes(""),
-            keys.attempts(""),
-            keys.dead(""),
-            keys.done_channel(""),
-            keys.WAKE_CHANNEL,
+            KEYS.in_progress(""),
+            KEYS.job(""),
+            KEYS.retry(""),
+            KEYS.result(""),
+            KEYS.crashes(""),
+            KEYS.attempts(""),
+            KEYS.dead(""),
+            KEYS.done_channel(""),
+            KEYS.wake_channel,
             DEAD_TTL_S * 1000,
-            keys.parts(""),
+            KEYS.parts(""),
         ]
         for o in outcomes:
             args += (o.lease.job_id, o.lease.lane, o.lease.token, o.verb, o.text)
             args += (o.ttl_ms, o.moment_ms, o.keep_ms, o.lease.limit_keys, o.use, o.to)
-        replies = await _run(self._finish, [keys.ABORTS, keys.DEAD], args)
+        replies = await _run(self._finish, [KEYS.aborts, KEYS.dead_letters], args)
         return [reply == 1 for reply in replies]
 
 

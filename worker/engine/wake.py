@@ -9,7 +9,7 @@ from collections.abc import Callable
 from arq.connections import RedisSettings
 
 from client.redis.connection import connect
-from client.wire import keys
+from client.wire.keys import KEYS
 
 from .outage import UNREACHABLE
 
@@ -31,7 +31,7 @@ async def listen(
         while True:
             pubsub = redis.pubsub()
             try:
-                await pubsub.subscribe(keys.WAKE_CHANNEL)
+                await pubsub.subscribe(KEYS.wake_channel)
                 while True:
                     message = await pubsub.get_message(timeout=READ_TIMEOUT_S)
                     if not message:

@@ -21,7 +21,7 @@ from arq.worker import Worker
 
 from client.errors import QueueUnavailable
 from client.redis.connection import connect, reachable, settings_of
-from client.wire import keys
+from client.wire.keys import KEYS
 
 from . import drain, wake
 from .crew import Crew
@@ -284,7 +284,7 @@ class Engine(Crew):
         if 0 <= self.max_burst_jobs <= self._jobs_started():
             return True
         # A lane stays in LANES until its next look, even when its last job has ended.
-        lanes = await self.pool.zrange(keys.lanes_of(self.queue_name), 0, -1)
+        lanes = await self.pool.zrange(KEYS.lanes_of(self.queue_name), 0, -1)
         async with self.pool.pipeline(transaction=False) as pipe:
             for lane in (self.queue_name, *lanes):
                 pipe.zcard(lane)

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 from redis.exceptions import RedisError
 
-from client.wire import keys
+from client.wire.keys import KEYS
 from client.wire.schemas import EmbedRequest, Usage
 from promptmill.dialects import Route
 from worker.jobs.embed_split import Part
@@ -60,7 +60,7 @@ def name(asked: EmbedRequest, route: Route, part: Part) -> str:
 async def find(ctx: dict[str, Any], names: Sequence[str]) -> dict[str, Vectored]:
     """The parts of these names that are there."""
     found: dict[str, Vectored] = {}
-    key = keys.parts(ctx["job_id"])
+    key = KEYS.parts(ctx["job_id"])
     try:
         kept = set(await ctx["redis"].hkeys(key))
         there = [name for name in names if name.encode() in kept]
@@ -78,7 +78,7 @@ async def find(ctx: dict[str, Any], names: Sequence[str]) -> dict[str, Vectored]
 
 async def put(ctx: dict[str, Any], name: str, part: Vectored) -> bool:
     """Keeps a part. False where it cannot."""
-    key = keys.parts(ctx["job_id"])
+    key = KEYS.parts(ctx["job_id"])
     told = PartHeader(part.dimensions, part.model, part.usage, part.cost_usd)
     try:
         async with ctx["redis"].pipeline(transaction=True) as pipe:

@@ -15,7 +15,7 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from client.limits.rules.lanes import model_key
-from client.wire import keys
+from client.wire.keys import KEYS
 from promptmill.dialects import Route
 from promptmill.dialects.rates import SeenRates
 from worker.calls.price_file import OwnPrices
@@ -75,7 +75,7 @@ class Learner:
         return self._known.setdefault(name, _Known())
 
     async def _write(self, route: Route, known: _Known) -> None:
-        key = keys.flow(model_key(str(route)))
+        key = KEYS.flow(model_key(str(route)))
         try:
             price = per_token_usd(route.provider.name, route.model, own=self._own_prices)
             async with self._redis.pipeline(transaction=True) as pipe:

@@ -15,7 +15,7 @@ from pydantic_core import from_json, to_json
 from redis.exceptions import RedisError
 
 from client.errors import JobCrashed
-from client.wire import keys
+from client.wire.keys import ATTEMPTS_TTL_S, KEYS
 from client.wire.schemas import Attempt
 from worker.jobs.totals import tenant_of
 
@@ -34,8 +34,8 @@ async def read(ctx: dict[str, Any], model: str) -> list[Attempt]:
     job_id = ctx["job_id"]
     try:
         async with ctx["redis"].pipeline(transaction=False) as pipe:
-            pipe.lrange(keys.attempts(job_id), 0, -1)
-            pipe.lrange(keys.crashes(job_id), 0, -1)
+            pipe.lrange(KEYS.attempts(job_id), 0, -1)
+            pipe.lrange(KEYS.crashes(job_id), 0, -1)
             rows, crashes = await pipe.execute()
         past = [Attempt.model_validate(from_json(row)) for row in rows]
         known = sum(attempt.error == JobCrashed.__name__ for attempt in past)
@@ -73,14 +73,14 @@ def count(ctx: dict[str, Any], attempt: Attempt) -> None:
 async def append(ctx: dict[str, Any], attempts: Sequence[Attempt], *, is_first: bool) -> None:
     """Writes attempts of a run that failed. One round trip. The script that finishes the job deletes all."""
     job_id = ctx["job_id"]
-    key = keys.attempts(job_id)
+    key = KEYS.attempts(job_id)
     try:
         async with ctx["redis"].pipeline(transaction=True) as pipe:
             if is_first:
                 pipe.delete(key)
             pipe.rpush(key, *map(to_json, attempts[-MAX_ATTEMPTS:]))
             pipe.ltrim(key, -MAX_ATTEMPTS, -1)
-            pipe.expire(key, keys.ATTEMPTS_TTL_S)
+            pipe.expire(key, ATTEMPTS_TTL_S)
             await pipe.execute()
     except (RedisError, OSError) as error:
         logger.warning("%s: cannot write its attempt %d: %s", job_id, attempts[-1].number, error)

@@ -6,7 +6,7 @@ from typing import Any
 
 from client import decode, encode
 from client.limits.rules import estimate, lanes
-from client.wire import keys
+from client.wire.keys import KEYS
 from client.wire.schemas import ChatRequest, EmbedRequest
 from promptmill.dialects import Route
 from worker.engine.run import Reroute
@@ -49,7 +49,7 @@ def payload_for(payload: bytes, lane: str, asked: ChatRequest | EmbedRequest) ->
     It begins with the estimates by which it is admitted, which the record of a plain arq client lacks.
     """
     job = decode(payload)
-    job["q"] = keys.lane(lane)
+    job["q"] = KEYS.lane(lane)
     given = job["a"][0] if job["a"] else job["k"]["request"]
     if given.get("fallbacks", []) != asked.fallbacks:
         given.update(model=asked.model, fallbacks=asked.fallbacks)

@@ -17,7 +17,7 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from client.limits.rules.lanes import model_key
-from client.wire import keys
+from client.wire.keys import KEYS
 from client.wire.schemas import Attempt, Usage
 
 FLUSH_S = 0.1  # what a killed worker loses at most
@@ -76,7 +76,7 @@ class Totals:
             return
         async with self._redis.pipeline(transaction=True) as pipe:
             for day, totals in days.items():
-                key = keys.cost(day)
+                key = KEYS.cost(day)
                 for field, number in totals.items():
                     if isinstance(number, int):
                         pipe.hincrby(key, field, number)

@@ -12,7 +12,8 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from client.errors import JobError
-from client.wire import events, keys
+from client.wire import events
+from client.wire.keys import KEYS
 from promptmill.dialects import Delta
 from worker.engine.meter import Meter
 from worker.engine.outage import UNREACHABLE, as_unreachable
@@ -93,7 +94,7 @@ class Relay:
                     line.waiter.set_result(None)
 
     async def _write(self, rows: list[Row]) -> None:
-        prefixes = keys.stream(""), keys.events_channel("")
+        prefixes = KEYS.stream(""), KEYS.events_channel("")
         args: list[Any] = [*prefixes, events.FIELD, LIFE_MS, events.RESET]
         for row in rows:
             args += row

@@ -7,11 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from arq.constants import health_check_key_suffix
 from redis.exceptions import RedisError
 
 from client import Queue
-from client.wire import keys
+from client.wire.keys import KEYS
 from promptmill.cli.stats import CPU_QUEUE
 
 _ASKED = ("appendonly", "maxclients", "maxmemory-policy", "save")
@@ -36,11 +35,11 @@ async def probe(queue: Queue) -> Facts:
     with suppress(RedisError):  # managed servers forbid it
         for name in _ASKED:  # before version 7 a server takes one name at a time
             config |= await queue.redis.config_get(name)
-    lanes = await queue.redis.zrange(keys.CPU_LANES, 0, -1)
+    lanes = await queue.redis.zrange(KEYS.cpu_lanes, 0, -1)
     return Facts(
         info,
         config,
         workers_alive=await queue.workers_alive(),
-        cpu_workers_alive=bool(await queue.redis.exists(CPU_QUEUE + health_check_key_suffix)),
+        cpu_workers_alive=bool(await queue.redis.exists(KEYS.health(CPU_QUEUE))),
         cpu_jobs=bool(lanes and await queue.redis.exists(*lanes)),
     )

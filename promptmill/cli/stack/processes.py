@@ -14,10 +14,9 @@ import sys
 from pathlib import Path
 from time import monotonic
 
-from arq.constants import health_check_key_suffix
 from pydantic import SecretStr
 
-from client.wire import keys
+from client.wire.keys import KEYS
 from settings import ProviderSettings, Settings
 
 from .child import POLL_S, ChildProcess, start_child
@@ -28,7 +27,7 @@ from .resp import ask_server
 READY_LIMIT_S = 15  # for a worker's first sign of life
 SIMULATED_LATENCY_S = 0.3  # a provider's answer, about as fast as a small model's
 
-HEALTH_KEY = f"{keys.QUEUE}{health_check_key_suffix}"
+HEALTH_KEY = KEYS.health(KEYS.queue)
 
 _ROOT = Path(__file__).resolve().parents[3]
 _SIMULATED_KEY = SecretStr("simulated")
