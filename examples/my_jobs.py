@@ -1,4 +1,4 @@
-"""Jobs of one's own. The worker is told of them by one variable:
+"""Jobs of your own. One variable names their module to the worker:
 
 .env       JOB_MODULES=examples.my_jobs
 Procfile   worker: arq worker.WorkerSettings
@@ -9,7 +9,7 @@ from typing import Any
 from worker import Context, job
 
 
-@job  # a coroutine that was there before: its own name, the default limits
+@job  # a coroutine that you already have: its own name, the default limits
 async def count_words(text: str) -> int:
     return len(text.split())
 

@@ -1,4 +1,4 @@
-"""The README's own code, run against a real worker."""
+"""The code of README.md and docs/, run against a real worker."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import textwrap
 from client import Completion, Queue
 from tests.fundamentals.conftest import ROOT, LiveStack
 
-README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]
 
 
 def block_with(words: str) -> str:
-    blocks = re.findall(r"^```python\n(.*?)^```", README, re.S | re.M)
-    (found,) = [block for block in blocks if words in block]
+    text = "\n".join(page.read_text() for page in PAGES)
+    (found,) = [block for block in re.findall(r"^```python\n(.*?)^```", text, re.S | re.M) if words in block]
     return found
 
 

@@ -19,12 +19,16 @@ from worker.calls.resolve import resolve
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/**/*.md")]
+DOCS = sorted(ROOT.glob("docs/**/*.md"))
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *DOCS]
+README_LINES = 450  # at most
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.S | re.M)
+def blocks(language: str, *pages: Path) -> list[str]:
+    """The code of README.md, then of these pages."""
+    texts = [README, *(page.read_text() for page in pages)]
+    return [block for text in texts for block in re.findall(rf"^```{language}\n(.*?)^```", text, re.S | re.M)]
 
 
 def variable_of(field: str) -> str:
@@ -44,8 +48,8 @@ def written(default: Any) -> str:
     return default if isinstance(default, str) else str(default)
 
 
-def command_lines() -> Iterator[list[str]]:
-    for block in blocks("sh"):
+def command_lines(*pages: Path) -> Iterator[list[str]]:
+    for block in blocks("sh", *pages):
         for line in block.splitlines():
             words = shlex.split(line, comments=True)
             if words:
@@ -71,8 +75,12 @@ def error_classes(root: type) -> Iterator[type]:
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_is_in_the_readme_as_it_is(path: Path) -> None:
-    assert path.read_text() in blocks("python")
+def test_an_example_is_in_the_readme_or_the_docs_as_it_is(path: Path) -> None:
+    assert path.read_text() in blocks("python", *DOCS)
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= README_LINES
 
 
 def test_the_table_of_settings_is_the_class() -> None:
@@ -123,7 +131,7 @@ def test_every_command_is_in_the_readme() -> None:
     assert "promptmill completion bash" in README
 
 
-@pytest.mark.parametrize("words", list(command_lines()), ids=" ".join)
+@pytest.mark.parametrize("words", list(command_lines(*DOCS)), ids=" ".join)
 def test_a_command_line_can_be_typed(words: list[str]) -> None:
     """The flags exist. `promptmill` lines are parsed to the end."""
     if words[0] == "promptmill":
