@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import fakeredis
 import pytest
@@ -34,6 +35,8 @@ KEYS_WITHOUT_TTL = {
 }
 
 POLL_S = 0.005
+
+AnyRedis: TypeAlias = Any  # redis-py types a command as "a value, or an awaitable of one"
 
 
 async def wait_until(

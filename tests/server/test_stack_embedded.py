@@ -97,7 +97,9 @@ async def test_only_we_can_reach_it_and_it_never_evicts(settings: Settings) -> N
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs PR_SET_PDEATHSIG")
-async def test_the_server_ends_when_its_owner_is_killed(settings: Settings, owner) -> None:
+async def test_the_server_ends_when_its_owner_is_killed(
+    settings: Settings, owner: Callable[[str], subprocess.Popen[bytes]]
+) -> None:
     place = prepare_place(settings.data_dir)
     process = owner("obeys")
     process.kill()
@@ -113,7 +115,7 @@ async def test_the_server_ends_when_its_owner_is_killed(settings: Settings, owne
 
 @pytest.mark.parametrize("habit", ["obeys", "leaves"])
 async def test_the_next_start_goes_on_after_its_owner_is_killed(
-    settings: Settings, owner, habit: str
+    settings: Settings, owner: Callable[[str], subprocess.Popen[bytes]], habit: str
 ) -> None:
     place = prepare_place(settings.data_dir)
     process = owner(habit)
@@ -155,7 +157,9 @@ async def test_a_long_data_path_works_and_leaves_no_socket_behind(settings: Sett
     assert not socket.parent.exists()
 
 
-async def test_a_momentary_owner_is_waited_for(settings: Settings, owner) -> None:
+async def test_a_momentary_owner_is_waited_for(
+    settings: Settings, owner: Callable[[str], subprocess.Popen[bytes]]
+) -> None:
     process = owner("obeys")
     asyncio.get_running_loop().call_later(0.2, process.send_signal, signal.SIGINT)
     async with open_stack(settings, worker=False) as stack:
@@ -163,7 +167,7 @@ async def test_a_momentary_owner_is_waited_for(settings: Settings, owner) -> Non
 
 
 async def test_an_owner_that_stays_is_not_waited_for_for_ever(
-    settings: Settings, owner, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, owner: Callable[[str], subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("promptmill.cli.stack.ownership.PATIENCE_S", 0.1)
     process = owner("obeys")

@@ -75,7 +75,7 @@ async def worker_pid(socket: Path) -> int:
 
 
 async def test_a_worker_is_ready_when_the_stack_is_and_is_told_to_stop_before_the_server(
-    settings: Settings, worker_is
+    settings: Settings, worker_is: Callable[[str], None]
 ) -> None:
     worker_is(WORKER)
     place = prepare_place(settings.data_dir)
@@ -90,7 +90,7 @@ async def test_a_worker_is_ready_when_the_stack_is_and_is_told_to_stop_before_th
 
 
 async def test_the_health_of_a_killed_worker_is_not_taken_for_a_new_ones(
-    settings: Settings, worker_is
+    settings: Settings, worker_is: Callable[[str], None]
 ) -> None:
     place = prepare_place(settings.data_dir)
     async with open_stack(settings, worker=False):
@@ -103,7 +103,9 @@ async def test_the_health_of_a_killed_worker_is_not_taken_for_a_new_ones(
             pytest.fail("it was opened without a worker")
 
 
-async def test_a_worker_that_dies_ends_the_block_that_relies_on_it(settings: Settings, worker_is) -> None:
+async def test_a_worker_that_dies_ends_the_block_that_relies_on_it(
+    settings: Settings, worker_is: Callable[[str], None]
+) -> None:
     worker_is(WORKER)
     place = prepare_place(settings.data_dir)
 
@@ -118,7 +120,7 @@ async def test_a_worker_that_dies_ends_the_block_that_relies_on_it(settings: Set
 
 
 async def test_up_starts_a_dead_worker_again_and_says_so(
-    settings: Settings, worker_is, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, worker_is: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("promptmill.cli.stack.watch.FIRST_BACKOFF_S", 0.01)
     worker_is(WORKER)
@@ -131,7 +133,9 @@ async def test_up_starts_a_dead_worker_again_and_says_so(
     assert "started again in 0.01 s" in said[0]
 
 
-async def test_another_command_is_served_by_the_worker_of_up(settings: Settings, worker_is) -> None:
+async def test_another_command_is_served_by_the_worker_of_up(
+    settings: Settings, worker_is: Callable[[str], None]
+) -> None:
     worker_is(WORKER)
     async with open_stack(settings, worker=True, owner="up") as up:
         worker_is("raise SystemExit('a second worker was started')")
@@ -140,7 +144,9 @@ async def test_another_command_is_served_by_the_worker_of_up(settings: Settings,
         assert await ask_server(prepare_place(settings.data_dir).socket, "PING") == "+PONG"
 
 
-async def test_a_second_run_is_refused_with_the_pid_of_the_first(settings: Settings, worker_is) -> None:
+async def test_a_second_run_is_refused_with_the_pid_of_the_first(
+    settings: Settings, worker_is: Callable[[str], None]
+) -> None:
     worker_is(WORKER)
     async with open_stack(settings, worker=True):
         with pytest.raises(StackError, match=rf"`promptmill run` \(process {os.getpid()}\)"):
@@ -150,7 +156,9 @@ async def test_a_second_run_is_refused_with_the_pid_of_the_first(settings: Setti
             assert look.kind == "attached"
 
 
-async def test_a_cancelled_block_stops_everything_and_stays_cancelled(settings: Settings, worker_is) -> None:
+async def test_a_cancelled_block_stops_everything_and_stays_cancelled(
+    settings: Settings, worker_is: Callable[[str], None]
+) -> None:
     worker_is(WORKER)
     place = prepare_place(settings.data_dir)
     opened = asyncio.Event()

@@ -1,6 +1,10 @@
 """A scripted LLM, and the engine's part in running a job: its context, its tries, its moves."""
 
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import fakeredis
 import pytest
@@ -11,6 +15,7 @@ from client.limits.rules import lanes
 from client.wire.schemas import Usage
 from promptmill.dialects import ChatAnswer
 from settings import Settings
+from tests.conftest import AnyRedis
 from worker.calls import LLM
 from worker.engine.meter import Meter
 from worker.engine.run import Reroute, Throttled
@@ -31,7 +36,7 @@ ENQUEUED_MS = 1_767_225_600_123
 class ScriptedLLM(LLM):
     """Answers, or raises, what it was told, in turn."""
 
-    def __init__(self, *outcomes, **fields):
+    def __init__(self, *outcomes: Any, **fields: Any) -> None:
         configured = {
             "openai_api_key": "sk-1",
             "default_model": "openai/gpt-4o-mini",
@@ -41,7 +46,7 @@ class ScriptedLLM(LLM):
         super().__init__(Settings(_env_file=None, **configured), http=None)
         self.outcomes, self.call_ids = list(outcomes), []
 
-    async def _next(self, request, *, call_id):
+    async def _next(self, request: Any, *, call_id: str) -> Any:
         self.call_ids.append(call_id)
         outcome = self.outcomes.pop(0)
         if isinstance(outcome, BaseException):
@@ -52,7 +57,7 @@ class ScriptedLLM(LLM):
 
 
 @pytest.fixture
-async def redis():
+async def redis() -> AsyncIterator[AnyRedis]:
     async with fakeredis.FakeAsyncRedis() as redis:
         yield redis
 
@@ -60,12 +65,14 @@ async def redis():
 class Runs:
     """Runs one job as the engine would: a run that ends in a retry uses a try, unless it was turned away."""
 
-    def __init__(self, redis):
+    def __init__(self, redis: AnyRedis) -> None:
         self.redis, self.ctx = redis, {}
         self.tries_used, self.has_run = 0, False
         self.lane, self.payload = None, None
 
-    async def __call__(self, llm, job=chat, request=HI):
+    async def __call__(
+        self, llm: ScriptedLLM, job: Callable[..., Awaitable[Any]] = chat, request: Any = HI
+    ) -> Any:
         defaults = {"@chat": llm.settings.default_model, "@embed": llm.settings.default_embed_model}
         if self.lane is None:
             model = request.get("model") if isinstance(request, dict) else None
@@ -96,12 +103,14 @@ class Runs:
             self.lane, self.payload = moved.lane, moved.payload or self.payload
             raise
 
-    async def crash(self, *, began_s=ENQUEUED_MS / 1000, seen_s=ENQUEUED_MS / 1000 + 20):
+    async def crash(
+        self, *, began_s: float = ENQUEUED_MS / 1000, seen_s: float = ENQUEUED_MS / 1000 + 20
+    ) -> None:
         """What the claim of a run leaves whose worker before has died."""
         self.has_run = True
         await self.redis.rpush("mill:crashes:j1", f"{seen_s * 1000:.0f} mill:{began_s * 1e6:.0f}:host:7:abc")
 
 
 @pytest.fixture
-def run(redis):
+def run(redis: AnyRedis) -> Runs:
     return Runs(redis)

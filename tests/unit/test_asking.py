@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -17,11 +19,11 @@ from worker.jobs.job_llm import JobLLM
 class Limits:
     """Gives every call its slot."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.asked, self.slots = [], []
 
     @asynccontextmanager
-    async def slot(self, *names, **kwargs):
+    async def slot(self, *names: str, **kwargs: Any) -> AsyncIterator[Slot]:
         self.asked.append((names, kwargs))
         self.slots.append(slot := Slot(None))
         try:
@@ -31,7 +33,7 @@ class Limits:
             raise
 
 
-def a_run(*outcomes, held=()):
+def a_run(*outcomes: Any, held: tuple[str, ...] = ()) -> dict[str, Any]:
     attempts = []
     return {
         "job_id": "j1",
@@ -45,7 +47,7 @@ def a_run(*outcomes, held=()):
     }
 
 
-async def test_a_call_is_made_under_a_slot_settled_and_booked():
+async def test_a_call_is_made_under_a_slot_settled_and_booked() -> None:
     ctx = a_run(ANSWER)
     answer = await JobLLM(ctx).ask("openai/gpt-4o", "x" * 40, "gpu-box", max_tokens=100, wait_s=3)
     assert answer is ANSWER
@@ -62,7 +64,7 @@ async def test_a_call_is_made_under_a_slot_settled_and_booked():
     assert slot._usd == attempt.cost_usd
 
 
-async def test_calls_of_a_job_have_ids_of_their_own_and_its_meter_adds_them_up():
+async def test_calls_of_a_job_have_ids_of_their_own_and_its_meter_adds_them_up() -> None:
     ctx = a_run(ANSWER, ANSWER)
     llm = JobLLM(ctx)
     await llm.ask(None, "Hi")
@@ -71,13 +73,13 @@ async def test_calls_of_a_job_have_ids_of_their_own_and_its_meter_adds_them_up()
     assert (ctx["meter"].requests, ctx["meter"].tokens, ctx["meter"].answered) == (2, 22, False)
 
 
-async def test_a_job_in_its_models_lane_signals_for_its_calls():
+async def test_a_job_in_its_models_lane_signals_for_its_calls() -> None:
     ctx = a_run(ANSWER, held=("openai/gpt-4o-mini", "openai"))
     await JobLLM(ctx).ask(None, "Hi")
     assert ctx["meter"].answered
 
 
-async def test_a_refusal_is_the_slots_and_costs_nothing():
+async def test_a_refusal_is_the_slots_and_costs_nothing() -> None:
     ctx = a_run(errors.RateLimited("slow", status=429, retry_after_s=4))
     with pytest.raises(errors.RateLimited):
         await JobLLM(ctx).ask("openai/gpt-4o", "Hi")
@@ -87,28 +89,28 @@ async def test_a_refusal_is_the_slots_and_costs_nothing():
     assert (attempt.error, attempt.cost_usd) == ("RateLimited", 0)
 
 
-async def test_of_a_call_that_broke_off_nobody_knows_what_it_used():
+async def test_of_a_call_that_broke_off_nobody_knows_what_it_used() -> None:
     ctx = a_run(errors.ProviderTimeout("late"))
     with pytest.raises(errors.ProviderTimeout):
         await JobLLM(ctx).ask("openai/gpt-4o", "Hi")
     assert ctx["limits"].slots[0]._tokens is None
 
 
-async def test_a_call_that_was_never_sent_gives_all_back():
+async def test_a_call_that_was_never_sent_gives_all_back() -> None:
     ctx = a_run(errors.ProviderUnreachable("refused", sent=False))
     with pytest.raises(errors.ProviderUnreachable):
         await JobLLM(ctx).ask("openai/gpt-4o", "Hi")
     assert ctx["limits"].slots[0]._tokens == 0
 
 
-async def test_what_cannot_be_asked_is_refused_before_a_slot_is_taken():
+async def test_what_cannot_be_asked_is_refused_before_a_slot_is_taken() -> None:
     ctx = a_run()
     with pytest.raises(InvalidRequest, match="max_tokens"):
         await JobLLM(ctx).ask("openai/gpt-4o", "Hi", max_tokens=-1)
     assert ctx["limits"].asked == []
 
 
-async def test_it_is_the_workers_llm_in_all_else():
+async def test_it_is_the_workers_llm_in_all_else() -> None:
     ctx = a_run(ANSWER)
     assert await JobLLM(ctx).chat(None, call_id="mine") is ANSWER
     assert JobLLM(ctx).settings is ctx["llm"].settings

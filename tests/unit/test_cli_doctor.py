@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 import pytest
 
@@ -49,7 +51,9 @@ def test_a_server_that_evicts_fails_and_one_that_does_not_say_is_unknown() -> No
         ({"aof_last_write_status": "err"}, {"appendonly": "yes"}, "fail"),
     ],
 )
-def test_persistence_is_what_a_restart_would_lose(info, config, level: str) -> None:
+def test_persistence_is_what_a_restart_would_lose(
+    info: dict[str, Any], config: dict[str, str], level: str
+) -> None:
     assert check_persistence(info, config).level == level
 
 

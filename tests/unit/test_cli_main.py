@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 
 import click
 import pytest
@@ -23,7 +24,7 @@ def invoke(*args: str) -> tuple[int, str, str]:
 
 
 @pytest.fixture
-def failing(monkeypatch: pytest.MonkeyPatch):
+def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
     def install(error: BaseException) -> None:
         @click.command()
         def broken() -> None:
@@ -69,17 +70,19 @@ def test_the_version_is_printed() -> None:
         (StackError("There is no Redis to use."), 1),
     ],
 )
-def test_a_failure_is_one_sentence_and_its_exit_code(failing, error: Exception, code: int) -> None:
+def test_a_failure_is_one_sentence_and_its_exit_code(
+    failing: Callable[[BaseException], None], error: Exception, code: int
+) -> None:
     failing(error)
     assert invoke("status") == (code, "", f"promptmill: {error}\n")
 
 
-def test_an_interrupt_is_exit_code_130(failing) -> None:
+def test_an_interrupt_is_exit_code_130(failing: Callable[[BaseException], None]) -> None:
     failing(KeyboardInterrupt())
     assert invoke("status")[0] == 130
 
 
-def test_a_fault_of_our_own_keeps_its_trace(failing) -> None:
+def test_a_fault_of_our_own_keeps_its_trace(failing: Callable[[BaseException], None]) -> None:
     failing(ZeroDivisionError("ours"))
     result = CliRunner().invoke(promptmill, ["status"])
     assert isinstance(result.exception, ZeroDivisionError)

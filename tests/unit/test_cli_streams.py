@@ -41,7 +41,9 @@ class Job:
         (["Hel", "truncated", "done"], "Hello\n"),
     ],
 )
-async def test_the_whole_answer_is_on_the_screen(words, out, capsys) -> None:
+async def test_the_whole_answer_is_on_the_screen(
+    words: list[str], out: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     await print_stream(Job("Hello", *words), None)  # type: ignore[arg-type]
     assert capsys.readouterr().out == out
 

@@ -1,18 +1,22 @@
 """An embedding of many parts: side by side, each with its own tries, done once."""
 
+from __future__ import annotations
+
 import asyncio
 import tracemalloc
 from binascii import b2a_base64
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from arq import Retry
 
 from client import errors
 from client.wire.keys import KEYS
-from client.wire.schemas import Usage
+from client.wire.schemas import Embeddings, EmbedRequest, Usage
 from promptmill.dialects import EmbedAnswer
-from tests.conftest import wait_until
+from tests.conftest import AnyRedis, wait_until
 from tests.unit.given_llm import Runs, ScriptedLLM, redis
 from worker.engine.run import Reroute, Throttled
 from worker.jobs import embed
@@ -28,12 +32,16 @@ DOWN = errors.ServerError("down", status=500)
 class TextLLM(ScriptedLLM):
     """Answers each text with its number in the alphabet, unless it is told to fail for it."""
 
-    def __init__(self, failures=(), **fields):
+    def __init__(
+        self,
+        failures: Mapping[str, Sequence[BaseException]] | Iterable[tuple[str, Sequence[BaseException]]] = (),
+        **fields: Any,
+    ) -> None:
         super().__init__(**fields)
         self.failures = {text: list(errors_) for text, errors_ in dict(failures).items()}
         self.asked, self.running, self.peak = [], 0, 0
 
-    async def embed(self, request, *, call_id):
+    async def embed(self, request: EmbedRequest, *, call_id: str) -> EmbedAnswer:
         self.asked.append("".join(request.texts))
         self.call_ids.append(call_id)
         self.running += 1
@@ -50,11 +58,11 @@ class TextLLM(ScriptedLLM):
 
 
 class HeavyLLM(TextLLM):
-    def __init__(self, size_bytes):
+    def __init__(self, size_bytes: int) -> None:
         super().__init__()
         self.size_bytes = size_bytes
 
-    async def embed(self, request, *, call_id):
+    async def embed(self, request: EmbedRequest, *, call_id: str) -> EmbedAnswer:
         await super().embed(request, call_id=call_id)
         return EmbedAnswer([b2a_base64(bytes(self.size_bytes), newline=False).decode()], "e", ONE)
 
@@ -62,33 +70,33 @@ class HeavyLLM(TextLLM):
 class Slots:
     """`ctx["limits"]`, with that many slots besides the job's own."""
 
-    def __init__(self, free):
+    def __init__(self, free: int) -> None:
         self.free, self.asked, self.refusals = asyncio.Semaphore(free), [], []
 
-    def under(self, held):
+    def under(self, held: object) -> Slots:
         assert not held
         return self
 
     @asynccontextmanager
-    async def slot(self, *limit_keys):
+    async def slot(self, *limit_keys: str) -> AsyncIterator[Slots]:
         self.asked.append(limit_keys)
         async with self.free:
             yield self
 
-    def settle(self, *, tokens, usd):
+    def settle(self, *, tokens: int, usd: float) -> None:
         assert (tokens, usd) == (0, 0.0)
 
-    def refused(self, retry_after_s):
+    def refused(self, retry_after_s: float) -> None:
         self.refusals.append(retry_after_s)
 
 
 class RunsWithSlots(Runs):
-    def __init__(self, redis):
+    def __init__(self, redis: AnyRedis) -> None:
         super().__init__(redis)
         self.slots = Slots(2)
 
-    async def __call__(self, llm, request=REQUEST):
-        async def job(ctx, data):
+    async def __call__(self, llm: ScriptedLLM, request: Any = REQUEST) -> Any:
+        async def job(ctx: Any, data: Any) -> Any:
             return await embed({**ctx, "limits": self.slots}, data)
 
         job.__name__ = "embed"
@@ -96,15 +104,15 @@ class RunsWithSlots(Runs):
 
 
 @pytest.fixture
-def run(redis):
+def run(redis: AnyRedis) -> RunsWithSlots:
     return RunsWithSlots(redis)
 
 
-def letters(result):
+def letters(result: Embeddings) -> str:
     return "".join(chr(int(vector[0])) for vector in result.vectors)
 
 
-async def test_a_part_takes_no_memory_any_more_once_it_is_in_the_answer(run):
+async def test_a_part_takes_no_memory_any_more_once_it_is_in_the_answer(run: RunsWithSlots) -> None:
     size_bytes = 3 * 2**20
     await run(TextLLM())  # loads the prices, which takes long while memory is traced
     tracemalloc.start()
@@ -117,7 +125,9 @@ async def test_a_part_takes_no_memory_any_more_once_it_is_in_the_answer(run):
     assert peak_bytes < 2 * 4 * size_bytes  # all parts are 1, the base64 of the answer 1.33
 
 
-async def test_parts_are_asked_for_side_by_side_and_keep_their_order(run, redis):
+async def test_parts_are_asked_for_side_by_side_and_keep_their_order(
+    run: RunsWithSlots, redis: AnyRedis
+) -> None:
     llm = TextLLM()
     result = await run(llm)
     assert letters(result) == "abcd"
@@ -130,14 +140,14 @@ async def test_parts_are_asked_for_side_by_side_and_keep_their_order(run, redis)
     assert not await redis.exists(KEYS.parts("j1"))
 
 
-async def test_without_a_free_slot_the_jobs_own_carries_all_parts(run):
+async def test_without_a_free_slot_the_jobs_own_carries_all_parts(run: RunsWithSlots) -> None:
     run.slots = Slots(0)
     llm = TextLLM()
     assert letters(await run(llm)) == "abcd"
     assert llm.peak == 1
 
 
-async def test_only_the_part_that_failed_is_asked_for_again(run, redis):
+async def test_only_the_part_that_failed_is_asked_for_again(run: RunsWithSlots, redis: AnyRedis) -> None:
     llm = TextLLM({"c": [DOWN]})
     with pytest.raises(Retry):
         await run(llm)
@@ -150,14 +160,14 @@ async def test_only_the_part_that_failed_is_asked_for_again(run, redis):
     assert result.usage.input_tokens == 4
 
 
-async def test_each_part_has_its_own_tries(run):
+async def test_each_part_has_its_own_tries(run: RunsWithSlots) -> None:
     llm = TextLLM({"a": [DOWN], "b": [DOWN], "c": [DOWN]}, max_tries=2)
     with pytest.raises(Retry):
         await run(llm)
     assert letters(await run(llm)) == "abcd"
 
 
-async def test_a_part_that_has_used_its_tries_fails_the_job(run, redis):
+async def test_a_part_that_has_used_its_tries_fails_the_job(run: RunsWithSlots, redis: AnyRedis) -> None:
     llm = TextLLM({"a": [DOWN, DOWN]}, max_tries=2)
     with pytest.raises(Retry):
         await run(llm)
@@ -169,7 +179,7 @@ async def test_a_part_that_has_used_its_tries_fails_the_job(run, redis):
     assert sorted(llm.asked) == ["a", "a", "a", "b", "c", "d"]
 
 
-async def test_a_refusal_stops_the_run_and_uses_no_try(run):
+async def test_a_refusal_stops_the_run_and_uses_no_try(run: RunsWithSlots) -> None:
     llm = TextLLM({"a": [errors.RateLimited("slow", status=429)]})
     run.slots = Slots(0)
     with pytest.raises(Throttled):
@@ -179,7 +189,7 @@ async def test_a_refusal_stops_the_run_and_uses_no_try(run):
     assert letters(await run(llm)) == "abcd"
 
 
-async def test_a_refusal_under_another_slot_is_that_slots_to_signal(run):
+async def test_a_refusal_under_another_slot_is_that_slots_to_signal(run: RunsWithSlots) -> None:
     refused = errors.RateLimited("slow", status=429, retry_after_s=2.0)
     llm = TextLLM({text: [refused] for text in "bcd"})
     with pytest.raises(Throttled):
@@ -188,7 +198,9 @@ async def test_a_refusal_under_another_slot_is_that_slots_to_signal(run):
     assert not run.ctx["meter"].refused
 
 
-async def test_a_permanent_failure_stops_the_run_and_fails_the_job(run, redis):
+async def test_a_permanent_failure_stops_the_run_and_fails_the_job(
+    run: RunsWithSlots, redis: AnyRedis
+) -> None:
     llm = TextLLM({"a": [errors.AuthenticationFailed("no", status=401)]})
     run.slots = Slots(0)
     with pytest.raises(errors.AuthenticationFailed):
@@ -197,7 +209,7 @@ async def test_a_permanent_failure_stops_the_run_and_fails_the_job(run, redis):
     assert not await redis.exists(KEYS.parts("j1"))
 
 
-async def test_a_provider_that_is_down_is_left_alone_after_three_failures(run):
+async def test_a_provider_that_is_down_is_left_alone_after_three_failures(run: RunsWithSlots) -> None:
     run.slots = Slots(0)
     llm = TextLLM({text: [DOWN] for text in "abcd"})
     with pytest.raises(Retry):
@@ -205,7 +217,7 @@ async def test_a_provider_that_is_down_is_left_alone_after_three_failures(run):
     assert llm.asked == ["a", "b", "c"]
 
 
-async def test_what_one_model_has_done_is_not_mixed_with_anothers(run):
+async def test_what_one_model_has_done_is_not_mixed_with_anothers(run: RunsWithSlots) -> None:
     llm = TextLLM({"d": [errors.ModelNotFound("none", status=404)]})
     with pytest.raises(Reroute):
         await run(llm, {**REQUEST, "fallbacks": ["openai/other"]})
@@ -214,7 +226,7 @@ async def test_what_one_model_has_done_is_not_mixed_with_anothers(run):
     assert sorted(llm.asked) == ["a", "a", "b", "b", "c", "c", "d", "d"]
 
 
-async def test_parts_of_another_job_of_the_same_id_are_not_taken(run):
+async def test_parts_of_another_job_of_the_same_id_are_not_taken(run: RunsWithSlots) -> None:
     llm = TextLLM({"d": [DOWN]})
     with pytest.raises(Retry):
         await run(llm)
@@ -223,7 +235,9 @@ async def test_parts_of_another_job_of_the_same_id_are_not_taken(run):
     assert letters(result) == "ebgd"
 
 
-async def test_each_of_many_parts_is_kept_as_it_is_done(run, redis, monkeypatch):
+async def test_each_of_many_parts_is_kept_as_it_is_done(
+    run: RunsWithSlots, redis: AnyRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(parts, "MANY_PARTS", 4)
     run.slots = Slots(0)
     with pytest.raises(asyncio.CancelledError):
@@ -234,11 +248,11 @@ async def test_each_of_many_parts_is_kept_as_it_is_done(run, redis, monkeypatch)
     assert llm.asked == ["c", "d"]
 
 
-async def test_cancelling_the_job_cancels_all_of_its_calls(run):
+async def test_cancelling_the_job_cancels_all_of_its_calls(run: RunsWithSlots) -> None:
     llm = TextLLM()
     forever = asyncio.Event()
 
-    async def hangs(request, *, call_id):
+    async def hangs(request: EmbedRequest, *, call_id: str) -> EmbedAnswer:
         llm.running += 1
         try:
             await forever.wait()
@@ -256,12 +270,14 @@ async def test_cancelling_the_job_cancels_all_of_its_calls(run):
 
 
 @pytest.mark.parametrize("vectors", [[[1.0], [1.0, 2.0]], [[1.0], "AAAA"], ["!!!!", "AACAPw=="], [[], []]])
-async def test_vectors_of_different_lengths_are_a_malformed_response(run, vectors):
+async def test_vectors_of_different_lengths_are_a_malformed_response(
+    run: RunsWithSlots, vectors: list[Any]
+) -> None:
     llm = ScriptedLLM(EmbedAnswer(vectors, "e", ONE), max_tries=1)
     with pytest.raises(errors.MalformedResponse):
         await run(llm, {"texts": ["a", "b"]})
 
 
-async def test_base64_of_a_provider_is_read(run):
+async def test_base64_of_a_provider_is_read(run: RunsWithSlots) -> None:
     llm = ScriptedLLM(EmbedAnswer(["AACAPwAAAEA=", "AAAAQAAAgD8="], "e", ONE))
     assert (await run(llm, {"texts": ["a", "b"]})).vectors == [[1.0, 2.0], [2.0, 1.0]]

@@ -1,12 +1,17 @@
 """Anthropic's dialect: what is sent, and what is read."""
 
+from __future__ import annotations
+
 import json
+from typing import Any
 
 import httpx
 import pytest
 
 from client.errors import BadRequest, MalformedResponse
 from client.wire.schemas import ChatRequest, EmbedRequest, Usage
+from promptmill.dialects import ChatAnswer
+from promptmill.dialects.answers import HttpCall
 from promptmill.dialects.anthropic.dialect import DEFAULT_MAX_TOKENS, Anthropic
 from promptmill.dialects.sse import Event
 
@@ -28,33 +33,33 @@ ANSWER = {
 }
 
 
-def call(*messages, **fields):
+def call(*messages: Any, **fields: Any) -> HttpCall:
     return PROVIDER.render_chat(ChatRequest.model_validate({"messages": list(messages), **fields}), "claude")
 
 
-def rendered(*messages, **fields):
+def rendered(*messages: Any, **fields: Any) -> Any:
     return json.loads(call(*messages, **fields).body)
 
 
-def parsed(**changes):
+def parsed(**changes: Any) -> ChatAnswer:
     return PROVIDER.parse_chat(json.dumps({**ANSWER, **changes}).encode(), httpx.Headers(), "claude")
 
 
-def test_a_request_is_rendered_with_the_limit_the_api_requires():
+def test_a_request_is_rendered_with_the_limit_the_api_requires() -> None:
     assert rendered(USER) == {"model": "claude", "max_tokens": DEFAULT_MAX_TOKENS, "messages": [USER]}
     assert rendered(USER, max_tokens=7, temperature=0, stop="x", seed=1, extra={"top_k": 3}, metadata={"a": 1}) == {
         "model": "claude", "max_tokens": 7, "messages": [USER], "temperature": 0, "stop_sequences": ["x"], "top_k": 3,
     }  # fmt: skip
 
 
-def test_the_headers_name_the_key_and_the_version():
+def test_the_headers_name_the_key_and_the_version() -> None:
     headers = call(USER).headers
     assert headers["x-api-key"] == "sk-ant-key"
     assert headers["anthropic-version"] == "2023-06-01"
     assert call(USER).url == "https://api.anthropic.com/v1/messages"
 
 
-def test_system_messages_are_lifted_out():
+def test_system_messages_are_lifted_out() -> None:
     system, developer = {"role": "system", "content": "A"}, {"role": "developer", "content": "B"}
     body = rendered(system, USER, developer)
     assert body["system"] == "A\n\nB"
@@ -66,12 +71,12 @@ def test_system_messages_are_lifted_out():
     ]
 
 
-def test_a_system_message_alone_is_refused_before_anything_is_sent():
+def test_a_system_message_alone_is_refused_before_anything_is_sent() -> None:
     with pytest.raises(BadRequest, match="anthropic/claude needs at least one user message"):
         call({"role": "system", "content": "A"})
 
 
-def test_a_tool_conversation_is_translated_both_ways():
+def test_a_tool_conversation_is_translated_both_ways() -> None:
     answer = parsed(
         content=[{"type": "tool_use", "id": "t1", "name": "add", "input": {"a": 1}}], stop_reason="tool_use"
     )
@@ -87,13 +92,13 @@ def test_a_tool_conversation_is_translated_both_ways():
     ]
 
 
-def test_what_only_openais_messages_have_is_left_out():
+def test_what_only_openais_messages_have_is_left_out() -> None:
     said = {"role": "assistant", "content": "Hi", "refusal": None, "annotations": [], "tool_calls": None}
     body = rendered({**USER, "name": "Ann"}, said, USER)
     assert body["messages"] == [USER, {"role": "assistant", "content": "Hi"}, USER]
 
 
-def test_an_answer_is_read_and_cached_tokens_are_part_of_the_input():
+def test_an_answer_is_read_and_cached_tokens_are_part_of_the_input() -> None:
     answer = parsed()
     assert (answer.text, answer.finish_reason, answer.response_id) == ("Hello", "stop", "msg_1")
     assert answer.model == "claude-sonnet-4-5-20250929"
@@ -103,7 +108,7 @@ def test_an_answer_is_read_and_cached_tokens_are_part_of_the_input():
 
 
 @pytest.mark.parametrize("usage", [None, {}, {"input_tokens": None}])
-def test_usage_that_is_not_told_is_none_and_never_zero(usage):
+def test_usage_that_is_not_told_is_none_and_never_zero(usage: Any) -> None:
     assert parsed(usage=usage).usage == Usage()
 
 
@@ -115,22 +120,22 @@ def test_usage_that_is_not_told_is_none_and_never_zero(usage):
         (None, None),
     ],
 )  # fmt: skip
-def test_reasons_to_finish_have_our_names(theirs, ours):
+def test_reasons_to_finish_have_our_names(theirs: str | None, ours: str | None) -> None:
     assert parsed(stop_reason=theirs).finish_reason == ours
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"content": "x"}', b'{"content": [{}]}', b"<html>"])
-def test_what_is_not_an_answer_is_a_malformed_response(body):
+def test_what_is_not_an_answer_is_a_malformed_response(body: bytes) -> None:
     with pytest.raises(MalformedResponse, match=r"^anthropic/claude answered what cannot be read"):
         PROVIDER.parse_chat(body, httpx.Headers(), "claude")
 
 
-def test_there_are_no_embeddings():
+def test_there_are_no_embeddings() -> None:
     with pytest.raises(BadRequest, match="Anthropic has no embeddings; choose an OpenAI-compatible provider"):
         PROVIDER.render_embed(EmbedRequest(texts=["a"]), "claude")
 
 
-def test_images_are_sent_inline_or_by_their_address():
+def test_images_are_sent_inline_or_by_their_address() -> None:
     parts = [
         {"type": "text", "text": "What is it?"},
         {
@@ -155,7 +160,7 @@ def test_images_are_sent_inline_or_by_their_address():
         call({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png,x"}}]})
 
 
-def test_tools_and_their_choice_have_anthropics_names():
+def test_tools_and_their_choice_have_anthropics_names() -> None:
     function = {"name": "add", "description": "Adds.", "parameters": {"type": "object"}, "strict": True}
     own = {"type": "web_search_20250305", "name": "web_search"}
     body = rendered(USER, tools=[{"type": "function", "function": function}, own], tool_choice="required")
@@ -169,7 +174,7 @@ def test_tools_and_their_choice_have_anthropics_names():
         call(USER, tool_choice="any")
 
 
-def test_json_is_asked_for_by_its_schema_only():
+def test_json_is_asked_for_by_its_schema_only() -> None:
     schema = {"type": "object"}
     wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
     config = {"format": {"type": "json_schema", "schema": schema}}
@@ -179,12 +184,12 @@ def test_json_is_asked_for_by_its_schema_only():
         call(USER, response_format={"type": "json_object"})
 
 
-def test_a_stream_is_asked_for():
+def test_a_stream_is_asked_for() -> None:
     request = ChatRequest.model_validate({"messages": [USER]})
     assert json.loads(PROVIDER.render_chat(request, "claude", stream=True).body)["stream"] is True
 
 
-def test_events_that_say_nothing_of_the_answer_are_passed_over():
+def test_events_that_say_nothing_of_the_answer_are_passed_over() -> None:
     for data in (b'{"type": "ping"}', b'{"type": "content_block_stop", "index": 0}', b'{"type": "new_kind"}'):
         assert PROVIDER.parse_event(Event("", data), httpx.Headers(), "claude") is None
     with pytest.raises(MalformedResponse, match="it is not a JSON object"):

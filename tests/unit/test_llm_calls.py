@@ -1,8 +1,12 @@
 """One physical call, over a mock transport and over a real socket."""
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import json
+from collections.abc import Callable
+from typing import Any
 
 import httpx
 import pytest
@@ -18,29 +22,29 @@ HI = {"messages": [{"role": "user", "content": "Hi"}]}
 
 
 @pytest.fixture(autouse=True)
-def no_proxy_but_the_tests_own(monkeypatch):
+def no_proxy_but_the_tests_own(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
 
 
-def settings(**fields):
+def settings(**fields: Any) -> Settings:
     local = {"base_url": "http://local.test/v1", "api_key": "sk-secret1"}
     return Settings(_env_file=None, **{"default_model": "local/m", "providers": {"local": local}, **fields})
 
 
-def answering(handler, **fields):
+def answering(handler: Callable[[httpx.Request], Any], **fields: Any) -> LLM:
     return LLM(settings(**fields), httpx.AsyncClient(transport=httpx.MockTransport(handler)))
 
 
-def asked(**fields):
+def asked(**fields: Any) -> ChatRequest:
     return ChatRequest.model_validate({**HI, **fields})
 
 
-async def test_a_chat_is_asked_once_and_answered():
+async def test_a_chat_is_asked_once_and_answered() -> None:
     seen = []
 
-    def handle(request):
+    def handle(request: httpx.Request) -> httpx.Response:
         seen.append(request)
         return httpx.Response(200, json=ANSWER)
 
@@ -54,8 +58,8 @@ async def test_a_chat_is_asked_once_and_answered():
     assert request.headers["authorization"] == "Bearer sk-secret1"
 
 
-async def test_a_job_id_that_no_header_can_hold_is_quoted():
-    def handle(request):
+async def test_a_job_id_that_no_header_can_hold_is_quoted() -> None:
+    def handle(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json=ANSWER | {"id": request.headers["x-client-request-id"]})
 
     answer = await answering(handle).chat(asked(), call_id="jöb\n:1")
@@ -64,8 +68,8 @@ async def test_a_job_id_that_no_header_can_hold_is_quoted():
     assert long.response_id == "j" * 509 + ":17"
 
 
-async def test_a_refusal_is_the_providers_typed_error():
-    def handle(request):
+async def test_a_refusal_is_the_providers_typed_error() -> None:
+    def handle(request: httpx.Request) -> httpx.Response:
         return httpx.Response(429, headers={"retry-after": "2"}, json={"error": {"message": "slow down"}})
 
     with pytest.raises(errors.RateLimited, match="local/m answered 429: slow down") as raised:
@@ -82,7 +86,9 @@ async def test_a_refusal_is_the_providers_typed_error():
         (404, {}, []),
     ],
 )
-async def test_what_the_headers_say_of_the_rates_is_told(status, headers, seen):
+async def test_what_the_headers_say_of_the_rates_is_told(
+    status: int, headers: dict[str, str], seen: list[Any]
+) -> None:
     told = []
     http = httpx.AsyncClient(
         transport=httpx.MockTransport(lambda _: httpx.Response(status, headers=headers, json=ANSWER))
@@ -93,8 +99,8 @@ async def test_what_the_headers_say_of_the_rates_is_told(status, headers, seen):
     assert told == seen
 
 
-async def test_a_broken_connection_is_ours_and_its_words_are_not_chained():
-    def handle(request):
+async def test_a_broken_connection_is_ours_and_its_words_are_not_chained() -> None:
+    def handle(request: httpx.Request) -> httpx.Response:
         raise httpx.ReadError("lost sk-secret1")
 
     with pytest.raises(
@@ -105,8 +111,8 @@ async def test_a_broken_connection_is_ours_and_its_words_are_not_chained():
 
 
 @pytest.mark.parametrize("fields", [{"timeout_s": 0.02}, {}])
-async def test_a_call_ends_at_its_deadline(fields):
-    async def handle(request):
+async def test_a_call_ends_at_its_deadline(fields: dict[str, float]) -> None:
+    async def handle(request: httpx.Request) -> httpx.Response:
         await asyncio.Event().wait()
 
     llm = answering(handle, request_timeout_s=0.02)
@@ -114,10 +120,10 @@ async def test_a_call_ends_at_its_deadline(fields):
         await llm.chat(asked(**fields), call_id="job:1")
 
 
-async def test_cancelling_is_not_a_failure_of_the_provider():
+async def test_cancelling_is_not_a_failure_of_the_provider() -> None:
     begun = asyncio.Event()
 
-    async def handle(request):
+    async def handle(request: httpx.Request) -> httpx.Response:
         begun.set()
         await asyncio.Event().wait()
 
@@ -128,8 +134,8 @@ async def test_cancelling_is_not_a_failure_of_the_provider():
         await call
 
 
-async def test_every_text_must_have_its_vector():
-    def handle(request):
+async def test_every_text_must_have_its_vector() -> None:
+    def handle(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json={"data": [{"embedding": [1.0]}]})
 
     llm = answering(handle, default_embed_model="local/e")
@@ -138,14 +144,14 @@ async def test_every_text_must_have_its_vector():
         await llm.embed(EmbedRequest(texts=["a", "b"]), call_id="j:1")
 
 
-async def test_an_embedding_model_without_a_slash_goes_to_the_default_embedding_provider():
+async def test_an_embedding_model_without_a_slash_goes_to_the_default_embedding_provider() -> None:
     llm = LLM(settings(default_embed_model="local/e", default_model="anthropic/x"), httpx.AsyncClient())
     assert str(llm.embed_route("other")) == "local/other"
     assert llm.embed_route("other").provider is llm.embed_route("other").provider
 
 
-async def test_a_real_client_calls_a_real_server_and_closes():
-    async def handle(request):
+async def test_a_real_client_calls_a_real_server_and_closes() -> None:
+    async def handle(request: httpx.Request) -> httpx.Response:
         return web.json_response(ANSWER)
 
     app = web.Application()

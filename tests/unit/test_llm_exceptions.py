@@ -1,5 +1,7 @@
 """aiohttp's exceptions → httpx's: none slips through."""
 
+from __future__ import annotations
+
 import inspect
 import ssl
 
@@ -44,29 +46,31 @@ EXPECTED = {
 }
 
 
-def bare(kind):
+def bare(kind: type[Exception]) -> Exception:
     """An instance without the constructor's arguments; only its class is judged."""
 
     class Bare(kind):
         __init__ = Exception.__init__
 
-        def __str__(self):
+        def __str__(self) -> str:
             return "boom"
 
     return Bare()
 
 
 @pytest.mark.parametrize("kind", FOREIGN, ids=lambda kind: kind.__name__)
-def test_every_exception_of_aiohttp_has_a_translation(kind):
+def test_every_exception_of_aiohttp_has_a_translation(kind: type[Exception]) -> None:
     translated = transport.translate(bare(kind))
     assert isinstance(translated, httpx.HTTPError | httpx.InvalidURL)
     assert str(translated) == "boom"
 
 
 @pytest.mark.parametrize(("kind", "expected"), EXPECTED.items(), ids=lambda kind: kind.__name__)
-def test_the_translation_is_what_httpx_itself_would_raise(kind, expected):
+def test_the_translation_is_what_httpx_itself_would_raise(
+    kind: type[Exception], expected: type[Exception]
+) -> None:
     assert type(transport.translate(bare(kind))) is expected
 
 
-def test_a_mistake_of_our_own_is_not_translated():
+def test_a_mistake_of_our_own_is_not_translated() -> None:
     assert transport.translate(TypeError("ours")) is None

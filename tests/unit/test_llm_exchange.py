@@ -1,5 +1,7 @@
 """A plain call takes a shorter way than `client.send`, and gets the same answer."""
 
+from __future__ import annotations
+
 import asyncio
 
 import httpx
@@ -13,8 +15,8 @@ __all__ = ["client", "no_proxy_but_the_tests_own"]
 
 
 @pytest.mark.parametrize("user", ["", "me:pass word@"])
-async def test_an_exchange_is_answered_as_the_client_is(client, user):
-    async def answer(request):
+async def test_an_exchange_is_answered_as_the_client_is(client: httpx.AsyncClient, user: str) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
         told = [request.headers.get("authorization"), await request.text(), "x" * 2_000]
         reply = web.json_response(told, status=429, headers={"retry-after": "7"})
         reply.enable_compression(web.ContentCoding.gzip)
@@ -32,10 +34,10 @@ async def test_an_exchange_is_answered_as_the_client_is(client, user):
     assert (reply.status_code, reply.headers["retry-after"], reply.is_closed) == (429, "7", True)
 
 
-async def test_an_exchange_that_is_cancelled_closes_its_connection(client):
+async def test_an_exchange_that_is_cancelled_closes_its_connection(client: httpx.AsyncClient) -> None:
     begun, closed = asyncio.Event(), asyncio.Event()
 
-    async def answer(request):
+    async def answer(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
         begun.set()

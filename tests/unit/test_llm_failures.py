@@ -1,5 +1,7 @@
 """httpx's exceptions → ours: none slips through."""
 
+from __future__ import annotations
+
 import inspect
 import re
 
@@ -19,14 +21,14 @@ FOREIGN = [
 ]
 
 
-def bare(kind, message=""):
+def bare(kind: type[Exception], message: str = "") -> Exception:
     error = kind.__new__(kind)
     Exception.__init__(error, message)
     return error
 
 
 @pytest.mark.parametrize("kind", FOREIGN, ids=lambda kind: kind.__name__)
-def test_every_exception_of_httpx_is_caught_and_translated(kind):
+def test_every_exception_of_httpx_is_caught_and_translated(kind: type[Exception]) -> None:
     assert issubclass(kind, failures.FOREIGN)
     error = failures.translate(bare(kind, "the key sk-secret1 broke"), ROUTE, 5)
     assert isinstance(error, errors.JobError)
@@ -51,7 +53,7 @@ def test_every_exception_of_httpx_is_caught_and_translated(kind):
         (httpx.InvalidURL, errors.ProviderNotConfigured),
     ],
 )
-def test_what_happened_decides_the_error(kind, expected):
+def test_what_happened_decides_the_error(kind: type[Exception], expected: type[errors.JobError]) -> None:
     assert type(failures.translate(bare(kind), ROUTE, 5)) is expected
 
 
@@ -68,10 +70,10 @@ def test_what_happened_decides_the_error(kind, expected):
         (TimeoutError, None),
     ],
 )
-def test_where_no_request_went_out_the_error_says_so(kind, sent):
+def test_where_no_request_went_out_the_error_says_so(kind: type[Exception], sent: bool | None) -> None:
     assert failures.translate(bare(kind), ROUTE, 5).details.get("sent") is sent
 
 
-def test_the_deadline_is_named():
+def test_the_deadline_is_named() -> None:
     words = str(failures.translate(TimeoutError(), ROUTE, 2.5))
     assert words.startswith("local/llama did not answer within 2.5 s. ")

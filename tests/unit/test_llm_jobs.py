@@ -1,7 +1,11 @@
 """The jobs: a ledger of attempts, retries, and results."""
 
+from __future__ import annotations
+
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import Any
 
 import fakeredis
 import pytest
@@ -14,22 +18,23 @@ from client.wire.codec import decode, encode
 from client.wire.keys import ATTEMPTS_TTL_S, KEYS
 from client.wire.schemas import Completion, Embeddings, Usage
 from promptmill.dialects import EmbedAnswer
-from tests.unit.given_llm import ANSWER, HI, ScriptedLLM, redis, run
+from tests.conftest import AnyRedis
+from tests.unit.given_llm import ANSWER, HI, Runs, ScriptedLLM, redis, run
 from worker.engine.run import Throttled
 from worker.jobs import chat, embed
 
 __all__ = ["redis", "run"]
 
 
-async def ledger(redis):
+async def ledger(redis: AnyRedis) -> list[Any]:
     return [from_json(row) for row in await redis.lrange(KEYS.attempts("j1"), 0, -1)]
 
 
-def errors_of(result):
+def errors_of(result: Completion | Embeddings) -> list[tuple[int, str | None]]:
     return [(attempt.number, attempt.error) for attempt in result.attempts]
 
 
-async def test_a_prompt_is_completed(run, redis):
+async def test_a_prompt_is_completed(run: Runs, redis: AnyRedis) -> None:
     result = await run(ScriptedLLM(ANSWER))
     assert isinstance(result, Completion)
     assert (result.job_id, result.text, result.finish_reason) == ("j1", "Hello", "stop")
@@ -46,7 +51,7 @@ async def test_a_prompt_is_completed(run, redis):
     assert not await redis.exists(KEYS.attempts("j1"))
 
 
-async def test_texts_become_vectors(run):
+async def test_texts_become_vectors(run: Runs) -> None:
     answer = EmbedAnswer([[1.0, 2.0]], "text-embedding-3-small", Usage(input_tokens=1, output_tokens=0))
     result = await run(ScriptedLLM(answer), embed, {"texts": ["a"]})
     assert isinstance(result, Embeddings)
@@ -57,20 +62,22 @@ async def test_texts_become_vectors(run):
 @pytest.mark.parametrize(
     ("job", "request_"), [(chat, {"messages": []}), (chat, "secret"), (embed, {"textz": "secret"})]
 )
-async def test_a_request_that_cannot_be_used_is_refused_without_quoting_it(run, job, request_):
+async def test_a_request_that_cannot_be_used_is_refused_without_quoting_it(
+    run: Runs, job: Callable[..., Awaitable[Any]], request_: object
+) -> None:
     with pytest.raises(errors.BadRequest, match=r"^The (Chat|Embed)Request cannot be used: .*\.$") as raised:
         await run(ScriptedLLM(), job, request_)
     assert "secret" not in str(raised.value)
 
 
-async def test_a_provider_that_is_not_configured_fails_before_any_call(run):
+async def test_a_provider_that_is_not_configured_fails_before_any_call(run: Runs) -> None:
     llm = ScriptedLLM()
     with pytest.raises(errors.ProviderNotConfigured):
         await run(llm, request={**HI, "model": "nowhere/x"})
     assert llm.call_ids == []
 
 
-async def test_a_transient_failure_is_written_down_and_tried_again(run, redis):
+async def test_a_transient_failure_is_written_down_and_tried_again(run: Runs, redis: AnyRedis) -> None:
     llm = ScriptedLLM(errors.ServerError("boom", status=500), ANSWER)
     with pytest.raises(Retry) as raised:
         await run(llm)
@@ -85,7 +92,9 @@ async def test_a_transient_failure_is_written_down_and_tried_again(run, redis):
     assert llm.call_ids == ["j1:1", "j1:2"]
 
 
-async def test_when_no_try_is_left_the_last_error_is_raised_with_the_number_of_attempts(run, redis):
+async def test_when_no_try_is_left_the_last_error_is_raised_with_the_number_of_attempts(
+    run: Runs, redis: AnyRedis
+) -> None:
     llm = ScriptedLLM(errors.ServerError("1"), errors.ProviderTimeout("2"), errors.ServerError("3"))
     for _ in range(2):
         with pytest.raises(Retry):
@@ -96,7 +105,9 @@ async def test_when_no_try_is_left_the_last_error_is_raised_with_the_number_of_a
     assert raised.value.__cause__ is None
 
 
-async def test_being_rate_limited_uses_no_try_and_keeps_its_place_in_the_ledger(run, redis):
+async def test_being_rate_limited_uses_no_try_and_keeps_its_place_in_the_ledger(
+    run: Runs, redis: AnyRedis
+) -> None:
     limited = [errors.RateLimited("slow", retry_after_s=2, status=429) for _ in range(9)]
     llm = ScriptedLLM(*limited, ANSWER)
     for _ in limited:
@@ -108,28 +119,28 @@ async def test_being_rate_limited_uses_no_try_and_keeps_its_place_in_the_ledger(
     assert llm.call_ids[-1] == "j1:10"
 
 
-async def test_a_permanent_failure_is_raised_at_once(run, redis):
+async def test_a_permanent_failure_is_raised_at_once(run: Runs, redis: AnyRedis) -> None:
     with pytest.raises(errors.ContextTooLong) as raised:
         await run(ScriptedLLM(errors.ContextTooLong("too long")))
     assert raised.value.details["attempts"] == 1
     assert not await redis.exists(KEYS.attempts("j1"))
 
 
-async def test_the_list_of_an_aborted_job_of_the_same_id_is_not_continued(run, redis):
+async def test_the_list_of_an_aborted_job_of_the_same_id_is_not_continued(run: Runs, redis: AnyRedis) -> None:
     await redis.rpush(KEYS.attempts("j1"), b"stale")
     with pytest.raises(Retry):
         await run(ScriptedLLM(errors.ServerError("x")))
     assert [row["number"] for row in await ledger(redis)] == [1]
 
 
-async def test_a_first_run_that_succeeds_sends_no_command(run, monkeypatch):
+async def test_a_first_run_that_succeeds_sends_no_command(run: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     sent = []
     monkeypatch.setattr(fakeredis.FakeAsyncRedis, "lrange", lambda *a: sent.append(a))
     await run(ScriptedLLM(ANSWER))
     assert sent == []
 
 
-async def test_a_cancelled_job_leaves_the_ledger_as_it_is(run, redis):
+async def test_a_cancelled_job_leaves_the_ledger_as_it_is(run: Runs, redis: AnyRedis) -> None:
     llm = ScriptedLLM(errors.ServerError("x"), asyncio.CancelledError())
     with pytest.raises(Retry):
         await run(llm)
@@ -138,8 +149,10 @@ async def test_a_cancelled_job_leaves_the_ledger_as_it_is(run, redis):
     assert len(await ledger(redis)) == 1
 
 
-async def test_a_redis_that_is_away_costs_neither_the_retry_nor_the_answer(run, redis, monkeypatch, caplog):
-    async def down(*args):
+async def test_a_redis_that_is_away_costs_neither_the_retry_nor_the_answer(
+    run: Runs, redis: AnyRedis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def down(*args: object) -> None:
         raise RedisDown("away")
 
     llm = ScriptedLLM(errors.ServerError("x"), ANSWER, errors.ServerError("y"))

@@ -1,30 +1,38 @@
 """What is taken down of an attempt, however it ends."""
 
+from __future__ import annotations
+
 import asyncio
+from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
+from typing import Any, TypeAlias
 
 import pytest
 from arq import Retry
 
 from client import errors
-from client.wire.schemas import Usage
+from client.wire.schemas import Attempt, Usage
 from promptmill.dialects import Delta
-from tests.unit.given_llm import ANSWER, HI, ScriptedLLM, redis, run
+from tests.unit.given_llm import ANSWER, HI, Runs, ScriptedLLM, redis, run
 from worker.jobs import attempts, chat
 
 __all__ = ["redis", "run"]
 
 USAGE = Usage(input_tokens=9, output_tokens=2)
 
+Booked: TypeAlias = Callable[..., Awaitable[tuple[Any, Attempt, str]]]
+
 
 @pytest.fixture
-def booked(run):
+def booked(run: Runs) -> tuple[Any, Attempt, str]:
     """The attempts that the totals are told of."""
     found = []
     book = SimpleNamespace(add=lambda attempt, tenant: found.append((attempt, tenant)))
 
-    async def booked(*outcomes, lane="openai/gpt-4o-mini|tenant:acme"):
-        async def job(ctx, request):
+    async def booked(
+        *outcomes: Any, lane: str = "openai/gpt-4o-mini|tenant:acme"
+    ) -> tuple[Any, Attempt, str]:
+        async def job(ctx: Any, request: Any) -> Any:
             return await chat({**ctx, "book": book}, request)
 
         job.__name__, run.lane = "chat", lane
@@ -38,7 +46,7 @@ def booked(run):
     return booked
 
 
-async def test_an_answer_tells_its_tokens_and_its_cost(booked):
+async def test_an_answer_tells_its_tokens_and_its_cost(booked: Booked) -> None:
     answer, attempt, tenant = await booked(ANSWER)
     assert (attempt.usage, attempt.error, tenant) == (USAGE, None, "acme")
     assert attempt.cost_usd == answer.cost_usd
@@ -58,19 +66,21 @@ async def test_an_answer_tells_its_tokens_and_its_cost(booked):
         (errors.MalformedResponse("half"), None),
     ],
 )
-async def test_a_failure_cost_nothing_only_where_that_is_known(booked, error, cost):
+async def test_a_failure_cost_nothing_only_where_that_is_known(
+    booked: Booked, error: errors.JobError, cost: float | None
+) -> None:
     _, attempt, _ = await booked(error)
     assert (attempt.usage, attempt.cost_usd) == (None, cost)
     assert attempt.error == type(error).__name__
 
 
-async def test_a_cancelled_call_is_taken_down(booked):
+async def test_a_cancelled_call_is_taken_down(booked: Booked) -> None:
     ended, attempt, _ = await booked(asyncio.CancelledError())
     assert isinstance(ended, asyncio.CancelledError)
     assert (attempt.error, attempt.usage, attempt.cost_usd) == ("CancelledError", None, None)
 
 
-async def test_an_answer_without_usage_has_none(booked):
+async def test_an_answer_without_usage_has_none(booked: Booked) -> None:
     _, attempt, tenant = await booked(
         SimpleNamespace(**{name: getattr(ANSWER, name) for name in ANSWER.__slots__} | {"usage": Usage()}),
         lane="openai/gpt-4o-mini",
@@ -78,7 +88,7 @@ async def test_an_answer_without_usage_has_none(booked):
     assert (attempt.usage, attempt.cost_usd, tenant) == (None, None, "-")
 
 
-async def test_a_stream_that_breaks_off_has_cost_what_it_had_told(run):
+async def test_a_stream_that_breaks_off_has_cost_what_it_had_told(run: Runs) -> None:
     ctx, heard = {}, []
     tell = attempts.overheard(ctx, heard.append)
     ctx["told"] = told = attempts.CallProgress()
@@ -94,7 +104,7 @@ async def test_a_stream_that_breaks_off_has_cost_what_it_had_told(run):
     assert told.ttft_s is not None
 
 
-async def test_a_call_whose_worker_died_is_told_of_and_uses_no_try(run):
+async def test_a_call_whose_worker_died_is_told_of_and_uses_no_try(run: Runs) -> None:
     await run.crash(began_s=1_700_000_000, seen_s=1_700_000_016.5)
     answer = await run(ScriptedLLM(ANSWER, max_tries=1))
     lost, paid = answer.attempts
@@ -103,10 +113,10 @@ async def test_a_call_whose_worker_died_is_told_of_and_uses_no_try(run):
     assert (paid.number, paid.error) == (2, None)
 
 
-async def test_each_dead_worker_is_told_of_once(run):
+async def test_each_dead_worker_is_told_of_once(run: Runs) -> None:
     counted = []
 
-    async def job(ctx, request):
+    async def job(ctx: Any, request: Any) -> Any:
         return await chat({**ctx, "book": SimpleNamespace(add=lambda each, _: counted.append(each))}, request)
 
     job.__name__ = "chat"

@@ -1,5 +1,7 @@
 """What a call's end says about what it used."""
 
+from __future__ import annotations
+
 import pytest
 
 from client import errors
@@ -8,20 +10,20 @@ from worker.engine.meter import Meter
 from worker.jobs import metering
 
 
-def failed(error):
+def failed(error: errors.JobError) -> Meter:
     meter = Meter(called=True)
     metering.failed(meter, error)
     return meter
 
 
-def test_an_answer_tells_its_tokens_and_its_cost():
+def test_an_answer_tells_its_tokens_and_its_cost() -> None:
     meter = Meter(called=True)
     metering.answered(meter, Usage(input_tokens=9, output_tokens=2), 0.5)
     assert meter == Meter(called=True, answered=True, tokens=11, output_tokens=2, usd=0.5)
 
 
 @pytest.mark.parametrize("usage", [Usage(), Usage(input_tokens=9), Usage(output_tokens=2)])
-def test_tokens_that_are_not_told_stay_unknown(usage):
+def test_tokens_that_are_not_told_stay_unknown(usage: Usage) -> None:
     meter = Meter(called=True)
     metering.answered(meter, usage, None)
     assert (meter.tokens, meter.usd, meter.answered) == (None, None, True)
@@ -35,7 +37,7 @@ def test_tokens_that_are_not_told_stay_unknown(usage):
         errors.Overloaded("x", status=500, retry_after_s=2.0),
     ],
 )
-def test_want_of_room_is_a_refusal_that_used_nothing(error):
+def test_want_of_room_is_a_refusal_that_used_nothing(error: errors.JobError) -> None:
     overloaded = isinstance(error, errors.Overloaded)
     assert failed(error) == Meter(
         called=True, refused=True, overloaded=overloaded, refused_s=2.0, tokens=0, usd=0.0
@@ -54,7 +56,7 @@ def test_want_of_room_is_a_refusal_that_used_nothing(error):
         (errors.ServerError("x", status=502), False),
     ],
 )
-def test_any_other_refusal_used_nothing_and_is_no_congestion(error, answered):
+def test_any_other_refusal_used_nothing_and_is_no_congestion(error: errors.JobError, answered: bool) -> None:
     assert failed(error) == Meter(called=True, answered=answered, tokens=0, usd=0.0)
 
 
@@ -69,7 +71,7 @@ def test_any_other_refusal_used_nothing_and_is_no_congestion(error, answered):
         errors.ServerError("x", status=524),
     ],
 )
-def test_after_a_timeout_or_a_cut_connection_nobody_knows_what_was_used(error):
+def test_after_a_timeout_or_a_cut_connection_nobody_knows_what_was_used(error: errors.JobError) -> None:
     assert failed(error) == Meter(called=True)
 
 
@@ -82,5 +84,5 @@ def test_after_a_timeout_or_a_cut_connection_nobody_knows_what_was_used(error):
         errors.BadRequest("the provider has no way to say it"),
     ],
 )
-def test_what_never_went_out_was_no_call(error):
+def test_what_never_went_out_was_no_call(error: errors.JobError) -> None:
     assert failed(error) == Meter()

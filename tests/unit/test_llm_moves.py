@@ -1,6 +1,9 @@
 """A job runs in its model's lane, and goes on to the next model where its own cannot answer."""
 
+from __future__ import annotations
+
 import asyncio
+from typing import Any
 
 import pytest
 from arq import Retry
@@ -8,9 +11,10 @@ from pydantic_core import from_json
 
 from client import encode, errors
 from client.wire.keys import KEYS
-from client.wire.schemas import ChatRequest, EmbedRequest, Usage
+from client.wire.schemas import ChatRequest, Completion, Embeddings, EmbedRequest, Usage
 from promptmill.dialects import EmbedAnswer
-from tests.unit.given_llm import ANSWER, HI, ScriptedLLM, redis, run
+from tests.conftest import AnyRedis
+from tests.unit.given_llm import ANSWER, HI, Runs, ScriptedLLM, redis, run
 from worker.engine.meter import Meter
 from worker.engine.run import Reroute, Throttled
 from worker.jobs import chat, embed
@@ -22,11 +26,11 @@ NANO = "openai/gpt-nano"
 CLAUDE = "anthropic/claude"
 
 
-def asked(**fields):
+def asked(**fields: Any) -> ChatRequest:
     return ChatRequest.model_validate({**HI, **fields})
 
 
-def fields_of(job):
+def fields_of(job: Completion | Embeddings) -> list[tuple[str, str | None]]:
     return [(attempt.model, attempt.error) for attempt in job.attempts]
 
 
@@ -48,30 +52,32 @@ def fields_of(job):
         ("vertex/claude@2025", "bulk", "vertex/claude-2025|bulk"),
     ],
 )
-def test_a_lane_gets_another_model_and_keeps_its_other_parts(model, lane, expected):
+def test_a_lane_gets_another_model_and_keeps_its_other_parts(
+    model: str | None, lane: str, expected: str
+) -> None:
     assert lane_for(asked(model=model), lane) == expected
 
 
-def test_an_embedding_without_a_model_has_an_alias_of_its_own():
+def test_an_embedding_without_a_model_has_an_alias_of_its_own() -> None:
     assert lane_for(EmbedRequest(texts=["a"]), "bulk") == "@embed|bulk"
 
 
 @pytest.mark.parametrize("place", [{"a": [HI], "k": {}}, {"a": [], "k": {"request": HI}}])
-def test_a_record_gets_its_lane_and_the_estimates_it_is_admitted_by(place):
+def test_a_record_gets_its_lane_and_the_estimates_it_is_admitted_by(place: dict[str, Any]) -> None:
     record = {"t": 2, "f": "chat", **place, "et": 7}
     moved = payload_for(encode(record), "openai/gpt-4o", asked(max_tokens=50))
     assert moved.startswith(b'{"n":5,"m":50,"t":2,')
     assert from_json(moved) == {"n": 5, "m": 50, **record, "q": "mill:lane:openai/gpt-4o"}
 
 
-def test_a_record_that_has_estimates_keeps_them():
+def test_a_record_that_has_estimates_keeps_them() -> None:
     record = {"n": 77, "m": 0, "t": None, "f": "chat", "a": [HI], "k": {}, "et": 7, "q": "arq:queue"}
     moved = payload_for(encode(record), "a", asked())
     assert moved.startswith(b'{"n":77,"m":0,"t":null,')
     assert from_json(moved)["q"] == KEYS.lane("a")
 
 
-async def test_a_job_outside_of_its_models_lane_is_moved_before_any_call(run):
+async def test_a_job_outside_of_its_models_lane_is_moved_before_any_call(run: Runs) -> None:
     run.lane = ""
     llm = ScriptedLLM(ANSWER)
     with pytest.raises(Reroute) as moved:
@@ -83,7 +89,7 @@ async def test_a_job_outside_of_its_models_lane_is_moved_before_any_call(run):
     assert llm.call_ids == ["j1:1"]
 
 
-async def test_texts_in_the_default_queue_are_moved_too(run):
+async def test_texts_in_the_default_queue_are_moved_too(run: Runs) -> None:
     run.lane = ""
     llm = ScriptedLLM(EmbedAnswer([[1.0]], "e", Usage(input_tokens=1, output_tokens=0)))
     with pytest.raises(Reroute):
@@ -93,7 +99,7 @@ async def test_texts_in_the_default_queue_are_moved_too(run):
     assert (await run(llm, embed)).vectors == [[1.0]]
 
 
-async def test_a_model_whose_name_is_no_limit_key_is_limited_by_one_that_is(run):
+async def test_a_model_whose_name_is_no_limit_key_is_limited_by_one_that_is(run: Runs) -> None:
     run.lane = ""
     llm = ScriptedLLM(errors.RateLimited("x", status=429), ANSWER)
     with pytest.raises(Reroute):
@@ -103,7 +109,9 @@ async def test_a_model_whose_name_is_no_limit_key_is_limited_by_one_that_is(run)
     assert turned.value.defer_score is None
 
 
-async def test_a_lane_that_is_right_but_brought_no_limits_costs_no_second_move(run, monkeypatch):
+async def test_a_lane_that_is_right_but_brought_no_limits_costs_no_second_move(
+    run: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("client.limits.rules.lanes.limit_keys", lambda *_: ())
     llm = ScriptedLLM(errors.RateLimited("x", status=429, retry_after_s=2))
     with pytest.raises(Throttled) as turned:
@@ -114,21 +122,21 @@ async def test_a_lane_that_is_right_but_brought_no_limits_costs_no_second_move(r
 # -- the meter ---------------------------------------------------------------------------------------
 
 
-async def test_an_answer_is_metered(run):
+async def test_an_answer_is_metered(run: Runs) -> None:
     await run(ScriptedLLM(ANSWER))
     meter = run.ctx["meter"]
     assert (meter.called, meter.answered, meter.tokens, meter.output_tokens) == (True, True, 11, 2)
     assert meter.usd is None or 0 < meter.usd < 1
 
 
-async def test_a_refusal_is_metered(run):
+async def test_a_refusal_is_metered(run: Runs) -> None:
     with pytest.raises(Throttled):
         await run(ScriptedLLM(errors.RateLimited("x", status=429, retry_after_s=3)))
     assert run.ctx["meter"] == Meter(called=True, tokens=0, usd=0.0, refused=True, refused_s=3)
 
 
 @pytest.mark.parametrize("end", [asyncio.CancelledError, RuntimeError])
-async def test_a_call_that_is_cut_short_counts_as_made(run, end):
+async def test_a_call_that_is_cut_short_counts_as_made(run: Runs, end: type[BaseException]) -> None:
     with pytest.raises(end):
         await run(ScriptedLLM(end()))
     assert run.ctx["meter"] == Meter(called=True)
@@ -137,7 +145,7 @@ async def test_a_call_that_is_cut_short_counts_as_made(run, end):
 # -- fallbacks ---------------------------------------------------------------------------------------
 
 
-async def test_each_fallback_has_all_tries_and_the_answer_tells_every_attempt(run):
+async def test_each_fallback_has_all_tries_and_the_answer_tells_every_attempt(run: Runs) -> None:
     broken = [errors.ServerError(str(n), status=500) for n in range(4)]
     llm = ScriptedLLM(
         *broken, errors.ModelNotFound("x", status=404), ANSWER, max_tries=2, anthropic_api_key="k"
@@ -168,7 +176,7 @@ async def test_each_fallback_has_all_tries_and_the_answer_tells_every_attempt(ru
     assert llm.call_ids == [f"j1:{number}" for number in range(1, 7)]
 
 
-async def test_when_all_models_have_failed_the_last_ones_error_is_raised(run, redis):
+async def test_when_all_models_have_failed_the_last_ones_error_is_raised(run: Runs, redis: AnyRedis) -> None:
     llm = ScriptedLLM(errors.QuotaExhausted("a", status=429), errors.ServerError("b"), max_tries=1)
     with pytest.raises(Reroute):
         await run(llm, request={**HI, "fallbacks": [NANO]})
@@ -178,7 +186,7 @@ async def test_when_all_models_have_failed_the_last_ones_error_is_raised(run, re
     assert await redis.llen(KEYS.attempts("j1")) == 2
 
 
-async def test_a_model_without_a_provider_is_passed_over(run, caplog):
+async def test_a_model_without_a_provider_is_passed_over(run: Runs, caplog: pytest.LogCaptureFixture) -> None:
     llm = ScriptedLLM(ANSWER)
     for _ in range(2):
         with pytest.raises(Reroute):
@@ -187,7 +195,7 @@ async def test_a_model_without_a_provider_is_passed_over(run, caplog):
     assert "elsewhere/y" in caplog.text
 
 
-async def test_the_last_model_without_a_provider_is_an_error_that_counts_the_calls_before(run):
+async def test_the_last_model_without_a_provider_is_an_error_that_counts_the_calls_before(run: Runs) -> None:
     llm = ScriptedLLM(errors.ContextTooLong("x"))
     with pytest.raises(Reroute):
         await run(llm, request={**HI, "fallbacks": ["nowhere/x"]})
@@ -196,13 +204,13 @@ async def test_the_last_model_without_a_provider_is_an_error_that_counts_the_cal
     assert raised.value.details["attempts"] == 1
 
 
-async def test_a_wrong_request_is_not_sent_to_another_model(run):
+async def test_a_wrong_request_is_not_sent_to_another_model(run: Runs) -> None:
     llm = ScriptedLLM(errors.BadRequest("x", status=400))
     with pytest.raises(errors.BadRequest):
         await run(llm, request={**HI, "fallbacks": [NANO]})
 
 
-async def test_being_turned_away_keeps_the_model(run):
+async def test_being_turned_away_keeps_the_model(run: Runs) -> None:
     llm = ScriptedLLM(*[errors.Overloaded("x", status=529)] * 9, ANSWER, max_tries=1)
     for _ in range(9):
         with pytest.raises(Throttled):
@@ -211,6 +219,6 @@ async def test_being_turned_away_keeps_the_model(run):
 
 
 @pytest.mark.parametrize("fallbacks", ["openai/x", ["a b"], [""], ["a/b"] * 9])
-async def test_fallbacks_are_eight_models_at_most(run, fallbacks):
+async def test_fallbacks_are_eight_models_at_most(run: Runs, fallbacks: object) -> None:
     with pytest.raises(errors.BadRequest, match="fallbacks"):
         await run(ScriptedLLM(), chat, {**HI, "fallbacks": fallbacks})

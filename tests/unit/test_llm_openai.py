@@ -1,12 +1,16 @@
 """OpenAI's dialect: what is sent, and what is read."""
 
+from __future__ import annotations
+
 import json
+from typing import Any
 
 import httpx
 import pytest
 
 from client.errors import MalformedResponse, RateLimited
 from client.wire.schemas import ChatRequest, EmbedRequest, Usage
+from promptmill.dialects import ChatAnswer
 from promptmill.dialects.openai.dialect import OpenAI
 
 HEADERS = httpx.Headers({"x-request-id": "req_1"})
@@ -32,24 +36,24 @@ ANSWER = {
 }
 
 
-def provider(base_url="https://api.openai.com/v1", key="sk-test-key"):
+def provider(base_url: str = "https://api.openai.com/v1", key: str | None = "sk-test-key") -> OpenAI:
     return OpenAI("openai", base_url, key, "OPENAI_API_KEY")
 
 
-def rendered(fields, **of):
+def rendered(fields: dict[str, Any], **of: Any) -> Any:
     request = ChatRequest.model_validate({"messages": [{"role": "user", "content": "Hi"}], **fields})
     return json.loads(provider(**of).render_chat(request, "m").body)
 
 
-def parsed(**changes):
+def parsed(**changes: Any) -> ChatAnswer:
     return provider().parse_chat(json.dumps({**ANSWER, **changes}).encode(), HEADERS, "gpt-4o-mini")
 
 
-def choice(finish_reason="stop", **message):
+def choice(finish_reason: str = "stop", **message: Any) -> list[dict[str, Any]]:
     return [{"index": 0, "message": {"role": "assistant", **message}, "finish_reason": finish_reason}]
 
 
-def test_a_request_is_rendered_with_what_was_asked_and_no_more():
+def test_a_request_is_rendered_with_what_was_asked_and_no_more() -> None:
     assert rendered({}) == {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
     assert rendered({"temperature": 0, "top_p": 0.5, "stop": ["x"], "seed": 0, "max_tokens": 5}) == {
         "model": "m",
@@ -72,18 +76,18 @@ def test_a_request_is_rendered_with_what_was_asked_and_no_more():
         ("https://openrouter.ai/api/v1", "max_tokens"),
     ],
 )
-def test_the_host_decides_the_name_of_max_tokens(base_url, field):
+def test_the_host_decides_the_name_of_max_tokens(base_url: str, field: str) -> None:
     assert rendered({"max_tokens": 7}, base_url=base_url)[field] == 7
 
 
-def test_extra_goes_last_and_metadata_nowhere():
+def test_extra_goes_last_and_metadata_nowhere() -> None:
     body = rendered({"temperature": 1, "extra": {"temperature": 0, "n": 1}, "metadata": {"mine": 1}})
     assert body["temperature"] == 0
     assert body["n"] == 1
     assert "metadata" not in body
 
 
-def test_fields_a_message_has_beyond_ours_are_kept():
+def test_fields_a_message_has_beyond_ours_are_kept() -> None:
     turns = [
         {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "x": None}]},
         {"role": "tool", "content": "42", "tool_call_id": "1"},
@@ -91,18 +95,18 @@ def test_fields_a_message_has_beyond_ours_are_kept():
     assert rendered({"messages": turns})["messages"] == turns
 
 
-def test_a_server_without_a_key_gets_no_authorization():
+def test_a_server_without_a_key_gets_no_authorization() -> None:
     request = ChatRequest.model_validate({"messages": [{"role": "user", "content": "Hi"}]})
     assert provider().render_chat(request, "m").headers["authorization"] == "Bearer sk-test-key"
     assert "authorization" not in provider(key=None).render_chat(request, "m").headers
 
 
-def test_the_key_is_not_in_the_repr_of_a_call():
+def test_the_key_is_not_in_the_repr_of_a_call() -> None:
     request = ChatRequest.model_validate({"messages": [{"role": "user", "content": "Hi"}]})
     assert "sk-test" not in repr(provider().render_chat(request, "m")) + repr(provider())
 
 
-def test_an_answer_is_read():
+def test_an_answer_is_read() -> None:
     answer = parsed()
     assert (answer.text, answer.finish_reason, answer.response_id) == ("Hello", "stop", "chatcmpl-1")
     assert answer.model == "gpt-4o-mini-2024-07-18"
@@ -112,17 +116,17 @@ def test_an_answer_is_read():
 @pytest.mark.parametrize(
     "usage", [None, {}, {"prompt_tokens": None}, {"prompt_tokens": "9"}, {"prompt_tokens": -1}, 7]
 )
-def test_usage_that_is_not_told_is_none_and_never_zero(usage):
+def test_usage_that_is_not_told_is_none_and_never_zero(usage: Any) -> None:
     assert parsed(usage=usage).usage == Usage()
 
 
-def test_tool_calls_without_content_have_an_empty_text():
+def test_tool_calls_without_content_have_an_empty_text() -> None:
     calls = [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
     answer = parsed(choices=choice("tool_calls", content=None, tool_calls=calls))
     assert (answer.text, answer.finish_reason, answer.tool_calls) == ("", "tool_calls", calls)
 
 
-def test_text_in_parts_is_joined_and_a_refusal_is_the_text():
+def test_text_in_parts_is_joined_and_a_refusal_is_the_text() -> None:
     parts = [
         {"type": "thinking", "thinking": "hm"},
         {"type": "text", "text": "a"},
@@ -148,19 +152,19 @@ def test_text_in_parts_is_joined_and_a_refusal_is_the_text():
         b"\xff",
     ],
 )
-def test_what_is_not_an_answer_is_a_malformed_response(body):
+def test_what_is_not_an_answer_is_a_malformed_response(body: bytes) -> None:
     with pytest.raises(MalformedResponse, match=r"^openai/gpt-4o answered what cannot be read: .*") as raised:
         provider().parse_chat(body, HEADERS, "gpt-4o")
     assert raised.value.request_id == "req_1"
 
 
-def test_an_error_inside_a_200_is_the_error_it_names():
+def test_an_error_inside_a_200_is_the_error_it_names() -> None:
     body = json.dumps({"error": {"code": 429, "message": "slow down"}}).encode()
     with pytest.raises(RateLimited, match="slow down"):
         provider().parse_chat(body, HEADERS, "gpt-4o")
 
 
-def test_embeddings_are_asked_for_and_come_back_in_the_texts_order():
+def test_embeddings_are_asked_for_and_come_back_in_the_texts_order() -> None:
     request = EmbedRequest(texts=["a", "b"], dimensions=2, extra={"user": "u"})
     assert json.loads(provider().render_embed(request, "e").body) == {
         "model": "e", "input": ["a", "b"], "encoding_format": "base64", "dimensions": 2, "user": "u",
@@ -178,12 +182,12 @@ def test_embeddings_are_asked_for_and_come_back_in_the_texts_order():
 @pytest.mark.parametrize(
     "body", [b"{}", b'{"data": []}', b'{"data": [{"embedding": "AAAA"}]}', b'{"data": [{"embedding": "x"}]}']
 )
-def test_what_is_not_vectors_is_a_malformed_response(body):
+def test_what_is_not_vectors_is_a_malformed_response(body: bytes) -> None:
     with pytest.raises(MalformedResponse):
         provider().parse_embed(body, HEADERS, "e")
 
 
-def test_base64_is_asked_of_no_host_that_may_not_know_it():
+def test_base64_is_asked_of_no_host_that_may_not_know_it() -> None:
     request = EmbedRequest(texts=["a"])
     elsewhere = OpenAI("local", "http://localhost:8000/v1", None, "X")
     assert json.loads(elsewhere.render_embed(request, "e").body)["encoding_format"] == "float"
@@ -191,7 +195,7 @@ def test_base64_is_asked_of_no_host_that_may_not_know_it():
     assert elsewhere.parse_embed(body, HEADERS, "e").vectors == ["AACAPwAAAEA="]
 
 
-def test_tools_and_formats_are_sent_as_they_are():
+def test_tools_and_formats_are_sent_as_they_are() -> None:
     fields = {
         "tools": [{"type": "function", "function": {"name": "add"}}],
         "tool_choice": {"type": "function", "function": {"name": "add"}},
@@ -201,8 +205,8 @@ def test_tools_and_formats_are_sent_as_they_are():
     assert {name: body[name] for name in fields} == fields
 
 
-def test_a_stream_is_asked_for_with_its_usage_unless_the_host_refuses_that():
-    def streamed(**fields):
+def test_a_stream_is_asked_for_with_its_usage_unless_the_host_refuses_that() -> None:
+    def streamed(**fields: Any) -> Any:
         request = ChatRequest.model_validate({"messages": [{"role": "user", "content": "Hi"}], **fields})
         return json.loads(provider().render_chat(request, "m", stream=True).body)
 
@@ -211,7 +215,7 @@ def test_a_stream_is_asked_for_with_its_usage_unless_the_host_refuses_that():
     assert "stream_options" not in streamed(extra={"stream_options": None})
 
 
-def test_reasoning_has_a_name_at_every_host():
+def test_reasoning_has_a_name_at_every_host() -> None:
     parts = [
         {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]},
         {"type": "text", "text": "a"},
@@ -226,7 +230,7 @@ def test_reasoning_has_a_name_at_every_host():
     assert parsed().reasoning is None
 
 
-def test_what_the_cache_did_has_a_name_at_every_host():
+def test_what_the_cache_did_has_a_name_at_every_host() -> None:
     deepseek = {"prompt_tokens": 9, "completion_tokens": 1, "prompt_cache_hit_tokens": 4}
     assert parsed(usage=deepseek).usage.cached_input_tokens == 4
     openrouter = {"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 5}}
@@ -234,6 +238,6 @@ def test_what_the_cache_did_has_a_name_at_every_host():
     assert (told.cached_input_tokens, told.cache_write_tokens) == (0, 5)
 
 
-def test_a_forced_call_finishes_as_a_call():
+def test_a_forced_call_finishes_as_a_call() -> None:
     calls = [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
     assert parsed(choices=choice("stop", content=None, tool_calls=calls)).finish_reason == "tool_calls"

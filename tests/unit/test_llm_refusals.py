@@ -1,13 +1,18 @@
 """Status and body → the typed error, its sentence, and nothing secret."""
 
+from __future__ import annotations
+
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import httpx
 import pytest
 
 from client import errors
 from promptmill.dialects.anthropic.dialect import Anthropic
+from promptmill.dialects.base import Provider
 from promptmill.dialects.openai.dialect import OpenAI
 from promptmill.dialects.redaction import redact
 from promptmill.dialects.retry_after import MAX_RETRY_AFTER_S, retry_after_s
@@ -17,15 +22,19 @@ OPENAI = OpenAI("openai", "https://api.openai.com/v1", KEY, "OPENAI_API_KEY")
 ANTHROPIC = Anthropic("anthropic", "https://api.anthropic.com/v1", KEY, "ANTHROPIC_API_KEY")
 
 
-def openai(message="no", code=None, type="invalid_request_error", **more):
+def openai(
+    message: str = "no", code: str | None = None, type: str = "invalid_request_error", **more: Any
+) -> dict[str, Any]:
     return {"error": {"message": message, "type": type, "param": None, "code": code, **more}}
 
 
-def anthropic(type, message="no"):
+def anthropic(type: str, message: str = "no") -> dict[str, Any]:
     return {"type": "error", "error": {"type": type, "message": message}, "request_id": "req_2"}
 
 
-def refused(status, body, headers=(), provider=OPENAI):
+def refused(
+    status: int, body: object, headers: Mapping[str, str] = (), provider: Provider = OPENAI
+) -> errors.ProviderError:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     return provider.map_error(status, httpx.Headers(dict(headers)), raw, "gpt-4o")
 
@@ -96,7 +105,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("status", "body", "kind"), CASES)
-def test_status_and_body_decide_the_error(status, body, kind):
+def test_status_and_body_decide_the_error(status: int, body: object, kind: type[errors.JobError]) -> None:
     for provider in (OPENAI, ANTHROPIC):
         error = refused(status, body, provider=provider)
         assert type(error) is kind
@@ -105,7 +114,7 @@ def test_status_and_body_decide_the_error(status, body, kind):
         json.dumps(error.to_wire())
 
 
-def test_the_sentence_says_who_what_why_and_what_next():
+def test_the_sentence_says_who_what_why_and_what_next() -> None:
     error = refused(401, openai("Bad key", "invalid_api_key"), {"x-request-id": "req_9"})
     assert str(error) == "openai/gpt-4o answered 401 invalid_api_key: Bad key. Check OPENAI_API_KEY."
     assert error.details == {
@@ -113,11 +122,11 @@ def test_the_sentence_says_who_what_why_and_what_next():
     }  # fmt: skip
 
 
-def test_a_long_message_is_cut():
+def test_a_long_message_is_cut() -> None:
     assert len(str(refused(400, openai("long " * 10_000)))) < 400
 
 
-def test_a_page_of_html_is_not_quoted():
+def test_a_page_of_html_is_not_quoted() -> None:
     error = refused(502, b"\n<!DOCTYPE html><html><title>Bad gateway</title></html>")
     assert "<" not in str(error)
     assert "an HTML page" in str(error)
@@ -138,7 +147,7 @@ def test_a_page_of_html_is_not_quoted():
         "cannot reach http://me:xyz9@proxy:8080/",
     ],
 )
-def test_no_part_of_a_key_is_ever_quoted(message):
+def test_no_part_of_a_key_is_ever_quoted(message: str) -> None:
     error = refused(401, openai(message, code=KEY))
     for said in (str(error), json.dumps(error.to_wire())):
         assert "xyz9" not in said
@@ -150,18 +159,18 @@ def test_no_part_of_a_key_is_ever_quoted(message):
     ("user", "said"),
     [("me:xyz999", "Basic bWU6eHl6OTk5"), ("me:xyz999", "me:xyz999 is unknown"), ("xyz999", "who is xyz999")],
 )
-def test_the_password_of_an_address_is_never_quoted(user, said):
+def test_the_password_of_an_address_is_never_quoted(user: str, said: str) -> None:
     provider = OpenAI("local", f"http://{user}@localhost/v1", None, "PROVIDERS__LOCAL__API_KEY")
     told = json.dumps(refused(400, openai(f"{said}: no", said), provider=provider).to_wire())
     assert "[hidden]" in told
     assert not any(secret in told for secret in ("xyz999", "bWU6eHl6OTk5"))
 
 
-def test_a_key_in_the_id_of_a_request_is_hidden():
+def test_a_key_in_the_id_of_a_request_is_hidden() -> None:
     assert refused(500, b"", {"x-request-id": f"for {KEY}"}).request_id == "for [hidden]"
 
 
-def test_ordinary_words_are_not_hidden():
+def test_ordinary_words_are_not_hidden() -> None:
     text = "The api key is missing; a risk-free sk of 12 * 3 tokens: see https://x.test/a@b."
     assert redact(text, "x") == text
 
@@ -188,9 +197,9 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
         ({"retry-after": "soon"}, None),
     ],
 )
-def test_retry_after_is_read_in_all_its_forms(headers, seconds):
+def test_retry_after_is_read_in_all_its_forms(headers: dict[str, str], seconds: float | None) -> None:
     assert retry_after_s(httpx.Headers(headers), NOW) == seconds
 
 
-def test_the_wait_travels_with_the_error():
+def test_the_wait_travels_with_the_error() -> None:
     assert refused(429, openai(), {"retry-after": "3"}).retry_after_s == 3

@@ -1,5 +1,9 @@
 """A model's name → the provider that serves it."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import pytest
 
 from client.errors import ProviderNotConfigured
@@ -17,7 +21,7 @@ BASE = {
 }
 
 
-def settings(**fields):
+def settings(**fields: Any) -> Settings:
     return Settings(_env_file=None, **{**BASE, **fields})
 
 
@@ -32,21 +36,21 @@ def settings(**fields):
         ("gpt-4o", "openai", "gpt-4o"),
     ],
 )
-def test_the_part_before_the_first_slash_is_the_provider(model, provider, name):
+def test_the_part_before_the_first_slash_is_the_provider(model: str, provider: str, name: str) -> None:
     route = resolve(settings(providers={"LOCAL": {"base_url": "http://localhost:1/v1"}}), model)
     assert (route.provider.name, route.model) == (provider, name)
     assert str(route) == f"{provider}/{name}"
 
 
 @pytest.mark.parametrize("kind", ["openai", "anthropic", "gemini"])
-def test_a_provider_is_spoken_to_in_the_api_of_its_kind(kind):
+def test_a_provider_is_spoken_to_in_the_api_of_its_kind(kind: str) -> None:
     own = {"base_url": "http://localhost:1/v1", "kind": kind}
     route = resolve(settings(providers={"mine": own}), "mine/m")
     assert type(route.provider) is type(resolve(settings(), f"{kind}/m").provider)
 
 
 @pytest.mark.parametrize("address", ["https://proxy", "https://proxy/", "https://proxy/v1"])
-def test_anthropics_address_may_leave_out_the_version(address):
+def test_anthropics_address_may_leave_out_the_version(address: str) -> None:
     own = {"base_url": address, "kind": "anthropic"}
     chosen = settings(anthropic_base_url=address, providers={"mine": own})
     for model in ("anthropic/m", "mine/m"):
@@ -55,13 +59,13 @@ def test_anthropics_address_may_leave_out_the_version(address):
     assert settings(anthropic_base_url="https://api.anthropic.com/v1").all_providers()["anthropic"].needs_key
 
 
-def test_a_name_without_a_slash_goes_to_the_default_models_provider():
+def test_a_name_without_a_slash_goes_to_the_default_models_provider() -> None:
     chosen = settings(default_model="anthropic/claude")
     assert resolve(chosen, "opus").provider.name == "anthropic"
     assert resolve(chosen, "ada", default_model="openai/x").provider.name == "openai"
 
 
-def test_an_unknown_provider_is_refused_with_what_is_known_and_what_to_set():
+def test_an_unknown_provider_is_refused_with_what_is_known_and_what_to_set() -> None:
     with pytest.raises(ProviderNotConfigured) as raised:
         resolve(settings(), "mistral/large")
     assert str(raised.value) == (
@@ -85,7 +89,9 @@ def test_an_unknown_provider_is_refused_with_what_is_known_and_what_to_set():
         ),
     ],
 )
-def test_a_missing_key_is_named(monkeypatch, fields, model, variable):
+def test_a_missing_key_is_named(
+    monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], model: str, variable: str
+) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
     monkeypatch.delenv("GEMINI_API_KEY", raising=False)
@@ -93,17 +99,17 @@ def test_a_missing_key_is_named(monkeypatch, fields, model, variable):
         resolve(settings(**fields), model)
 
 
-def test_a_key_that_no_header_can_hold_is_refused_without_being_shown():
+def test_a_key_that_no_header_can_hold_is_refused_without_being_shown() -> None:
     with pytest.raises(ProviderNotConfigured, match=r"^OPENAI_API_KEY cannot be sent") as raised:
         resolve(settings(openai_api_key="sk-clé"), "openai/x")
     assert "cl" not in str(raised.value)
 
 
-def test_a_base_url_that_is_none_is_refused():
+def test_a_base_url_that_is_none_is_refused() -> None:
     with pytest.raises(ProviderNotConfigured, match=r"^PROVIDERS__X__BASE_URL is not a URL"):
         resolve(settings(providers={"x": {"base_url": "http://[::1"}}), "x/y")
 
 
-def test_a_provider_without_a_model_is_refused():
+def test_a_provider_without_a_model_is_refused() -> None:
     with pytest.raises(ProviderNotConfigured, match="has no name"):
         resolve(settings(), "openai/")

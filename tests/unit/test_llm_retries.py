@@ -1,16 +1,27 @@
 """Retry or fail, and when."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import pytest
 
 from client import errors
 from worker.jobs.retries import Again, NextModel, backoff_s, decide, uses_a_try
 
 
-def decided(error, tries_used=0, max_tries=5, attempts=1, roll=0.5, **more):
+def decided(
+    error: errors.JobError,
+    tries_used: int = 0,
+    max_tries: int = 5,
+    attempts: int = 1,
+    roll: float = 0.5,
+    **more: Any,
+) -> Again | NextModel | None:
     return decide(error, tries_used=tries_used, max_tries=max_tries, attempts=attempts, roll=roll, **more)
 
 
-def test_the_ceiling_doubles_up_to_the_cap():
+def test_the_ceiling_doubles_up_to_the_cap() -> None:
     assert [backoff_s(n, 1.0) for n in range(1, 9)] == [1, 2, 4, 8, 16, 32, 60, 60]
     assert backoff_s(100_000, 1.0) == 60
     assert backoff_s(5, 0.0) == 0
@@ -19,30 +30,32 @@ def test_the_ceiling_doubles_up_to_the_cap():
 @pytest.mark.parametrize(
     "error", [errors.BadRequest("x"), errors.ProviderNotConfigured("x"), errors.JobFailed("x")]
 )
-def test_a_permanent_error_fails_at_once(error):
+def test_a_permanent_error_fails_at_once(error: errors.JobError) -> None:
     assert decided(error) is None
 
 
 @pytest.mark.parametrize("kind", [errors.ProviderTimeout, errors.ServerError, errors.MalformedResponse])
-def test_a_transient_error_uses_a_try_until_none_is_left(kind):
+def test_a_transient_error_uses_a_try_until_none_is_left(kind: type[errors.JobError]) -> None:
     assert decided(kind("x"), tries_used=3) == Again(0.5, uses_a_try=True)
     assert decided(kind("x"), tries_used=4) is None
     assert decided(kind("x"), max_tries=1) is None
 
 
 @pytest.mark.parametrize("kind", [errors.RateLimited, errors.Overloaded])
-def test_being_turned_away_uses_no_try_and_never_fails(kind):
+def test_being_turned_away_uses_no_try_and_never_fails(kind: type[errors.JobError]) -> None:
     assert decided(kind("x"), tries_used=99, attempts=1000) == Again(30, uses_a_try=False)
 
 
 @pytest.mark.parametrize("kind", [errors.RateLimited, errors.Overloaded])
-def test_a_job_that_its_models_limit_admitted_leaves_the_waiting_to_that_limit(kind):
+def test_a_job_that_its_models_limit_admitted_leaves_the_waiting_to_that_limit(
+    kind: type[errors.JobError],
+) -> None:
     again = decided(kind("x", retry_after_s=20), tries_used=99, attempts=9, admitted=True, fallbacks=2)
     assert again == Again(0.0, uses_a_try=False)
 
 
 @pytest.mark.parametrize("kind", [errors.ProviderTimeout, errors.ServerError, errors.MalformedResponse])
-def test_when_no_try_is_left_the_next_model_is_asked(kind):
+def test_when_no_try_is_left_the_next_model_is_asked(kind: type[errors.JobError]) -> None:
     assert decided(kind("x"), tries_used=3, fallbacks=1) == Again(0.5, uses_a_try=True)
     assert decided(kind("x"), tries_used=4, fallbacks=1) == NextModel()
 
@@ -59,22 +72,22 @@ def test_when_no_try_is_left_the_next_model_is_asked(kind):
         errors.ContentFiltered,
     ],
 )
-def test_another_model_may_help_where_this_one_never_will(kind):
+def test_another_model_may_help_where_this_one_never_will(kind: type[errors.JobError]) -> None:
     assert decided(kind("x"), fallbacks=1) == NextModel()
     assert decided(kind("x")) is None
 
 
 @pytest.mark.parametrize("kind", [errors.BadRequest, errors.PermanentProviderError, errors.JobFailed])
-def test_no_model_helps_a_request_that_is_wrong(kind):
+def test_no_model_helps_a_request_that_is_wrong(kind: type[errors.JobError]) -> None:
     assert decided(kind("x"), fallbacks=8) is None
 
 
-def test_the_provider_sets_the_least_wait_and_jitter_comes_on_top():
+def test_the_provider_sets_the_least_wait_and_jitter_comes_on_top() -> None:
     assert decided(errors.RateLimited("x", retry_after_s=20), roll=0.0).delay_s == 20
     assert decided(errors.ServerError("x", retry_after_s=20), attempts=3, roll=0.5).delay_s == 22
 
 
-def test_the_ledger_tells_which_attempts_used_a_try():
+def test_the_ledger_tells_which_attempts_used_a_try() -> None:
     assert [uses_a_try(name) for name in (None, "RateLimited", "Overloaded", "ServerError")] == [
         False, False, False, True,
     ]  # fmt: skip

@@ -86,7 +86,9 @@ async def test_a_refusal_is_the_same_as_for_a_plain_call() -> None:
         ([], errors.MalformedResponse, "there is no event in it"),
     ],
 )
-async def test_what_breaks_off_is_a_transient_failure(chunks, error, words) -> None:
+async def test_what_breaks_off_is_a_transient_failure(
+    chunks: list[bytes | Exception], error: type[errors.ProviderError], words: str
+) -> None:
     llm, body = streaming(*chunks)
     with pytest.raises(error, match=words) as raised:
         await called(llm)

@@ -1,7 +1,10 @@
 """Nobody outside transport.py may notice that the connections are aiohttp's."""
 
+from __future__ import annotations
+
 import asyncio
 import ssl
+from collections.abc import Awaitable, Callable
 
 import httpx
 import pytest
@@ -27,20 +30,25 @@ __all__ = ["client", "no_proxy_but_the_tests_own"]
     ids=["hangs up", "garbage", "half a body", "bad chunk", "half a chunk", "not gzip"],
 )
 @pytest.mark.parametrize("send", [httpx.AsyncClient.send, transport.exchange])
-async def test_a_broken_answer_is_an_httpx_exception(client, send, raw, expected):
+async def test_a_broken_answer_is_an_httpx_exception(
+    client: httpx.AsyncClient,
+    send: Callable[..., Awaitable[httpx.Response]],
+    raw: bytes,
+    expected: type[Exception],
+) -> None:
     async with answering(raw) as url:
         with pytest.raises(expected):
             await send(client, httpx.Request("POST", url, content=b"{}"))
 
 
-async def test_a_refused_connection_is_a_connect_error(client):
+async def test_a_refused_connection_is_a_connect_error(client: httpx.AsyncClient) -> None:
     async with answering(b"") as url:
         pass
     with pytest.raises(httpx.ConnectError):
         await client.post(url, content=b"{}")
 
 
-async def test_a_certificate_nobody_vouches_for_is_a_connect_error(client):
+async def test_a_certificate_nobody_vouches_for_is_a_connect_error(client: httpx.AsyncClient) -> None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
     server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=context)
@@ -49,8 +57,8 @@ async def test_a_certificate_nobody_vouches_for_is_a_connect_error(client):
             await client.post(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/", content=b"{}")
 
 
-async def test_a_silent_server_is_a_read_timeout(client):
-    async def sleep(request):
+async def test_a_silent_server_is_a_read_timeout(client: httpx.AsyncClient) -> None:
+    async def sleep(request: web.Request) -> web.StreamResponse:
         await asyncio.Event().wait()
 
     async with serving(sleep) as url:
@@ -59,17 +67,21 @@ async def test_a_silent_server_is_a_read_timeout(client):
 
 
 @pytest.mark.parametrize("header", ["a\nb", "a\x00b"])
-async def test_a_header_that_cannot_be_sent_is_a_local_protocol_error(client, header):
+async def test_a_header_that_cannot_be_sent_is_a_local_protocol_error(
+    client: httpx.AsyncClient, header: str
+) -> None:
     async with answering(b"") as url:
         with pytest.raises(httpx.LocalProtocolError) as raised:
             await client.post(url, content=b"{}", headers={"x": header})
     assert header not in str(raised.value)
 
 
-async def test_a_cancelled_call_closes_its_connection_and_leaves_the_pool_usable(client):
+async def test_a_cancelled_call_closes_its_connection_and_leaves_the_pool_usable(
+    client: httpx.AsyncClient,
+) -> None:
     begun, cancelled, peers = asyncio.Event(), asyncio.Event(), []
 
-    async def hang_once(request):
+    async def hang_once(request: web.Request) -> web.StreamResponse:
         peers.append(request.transport.get_extra_info("peername"))
         if len(peers) > 1:
             return web.Response(text="fine")
@@ -91,10 +103,12 @@ async def test_a_cancelled_call_closes_its_connection_and_leaves_the_pool_usable
     assert peers[0] != peers[1] == peers[2]
 
 
-async def test_a_call_cancelled_in_the_middle_of_the_body_closes_its_connection(client):
+async def test_a_call_cancelled_in_the_middle_of_the_body_closes_its_connection(
+    client: httpx.AsyncClient,
+) -> None:
     begun, peers = asyncio.Event(), []
 
-    async def drip(request):
+    async def drip(request: web.Request) -> web.StreamResponse:
         peers.append(request.transport.get_extra_info("peername"))
         if len(peers) > 1:
             return web.Response(text="fine")
@@ -115,10 +129,10 @@ async def test_a_call_cancelled_in_the_middle_of_the_body_closes_its_connection(
     assert peers[0] != peers[1]
 
 
-async def test_cookies_are_forgotten_and_redirects_not_followed(client):
+async def test_cookies_are_forgotten_and_redirects_not_followed(client: httpx.AsyncClient) -> None:
     seen = []
 
-    async def bake(request):
+    async def bake(request: web.Request) -> web.StreamResponse:
         seen.append(request.headers.get("cookie"))
         return web.Response(status=307, headers={"location": "/elsewhere", "set-cookie": "who=me; Path=/"})
 
@@ -128,10 +142,10 @@ async def test_cookies_are_forgotten_and_redirects_not_followed(client):
     assert seen == [None, None]
 
 
-async def test_connections_are_reused_and_never_more_than_allowed(client):
+async def test_connections_are_reused_and_never_more_than_allowed(client: httpx.AsyncClient) -> None:
     peers, at_once, most = set(), 0, 0
 
-    async def count(request):
+    async def count(request: web.Request) -> web.StreamResponse:
         nonlocal at_once, most
         peers.add(request.transport.get_extra_info("peername"))
         at_once += 1
@@ -146,16 +160,16 @@ async def test_connections_are_reused_and_never_more_than_allowed(client):
     assert most <= 10
 
 
-async def test_long_headers_are_accepted(client):
-    async def answer(request):
+async def test_long_headers_are_accepted(client: httpx.AsyncClient) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
         return web.Response(headers={"content-security-policy": "x" * 20_000})
 
     async with serving(answer) as url:
         assert (await client.post(url, content=b"{}")).status_code == 200
 
 
-async def test_credentials_in_the_url_become_a_header(client):
-    async def echo(request):
+async def test_credentials_in_the_url_become_a_header(client: httpx.AsyncClient) -> None:
+    async def echo(request: web.Request) -> web.StreamResponse:
         return web.Response(text=request.headers["authorization"])
 
     async with serving(echo) as url:
@@ -164,8 +178,10 @@ async def test_credentials_in_the_url_become_a_header(client):
 
 
 @pytest.mark.parametrize("user", ["", "me:secret@"])
-async def test_environment_proxies_are_used_and_no_proxy_is_honoured(monkeypatch, user):
-    async def proxy(request):
+async def test_environment_proxies_are_used_and_no_proxy_is_honoured(
+    monkeypatch: pytest.MonkeyPatch, user: str
+) -> None:
+    async def proxy(request: web.Request) -> web.StreamResponse:
         return web.Response(text=f"{request.raw_path} {request.headers.get('proxy-authorization')}")
 
     async with serving(proxy) as proxy_url, serving(proxy) as direct_url:
@@ -180,10 +196,10 @@ async def test_environment_proxies_are_used_and_no_proxy_is_honoured(monkeypatch
     assert direct.text == "/v1 None"
 
 
-async def test_a_tunnel_through_a_proxy_carries_the_credentials(monkeypatch):
+async def test_a_tunnel_through_a_proxy_carries_the_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = asyncio.get_running_loop().create_future()
 
-    async def refuse(reader, writer):
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         seen.set_result(await reader.readuntil(b"\r\n\r\n"))
         writer.write(b"HTTP/1.1 407 Who are you?\r\nContent-Length: 0\r\n\r\n")
         writer.close()
@@ -201,7 +217,9 @@ async def test_a_tunnel_through_a_proxy_carries_the_credentials(monkeypatch):
     assert "secret" not in str(raised.value)
 
 
-async def test_a_kind_of_proxy_that_aiohttp_cannot_speak_to_is_an_httpx_exception(monkeypatch):
+async def test_a_kind_of_proxy_that_aiohttp_cannot_speak_to_is_an_httpx_exception(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("ALL_PROXY", "socks5://me:secret@127.0.0.1:9")
     async with transport.open_http_client(max_connections=1, connect_timeout_s=5, read_timeout_s=5) as client:
         with pytest.raises(httpx.HTTPError) as raised:
@@ -209,7 +227,7 @@ async def test_a_kind_of_proxy_that_aiohttp_cannot_speak_to_is_an_httpx_exceptio
     assert "secret" not in str(raised.value)
 
 
-async def test_a_proxy_that_is_down_is_a_proxy_error(monkeypatch):
+async def test_a_proxy_that_is_down_is_a_proxy_error(monkeypatch: pytest.MonkeyPatch) -> None:
     async with answering(b"") as url:
         pass
     monkeypatch.setenv("ALL_PROXY", url)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import pytest
 from pydantic_core import from_json
 
@@ -28,7 +31,7 @@ def coalescer(clock: Clock) -> Coalescer:
     return Coalescer(clock)
 
 
-def told(rows) -> list[tuple[int, dict]]:
+def told(rows: Iterable[Any]) -> list[tuple[int, dict]]:
     """The number and the event of each row."""
     ids, messages = zip(*(row.message.split(b" ", 1) for row in rows), strict=True)
     return [(int(id_.split(b"-")[1]), from_json(text)) for id_, text in zip(ids, messages, strict=True)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 from arq import Retry
 from pydantic import BaseModel
@@ -29,7 +30,7 @@ async def add(a: int, b: int = 0) -> int:
 
 
 @job(name="renamed")
-async def with_ctx(ctx, word):
+async def with_ctx(ctx: Any, word: str) -> list[Any]:
     return [ctx["job_id"], ctx["job_try"], word]
 
 
@@ -76,7 +77,7 @@ async def never_ends() -> None:
 
 
 @job
-async def runs_again_later(ctx) -> int:
+async def runs_again_later(ctx: Any) -> int:
     if ctx["job_try"] == 1:
         raise Retry(defer=0.3)
     return ctx["job_try"]
@@ -98,5 +99,5 @@ async def kept_for_a_minute() -> str:
 
 
 @job
-async def enqueues_another(ctx, job_id) -> None:
+async def enqueues_another(ctx: Any, job_id: str) -> None:
     await ctx["redis"].enqueue_job("add", 20, 22, _job_id=job_id)

@@ -14,7 +14,7 @@ from client import Queue, errors
 from client.wire.keys import KEYS
 from promptmill.simulator import SimulatorConfig, serve
 from tests.conftest import Server, wait_until
-from tests.worker.processes import OPENAI_KEY, SECRETS, Processes, Provider
+from tests.worker.processes import OPENAI_KEY, SECRETS, Process, Processes, Provider
 
 SOON_S = 20
 TRIES = 2
@@ -144,7 +144,9 @@ async def test_a_call_that_fails_on_every_try_is_its_last_attempts_error_and_no_
 
 
 @pytest.mark.usefixtures("worker")
-async def test_a_key_is_shown_to_nobody_but_its_provider(queue: Queue, worker, provider: Provider) -> None:
+async def test_a_key_is_shown_to_nobody_but_its_provider(
+    queue: Queue, worker: Process, provider: Provider
+) -> None:
     models = ["openai/gpt-4o", "anthropic/claude-sonnet-5", "refused/gpt-4o", "openai/unknown-1"]
     jobs = [await queue.chat("Hi", model=model) for model in models]
     outcomes = await asyncio.gather(*(job.result(SOON_S) for job in jobs), return_exceptions=True)
