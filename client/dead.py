@@ -9,20 +9,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from arq.utils import ms_to_datetime
 from pydantic_core import from_json
 
 from .errors import JobNotFound
 from .redis.connection import reachable
+from .session import Session
 from .tickets import LIFE_S
 from .wire.codec import decode, describe
 from .wire.keys import KEYS
 from .wire.schemas import Attempt
-
-if TYPE_CHECKING:
-    from .queue import Queue
 
 PAGE = 500  # letters a round trip
 
@@ -46,17 +44,17 @@ class DeadLetter:
 class DeadLetters:
     """The dead letters of one queue's server."""
 
-    def __init__(self, queue: Queue) -> None:
-        self._queue = queue
+    def __init__(self, session: Session) -> None:
+        self._session = session
 
     async def count(self) -> int:
         """How many there are."""
         with reachable():
-            return int(await self._queue.redis.zcard(KEYS.dead_letters))
+            return int(await self._session.redis.zcard(KEYS.dead_letters))
 
     async def latest(self, *, limit: int = 100, offset: int = 0) -> list[DeadLetter]:
         """The latest first, `limit` of them from `offset` on."""
-        redis = self._queue.redis
+        redis = self._session.redis
         with reachable():
             rows = await redis.zrevrange(KEYS.dead_letters, offset, offset + limit - 1, withscores=True)
             pipe = redis.pipeline(transaction=False)
@@ -72,8 +70,8 @@ class DeadLetters:
     async def get(self, job_id: str) -> DeadLetter:
         """One, with its history. Raises JobNotFound."""
         with reachable():
-            died_ms = await self._queue.redis.zscore(KEYS.dead_letters, job_id)
-            data = await cast(Awaitable[dict[bytes, bytes]], self._queue.redis.hgetall(KEYS.dead(job_id)))
+            died_ms = await self._session.redis.zscore(KEYS.dead_letters, job_id)
+            data = await cast(Awaitable[dict[bytes, bytes]], self._session.redis.hgetall(KEYS.dead(job_id)))
         if died_ms is None or not data:
             raise JobNotFound(f"There is no dead letter {job_id!r}: see `promptmill dead list`.")
         return _letter(job_id, died_ms, data)
@@ -90,7 +88,7 @@ class DeadLetters:
         with reachable():
             for at in range(0, len(waits), PAGE):
                 page = waits[at : at + PAGE]
-                replies = await self._queue.scripts.revive(page, round(LIFE_S * 1000))
+                replies = await self._session.scripts.revive(page, round(LIFE_S * 1000))
                 revived += [id_ for (id_, _), ok in zip(page, replies, strict=True) if ok]
         return revived
 
@@ -101,7 +99,7 @@ class DeadLetters:
         with reachable():
             for at in range(0, len(ids), PAGE):
                 page = ids[at : at + PAGE]
-                pipe = self._queue.redis.pipeline(transaction=True)
+                pipe = self._session.redis.pipeline(transaction=True)
                 pipe.zrem(KEYS.dead_letters, *page)
                 pipe.delete(*map(KEYS.dead, page))
                 gone += (await pipe.execute())[0]
@@ -109,7 +107,7 @@ class DeadLetters:
 
     async def _ids(self) -> list[str]:
         with reachable():
-            return [id_.decode() for id_ in await self._queue.redis.zrange(KEYS.dead_letters, 0, -1)]
+            return [id_.decode() for id_ in await self._session.redis.zrange(KEYS.dead_letters, 0, -1)]
 
 
 def _letter(job_id: str, died_ms: float, data: dict[bytes, bytes]) -> DeadLetter:

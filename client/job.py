@@ -7,7 +7,8 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from functools import partial
+from typing import Any, Generic, Literal, TypeVar, cast
 
 from arq.jobs import DeserializationError, JobDef, JobResult, JobStatus, deserialize_job, deserialize_result
 from arq.utils import ms_to_datetime, timestamp_ms
@@ -17,13 +18,11 @@ from .follow.streams import follow
 from .job_scripts import not_found
 from .limits.why import Waiting, why
 from .redis.connection import reachable
-from .tickets import lane_of
+from .session import Session
+from .tickets import aborted_record, lane_of
 from .wire.codec import decode, describe
 from .wire.events import StreamEvent
 from .wire.keys import KEYS
-
-if TYPE_CHECKING:
-    from .queue import Queue
 
 T = TypeVar("T")
 
@@ -51,11 +50,11 @@ class JobInfo:
 class Job(Generic[T]):
     """A job in the queue, known by its id. Cheap to make: nothing is asked until a verb is called."""
 
-    __slots__ = ("_queue", "id")
+    __slots__ = ("_session", "id")
 
-    def __init__(self, job_id: str, queue: Queue) -> None:
+    def __init__(self, job_id: str, session: Session) -> None:
         self.id = job_id
-        self._queue = queue
+        self._session = session
 
     async def result(self, timeout_s: float | None = None) -> T:
         """What the job returned, as soon as it is there; waiting costs no polling and no connection.
@@ -72,7 +71,7 @@ class Job(Generic[T]):
         raise describe(_raised(data["r"]))
 
     async def _record(self, timeout_s: float | None) -> bytes:
-        listener = self._queue.listener
+        listener = self._session.listener
         try:
             if (
                 timeout_s is not None and timeout_s <= 0
@@ -92,7 +91,7 @@ class Job(Generic[T]):
         which comes with the result. A job without `stream=True` gives its text at once, at its end. Leaving
         does not cancel the job. Raises JobNotFound, QueueUnavailable, InvalidRequest for a strange `after`.
         """
-        return follow(self, self._queue.listener, after)
+        return follow(self.id, self._session.listener, partial(self.result, 0), after)
 
     async def status(self) -> JobStatus:
         """deferred, queued, in_progress, complete or not_found."""
@@ -106,22 +105,22 @@ class Job(Generic[T]):
         info, payload = await self._look()
         if info.status not in (JobStatus.queued, JobStatus.deferred):
             return info
-        redis, name = self._queue.redis, self._queue.name
+        redis, name = self._session.redis, self._session.name
         with reachable():
             return replace(info, waiting=await why(redis, name, self.id, lane_of(payload, name), payload))
 
     async def _look(self) -> tuple[JobInfo, bytes]:
         """The job without why it waits, and its payload."""
-        queue = self._queue
+        session = self._session
         with reachable():
-            async with queue.redis.pipeline(transaction=True) as look:  # all of one moment
+            async with session.redis.pipeline(transaction=True) as look:  # all of one moment
                 look.get(KEYS.result(self.id))
                 look.get(KEYS.job(self.id))
                 look.get(KEYS.in_progress(self.id))
-                look.zscore(queue.name, self.id)
+                look.zscore(session.name, self.id)
                 record, payload, token, due_ms = await look.execute()
-            if due_ms is None and (lane := lane_of(payload, queue.name)) != queue.name:
-                async with queue.redis.pipeline(
+            if due_ms is None and (lane := lane_of(payload, session.name)) != session.name:
+                async with session.redis.pipeline(
                     transaction=True
                 ) as look:  # it may have been claimed meanwhile
                     look.get(KEYS.in_progress(self.id))
@@ -143,7 +142,7 @@ class Job(Generic[T]):
         False where the job had finished or is unknown, or finished before the worker heard of it.
         Raises ResultTimeout where no worker has reacted within `timeout_s`; the request stays.
         """
-        reply = await self._queue.request_abort(self.id)
+        reply = await request_abort(self._session, self.id)
         if reply != "asked":
             return reply == "ended"
         try:
@@ -156,6 +155,14 @@ class Job(Generic[T]):
 
     def __repr__(self) -> str:
         return f"<Job {self.id}>"
+
+
+async def request_abort(session: Session, job_id: str) -> Literal["ended", "asked", "absent"]:
+    """What `Job.abort` sends; it waits for no worker."""
+    with reachable():
+        data = await session.redis.get(KEYS.job(job_id))
+        lane = lane_of(data, session.name)
+        return await session.scripts.abort(job_id, lane, aborted_record(job_id, lane, data))
 
 
 def _finished(job_id: str, result: JobResult) -> JobInfo:

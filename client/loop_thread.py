@@ -47,14 +47,13 @@ class LoopThread:
     @staticmethod
     async def _end(queue: Queue) -> None:
         """Nothing may be left on the loop: a thread that waits for it would wait for ever."""
-        await queue.listener.close()
+        await queue.session.listener.close()
         rest = asyncio.all_tasks() - {asyncio.current_task()}
         for task in rest:
             task.cancel()
         await asyncio.gather(*rest, return_exceptions=True)
-        await (
-            queue.close()
-        )  # last, as redis-py fails oddly where a connection goes in the middle of a command
+        # last, as redis-py fails oddly where a connection goes in the middle of a command
+        await queue.close()
 
 
 _engines: WeakSet[LoopThread] = WeakSet()

@@ -6,21 +6,17 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 from itertools import islice
 from types import TracebackType
-from typing import Any, Literal, Self
-
-from arq import ArqRedis
+from typing import Any, Self
 
 from .costs import By, Cost, costs
 from .dead import DeadLetters
-from .follow.listener import Listener
 from .job import Job
-from .job_scripts import Scripts
 from .limits.admin import Limits
 from .limits.rules.lanes import Kind, place
-from .redis.connection import connect, reachable
-from .redis.url import redis_settings
+from .redis.connection import reachable
 from .requests import ChatInput, EmbedInput, chat_request, each, embed_request
-from .tickets import LIFE_S, Priority, Terms, Work, aborted_record, job_work, lane_of, llm_work, tickets
+from .session import Session
+from .tickets import LIFE_S, Priority, Terms, Work, job_work, llm_work, tickets
 from .wire.keys import KEYS
 from .wire.schemas import ChatRequest, Completion, Embeddings, EmbedRequest
 
@@ -37,20 +33,15 @@ class Queue:
     made when first needed: two for commands, one that listens, one while a call waits for a slot.
     """
 
-    def __init__(self, redis: ArqRedis, signals: ArqRedis, *, name: str = KEYS.queue) -> None:
-        self.redis = redis
-        self.name = name
-        self._signals = signals
-        self.scripts = Scripts(redis, name)
-        self.dead = DeadLetters(self)
-        self.limits = Limits(redis, signals)
-        self.listener = Listener(signals, self.scripts)
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.dead = DeadLetters(session)
+        self.limits = Limits(session.redis, session.signals)
 
     @classmethod
     def from_url(cls, url: str, *, ssl_cert_reqs: str | None = None, name: str = KEYS.queue) -> Self:
         """The queue on the server at `url` (its forms: client/redis/url.py). Raises InvalidRedisURL."""
-        settings = redis_settings(url, ssl_cert_reqs=ssl_cert_reqs)
-        return cls(connect(settings), connect(settings, max_connections=2, retries=0), name=name)
+        return cls(Session.from_url(url, ssl_cert_reqs=ssl_cert_reqs, name=name))
 
     async def chat(
         self,
@@ -167,18 +158,18 @@ class Queue:
         """
         where = place(_tenant, _conversation, _limits, _lane)
         terms = Terms(_only(_job_id), _defer_s, _deadline_s, _priority, where)
-        return (await self._put([job_work(function, args, kwargs, where, self.name)], terms))[0]
+        return (await self._put([job_work(function, args, kwargs, where, self.session.name)], terms))[0]
 
     def job(self, job_id: str) -> Job[Any]:
         """The handle of a job whose id is known, from this process or another. Asks nothing."""
-        return Job(job_id, self)
+        return Job(job_id, self.session)
 
     async def forget(self, job_ids: Iterable[str]) -> None:
         """Deletes the results and streams of finished jobs, so that their ids can be used again."""
         ids = iter([job_ids] if isinstance(job_ids, str) else job_ids)
         with reachable():
             while batch := list(islice(ids, BATCH)):
-                await self.redis.delete(*map(KEYS.result, batch), *map(KEYS.stream, batch))
+                await self.session.redis.delete(*map(KEYS.result, batch), *map(KEYS.stream, batch))
 
     async def costs(
         self, since: date | None = None, until: date | None = None, *, by: Sequence[By] = ("model",)
@@ -189,24 +180,23 @@ class Queue:
         cancelled ones, too. A worker writes its totals ten times a second. Raises InvalidRequest,
         QueueUnavailable.
         """
-        return await costs(self.redis, since, until, by)
+        return await costs(self.session.redis, since, until, by)
 
     async def workers_alive(self) -> bool:
         """Whether a worker has reported its health of late."""
         with reachable():
-            return bool(await self.redis.exists(KEYS.health(self.name)))
+            return bool(await self.session.redis.exists(KEYS.health(self.session.name)))
 
     async def ping(self) -> None:
         """Raises QueueUnavailable, with the reason, where the server cannot be used."""
         with reachable():
-            await self.redis.ping()
+            await self.session.redis.ping()
 
     async def close(self) -> None:
         """Closes the connections. Whoever still waits for a result or a slot gets QueueUnavailable."""
-        await self.listener.close()
+        await self.session.listener.close()
         await self.limits.close()
-        await self._signals.aclose()
-        await self.redis.aclose()
+        await self.session.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -219,13 +209,6 @@ class Queue:
     ) -> None:
         await self.close()
 
-    async def request_abort(self, job_id: str) -> Literal["ended", "asked", "absent"]:
-        """What `Job.abort` sends; it waits for no worker."""
-        with reachable():
-            data = await self.redis.get(KEYS.job(job_id))
-            lane = lane_of(data, self.name)
-            return await self.scripts.abort(job_id, lane, aborted_record(job_id, lane, data))
-
     async def _send(
         self, kind: Kind, requests: Iterable[ChatRequest | EmbedRequest], terms: Terms
     ) -> list[Job[Any]]:
@@ -235,8 +218,8 @@ class Queue:
         all_ = tickets(works, terms)
         with reachable():
             for start in range(0, len(all_), BATCH):
-                await self.scripts.enqueue(all_[start : start + BATCH])
-        return [Job(ticket.job_id, self) for ticket in all_]
+                await self.session.scripts.enqueue(all_[start : start + BATCH])
+        return [Job(ticket.job_id, self.session) for ticket in all_]
 
 
 def _only(job_id: str | None) -> list[str] | None:

@@ -19,6 +19,7 @@ from redis.asyncio import BlockingConnectionPool
 
 from client import Queue
 from client.redis.connection import from_pool
+from client.session import Session
 from client.wire.keys import KEYS
 from promptmill.cli.stack import StackError
 from promptmill.cli.stack.embedded import find_server
@@ -165,7 +166,7 @@ async def fake_queue() -> AsyncIterator[Queue]:
             max_connections=size, timeout=None, connection_class=FakeAsyncRedisConnection, server=fake
         )
 
-    async with Queue(from_pool(pool(2)), from_pool(pool(1))) as queue:
+    async with Queue(Session(from_pool(pool(2)), from_pool(pool(1)))) as queue:
         yield queue
 
 

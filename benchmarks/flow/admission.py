@@ -82,7 +82,7 @@ async def _ours(lanes: int, jobs: int) -> Figures:
         try:
             async with Queue.from_url(server.url) as queue:
                 await queue.limits.seed(LIMITS)
-                await cast(Awaitable[int], queue.redis.hset(KEYS.flow(MODEL), mapping=PRICES_USD))
+                await cast(Awaitable[int], queue.session.redis.hset(KEYS.flow(MODEL), mapping=PRICES_USD))
                 await _fill(queue, lanes, jobs)
                 return {"lanes": lanes, "jobs": jobs} | await _drain(server, queue, jobs)
         finally:
@@ -91,7 +91,7 @@ async def _ours(lanes: int, jobs: int) -> Figures:
 
 async def _drain(server: Server, queue: Queue, jobs: int) -> Figures:
     """Claims and finishes all jobs."""
-    scripts, done = EngineScripts(queue.redis), 0
+    scripts, done = EngineScripts(queue.session.redis), 0
     before = await server.reading()
     while done < jobs:
         claim = await scripts.claim(KEYS.queue, "bench", want=COUNT, lease_ms=LEASE_MS, hold_ms=HOLD_MS)

@@ -137,8 +137,10 @@ async def _killing(m: Mill, every_s: float) -> AsyncIterator[list[float]]:
 async def _slots_held(m: Mill) -> int:
     """Slots with a lease that has not lapsed, now that nothing runs."""
     await asyncio.sleep(1)
-    seconds, micros = await m.queue.redis.time()
-    held: int = await m.queue.redis.zcount(KEYS.slots(MODEL), f"({seconds * 1000 + micros // 1000}", "+inf")
+    seconds, micros = await m.queue.session.redis.time()
+    held: int = await m.queue.session.redis.zcount(
+        KEYS.slots(MODEL), f"({seconds * 1000 + micros // 1000}", "+inf"
+    )
     return held
 
 

@@ -63,7 +63,7 @@ async def _main(url: str, streams: str, followed: str) -> None:
     async with Queue.from_url(url) as queue:
         readers = Readers(queue)
         tasks = [asyncio.create_task(readers.follow(job_id)) for job_id in ids[: int(followed)]]
-        while len(await queue.redis.pubsub_channels()) < len(tasks):  # noqa: ASYNC110  it is not we who know
+        while len(await queue.session.redis.pubsub_channels()) < len(tasks):  # noqa: ASYNC110  it is not we who know
             await asyncio.sleep(LOOK_EVERY_S)
         print(json.dumps({"ready": True}), flush=True)
         await asyncio.gather(*tasks)

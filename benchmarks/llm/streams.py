@@ -129,10 +129,10 @@ async def _relayed(load: Load) -> Figures:
 
 async def _url_of_followers(m: Mill) -> str:
     rules = "reset", "on", f">{USER}", "~*", "&*", "+@all"
-    await m.queue.redis.execute_command("ACL", "SETUSER", USER, *rules)
+    await m.queue.session.redis.execute_command("ACL", "SETUSER", USER, *rules)
     return m.scene.server.url.replace("redis://", f"redis://{USER}:{USER}@")
 
 
 async def _connections(m: Mill) -> int:
-    clients: list[dict[str, str]] = await m.queue.redis.client_list()
+    clients: list[dict[str, str]] = await m.queue.session.redis.client_list()
     return sum(client["user"] == USER for client in clients)

@@ -53,6 +53,6 @@ async def _figures(m: Mill, texts: int) -> Figures:
 async def _bytes_of(m: Mill, job_id: str) -> int:
     """Of all keys with the job's id in their name."""
     total = 0
-    async for key in m.queue.redis.scan_iter(f"*{job_id}*"):
-        total += await m.queue.redis.memory_usage(key, samples=0) or 0
+    async for key in m.queue.session.redis.scan_iter(f"*{job_id}*"):
+        total += await m.queue.session.redis.memory_usage(key, samples=0) or 0
     return total

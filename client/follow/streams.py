@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 from ..errors import JobError, JobNotFound
 from ..wire.events import START, Position, StreamEvent, position, read, text_of
 from ..wire.schemas import Completion
 from .followers import Follower
+from .listener import Listener
 
-if TYPE_CHECKING:
-    from ..job import Job
-    from .listener import Listener
+Result: TypeAlias = Callable[[], Awaitable[Any]]  # what the job returned, or its error: it has ended
 
 
-def follow(job: Job[Any], listener: Listener, after: str | None) -> AsyncGenerator[StreamEvent, None]:
+def follow(
+    job_id: str, listener: Listener, result: Result, after: str | None
+) -> AsyncGenerator[StreamEvent, None]:
     """As Job.stream."""
-    return _follow(job, listener, position(after) if after else START)
+    return _follow(job_id, listener, result, position(after) if after else START)
 
 
-async def _follow(job: Job[Any], listener: Listener, after: Position) -> AsyncGenerator[StreamEvent, None]:
-    follower = Follower(job.id, after)
+async def _follow(
+    job_id: str, listener: Listener, result: Result, after: Position
+) -> AsyncGenerator[StreamEvent, None]:
+    follower = Follower(job_id, after)
     listener.followers.add(follower)
-    result = asyncio.ensure_future(listener.wait(job.id))
-    result.add_done_callback(partial(_tell, follower))
+    ended = asyncio.ensure_future(listener.wait(job_id))
+    ended.add_done_callback(partial(_tell, follower))
     try:
         while (entry := await follower.next()) is not None:
             seen, after = after, entry[0]
@@ -36,10 +39,10 @@ async def _follow(job: Job[Any], listener: Listener, after: Position) -> AsyncGe
             yield event
             if event.is_last:
                 return
-        async for event in _by_its_result(job, after):
+        async for event in _by_its_result(result, after):
             yield event
     finally:
-        result.cancel()
+        ended.cancel()
         listener.followers.remove(follower)
 
 
@@ -52,11 +55,11 @@ def _tell(follower: Follower, result: asyncio.Future[bytes]) -> None:
         follower.fail(error)
 
 
-async def _by_its_result(job: Job[Any], after: Position) -> AsyncGenerator[StreamEvent, None]:
+async def _by_its_result(result: Result, after: Position) -> AsyncGenerator[StreamEvent, None]:
     """The end of a stream that has none: the job was not streamed, or its last run was not, or was lost."""
     at, last = text_of((after[0], after[1] + 1)), text_of((after[0], after[1] + 2))
     try:
-        result = await job.result(0)
+        answer = await result()
     except JobNotFound:
         raise
     except JobError as error:
@@ -64,7 +67,7 @@ async def _by_its_result(job: Job[Any], after: Position) -> AsyncGenerator[Strea
         return
     if after[0]:
         yield StreamEvent(at, "truncated")
-    elif not after[1] and isinstance(result, Completion):
-        calls = [{"index": index, **call} for index, call in enumerate(result.tool_calls)]
-        yield StreamEvent(at, "delta", result.text, result.reasoning or "", calls)
+    elif not after[1] and isinstance(answer, Completion):
+        calls = [{"index": index, **call} for index, call in enumerate(answer.tool_calls)]
+        yield StreamEvent(at, "delta", answer.text, answer.reasoning or "", calls)
     yield StreamEvent(last, "done")

@@ -65,7 +65,7 @@ async def _stats() -> QueueStats:
 
 async def read_stats(queue: Queue) -> QueueStats:
     """Asks the server; the running jobs are counted by a scan of the keys."""
-    redis = queue.redis
+    redis = queue.session.redis
     due, later = await _waiting(queue)
     running = [key async for key in redis.scan_iter(match=KEYS.in_progress("*"), count=SCAN_BATCH)]
     info: dict[str, Any] = await redis.info()
@@ -73,7 +73,7 @@ async def read_stats(queue: Queue) -> QueueStats:
         queued=due,
         deferred=max(0, later - len(running)),  # a running job is in its lane, too: its lease ends later
         running=len(running),
-        workers=await _health(queue, queue.name),
+        workers=await _health(queue, queue.session.name),
         cpu_workers=await _health(queue, CPU_QUEUE),
         server=server_name(info),
         memory_bytes=info.get("used_memory"),
@@ -83,16 +83,16 @@ async def read_stats(queue: Queue) -> QueueStats:
 
 
 async def _health(queue: Queue, name: str) -> list[str]:
-    health = await queue.redis.get(KEYS.health(name))
+    health = await queue.session.redis.get(KEYS.health(name))
     return [health.decode()] if health else []
 
 
 async def _waiting(queue: Queue) -> tuple[int, int]:
     """How many jobs of all lanes are due, and how many are somebody's business later."""
     now_ms = round(time() * 1000)
-    waiting = [await queue.redis.zrange(lanes, 0, -1) for lanes in (KEYS.lanes, KEYS.cpu_lanes)]
-    lanes = {queue.name.encode(), *chain.from_iterable(waiting)}
-    async with queue.redis.pipeline(transaction=False) as pipe:
+    waiting = [await queue.session.redis.zrange(lanes, 0, -1) for lanes in (KEYS.lanes, KEYS.cpu_lanes)]
+    lanes = {queue.session.name.encode(), *chain.from_iterable(waiting)}
+    async with queue.session.redis.pipeline(transaction=False) as pipe:
         for lane in lanes:
             pipe.zcount(lane, "-inf", now_ms)
             pipe.zcount(lane, f"({now_ms}", f"({ELSEWHERE_MS}")

@@ -18,10 +18,10 @@ def settings(own_server: Server, provider: Provider) -> dict[str, str]:
 
 
 async def nothing_left_but_results(queue: Queue) -> None:
-    left = {key async for key in queue.redis.scan_iter()} - {b"arq:queue:health-check"}
+    left = {key async for key in queue.session.redis.scan_iter()} - {b"arq:queue:health-check"}
     kept = (b"arq:result:", b"mill:epoch", b"mill:aliases", b"mill:flow:", b"mill:cost:")  # of no single job
     assert [key for key in left if not key.startswith(kept)] == []
-    assert [key for key in left if await queue.redis.ttl(key) < 0] == []
+    assert [key for key in left if await queue.session.redis.ttl(key) < 0] == []
 
 
 async def test_a_worker_told_to_stop_finishes_what_it_can_and_another_runs_the_rest(
@@ -107,4 +107,4 @@ async def test_a_job_that_was_aborted_while_nobody_worked_is_not_run(
 
 
 async def _all_done(queue: Queue) -> bool:
-    return await queue.redis.zcard(KEYS.queue) == 0
+    return await queue.session.redis.zcard(KEYS.queue) == 0

@@ -37,7 +37,7 @@ async def is_held(queue: Queue) -> None:
 
 async def are_waiting(queue: Queue, count: int) -> None:
     async def are() -> bool:
-        listening = await queue.redis.pubsub_numsub(queue.limits._calls.channel)
+        listening = await queue.session.redis.pubsub_numsub(queue.limits._calls.channel)
         return await _count(queue, KEYS.blocked(MODEL)) == count and listening[0][1] == 1
 
     await wait_until(are, description=f"{count} calls wait")
@@ -46,11 +46,13 @@ async def are_waiting(queue: Queue, count: int) -> None:
 async def nothing_left(queue: Queue) -> None:
     async def is_true() -> bool:
         now_ms = time.time_ns() // 1_000_000
-        counts = [await queue.redis.zcount(KEYS.slots(key), now_ms, "+inf") for key in (MODEL, PROVIDER)]
+        counts = [
+            await queue.session.redis.zcount(KEYS.slots(key), now_ms, "+inf") for key in (MODEL, PROVIDER)
+        ]
         return not sum(counts) and not await _count(queue, KEYS.blocked(MODEL))
 
     await wait_until(is_true, description="no call has a slot or waits")
 
 
 async def _count(queue: Queue, key: str) -> int:
-    return int(await queue.redis.zcard(key))
+    return int(await queue.session.redis.zcard(key))

@@ -78,9 +78,9 @@ class Reader:
 
 async def nobody_follows(queue: Queue) -> None:
     async def nobody() -> bool:
-        return not await queue.redis.pubsub_channels(KEYS.events_channel("*"))
+        return not await queue.session.redis.pubsub_channels(KEYS.events_channel("*"))
 
-    assert not queue.listener.followers
+    assert not queue.session.listener.followers
     await wait_until(nobody, description="no subscription is left")
 
 

@@ -123,6 +123,6 @@ async def test_a_result_that_a_stock_worker_does_not_announce_is_found(
     with pytest.raises(ResultTimeout):
         await job.result(0)
     waiting = asyncio.create_task(job.result(10))
-    await wait_until(lambda: bool(queue.listener._waiters), description="the waiter")
+    await wait_until(lambda: bool(queue.session.listener._waiters), description="the waiter")
     await work(server)
     assert await waiting == "answer to hi"

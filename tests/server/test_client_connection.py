@@ -43,9 +43,9 @@ async def works(url: str, **options: Any) -> None:
     async with Queue.from_url(url, **options) as queue:
         job: Job[Any] = await queue.chat("hi", job_id="a")
         waiting = asyncio.create_task(job.result(10))
-        await wait_until(lambda: bool(queue.listener._waiters), description="the waiter")
+        await wait_until(lambda: bool(queue.session.listener._waiters), description="the waiter")
         record = {"t": 1, "f": "f", "a": [], "k": {}, "et": 1, "s": True, "r": "answer", "st": 1, "ft": 1}
-        async with queue.redis.pipeline(transaction=True) as end:
+        async with queue.session.redis.pipeline(transaction=True) as end:
             end.set(KEYS.result("a"), encode(record), px=60_000)
             end.delete(KEYS.job("a"))
             end.publish(KEYS.done_channel("a"), "")
@@ -245,8 +245,8 @@ async def test_a_busy_client_waits_for_a_connection_and_is_never_refused(
     server: Server, queue: Queue
 ) -> None:
     await asyncio.gather(*(queue.chat("hi") for _ in range(500)))
-    assert await queue.redis.zcard(KEYS.lane("@chat")) == 500
-    pool = queue.redis.connection_pool
+    assert await queue.session.redis.zcard(KEYS.lane("@chat")) == 500
+    pool = queue.session.redis.connection_pool
     assert len(pool._available_connections) == connections.COMMAND_CONNECTIONS
 
 

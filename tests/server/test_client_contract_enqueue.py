@@ -24,7 +24,7 @@ async def test_a_chat_is_queued_as_arq_reads_it(any_queue: Queue) -> None:
     head_start_ms = HEAD_STARTS_S["normal"] * 1000
     lane = KEYS.lane("openai/m")
     assert record["q"] == lane
-    assert await any_queue.redis.zscore(lane, job.id) + head_start_ms >= record["et"]
+    assert await any_queue.session.redis.zscore(lane, job.id) + head_start_ms >= record["et"]
 
 
 async def test_an_embedding_is_queued_as_one_job(any_queue: Queue) -> None:
@@ -51,7 +51,7 @@ async def test_arguments_that_are_not_json_are_refused(any_queue: Queue) -> None
 
 async def test_many_chats_keep_their_order_over_several_round_trips(any_queue: Queue) -> None:
     jobs = await any_queue.chat_many([f"prompt {i}" for i in range(450)])
-    assert len({job.id for job in jobs}) == await any_queue.redis.zcard(CHATS) == 450
+    assert len({job.id for job in jobs}) == await any_queue.session.redis.zcard(CHATS) == 450
     for i in (0, 199, 200, 449):
         message = (await payload(any_queue, jobs[i].id))["a"][0]["messages"][0]
         assert message["content"] == f"prompt {i}"
@@ -60,7 +60,7 @@ async def test_many_chats_keep_their_order_over_several_round_trips(any_queue: Q
 async def test_all_requests_are_checked_before_the_first_is_sent(any_queue: Queue) -> None:
     with pytest.raises(InvalidRequest, match="is empty"):
         await any_queue.chat_many(["good"] * 300 + [""])
-    assert await any_queue.redis.dbsize() == 0
+    assert await any_queue.session.redis.dbsize() == 0
 
 
 async def test_no_requests_are_no_jobs(any_queue: Queue) -> None:
@@ -74,7 +74,7 @@ async def test_an_id_is_queued_once(any_queue: Queue) -> None:
     again = await any_queue.chat("second", job_id="a")
     assert again.id == "a"
     assert (await payload(any_queue, "a"))["a"][0]["messages"][0]["content"] == "first"
-    assert await any_queue.redis.zcard(CHATS) == 1
+    assert await any_queue.session.redis.zcard(CHATS) == 1
 
 
 async def test_an_id_given_twice_in_one_call_is_queued_once(any_queue: Queue) -> None:
@@ -88,7 +88,7 @@ async def test_an_id_that_has_its_result_is_not_run_again(any_queue: Queue) -> N
     await finish(any_queue, "a", "answer")
     again = await any_queue.chat("hi", job_id="a")
     assert await again.result(5) == "answer"
-    assert await any_queue.redis.zcard(CHATS) == 0
+    assert await any_queue.session.redis.zcard(CHATS) == 0
 
 
 async def test_an_id_is_free_again_once_it_is_forgotten(any_queue: Queue) -> None:
@@ -102,9 +102,9 @@ async def test_an_id_is_free_again_once_it_is_forgotten(any_queue: Queue) -> Non
 async def test_an_id_that_still_runs_after_its_deadline_is_not_queued_twice(any_queue: Queue) -> None:
     await any_queue.chat("hi", job_id="a")
     await run(any_queue, "a")
-    await any_queue.redis.delete(KEYS.job("a"))  # as the deadline does
+    await any_queue.session.redis.delete(KEYS.job("a"))  # as the deadline does
     await any_queue.chat("hi", job_id="a")
-    assert not await any_queue.redis.exists(KEYS.job("a"))
+    assert not await any_queue.session.redis.exists(KEYS.job("a"))
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ async def test_an_id_that_still_runs_after_its_deadline_is_not_queued_twice(any_
 async def test_bad_ids_are_refused(any_queue: Queue, ids: Any, reason: str) -> None:
     with pytest.raises(InvalidRequest, match=reason):
         await any_queue.chat_many(["one", "two"], job_ids=ids)
-    assert await any_queue.redis.dbsize() == 0
+    assert await any_queue.session.redis.dbsize() == 0
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ async def test_the_deadline_is_the_life_of_the_job_key(any_queue: Queue) -> None
         ("d", {"deadline_s": 10 * 365 * 86_400}, 3_650 * DAY_MS),
     ]:
         await any_queue.chat("hi", job_id=job_id, **options)  # type: ignore[arg-type]
-        assert life_ms - 5_000 < await any_queue.redis.pttl(KEYS.job(job_id)) <= life_ms
+        assert life_ms - 5_000 < await any_queue.session.redis.pttl(KEYS.job(job_id)) <= life_ms
 
 
 async def test_the_shortest_deadline_is_a_millisecond(
@@ -172,12 +172,12 @@ async def test_who_waits_for_a_job_that_nobody_started_in_time_is_told_so(
 
 async def test_a_job_that_runs_past_its_deadline_is_still_waited_for(any_queue: Queue) -> None:
     job = await any_queue.chat("hi", job_id="a")
-    record = await any_queue.redis.get(KEYS.job("a"))
+    record = await any_queue.session.redis.get(KEYS.job("a"))
     await run(any_queue, "a")
-    await any_queue.redis.delete(KEYS.job("a"))  # as the deadline does
+    await any_queue.session.redis.delete(KEYS.job("a"))  # as the deadline does
     with pytest.raises(ResultTimeout):
         await job.result(0)
     waiting = asyncio.create_task(job.result(10))
-    await any_queue.redis.set(KEYS.job("a"), record, px=60_000)
+    await any_queue.session.redis.set(KEYS.job("a"), record, px=60_000)
     await finish(any_queue, "a", "late")
     assert await waiting == "late"

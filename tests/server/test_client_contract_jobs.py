@@ -85,8 +85,8 @@ async def test_a_job_that_has_not_started_is_aborted_at_once(any_queue: Queue, g
     info = await any_queue.job("a").info()
     assert (info.function, info.enqueued_at) == ("chat", before.enqueued_at)
     assert (info.status, info.success) == (JobStatus.complete, False)
-    assert await any_queue.redis.zcard(CHATS) == 0
-    assert not await any_queue.redis.exists(KEYS.job("a"), KEYS.aborts)
+    assert await any_queue.session.redis.zcard(CHATS) == 0
+    assert not await any_queue.session.redis.exists(KEYS.job("a"), KEYS.aborts)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ async def test_a_running_job_is_aborted_by_its_worker(
     aborting = asyncio.create_task(any_queue.job("a").abort())
 
     async def asked() -> bool:
-        return bool(await any_queue.redis.zrange(KEYS.aborts, 0, -1) == [b"a"])
+        return bool(await any_queue.session.redis.zrange(KEYS.aborts, 0, -1) == [b"a"])
 
     await wait_until(asked, description="the abort is asked for")
     await finish(any_queue, "a", outcome)
@@ -115,15 +115,15 @@ async def test_an_abort_that_no_worker_hears_says_so_and_stays(any_queue: Queue)
     await running(any_queue)
     with pytest.raises(ResultTimeout):
         await any_queue.job("a").abort(0.01)
-    assert await any_queue.redis.zrange(KEYS.aborts, 0, -1) == [b"a"]
+    assert await any_queue.session.redis.zrange(KEYS.aborts, 0, -1) == [b"a"]
 
 
 @pytest.mark.parametrize("given", [complete, failed, unknown])
 async def test_aborting_what_has_ended_or_is_unknown_writes_nothing(any_queue: Queue, given: Given) -> None:
     await given(any_queue)
-    before = await any_queue.redis.keys("*")
+    before = await any_queue.session.redis.keys("*")
     assert not await any_queue.job("a").abort()
-    assert await any_queue.redis.keys("*") == before
+    assert await any_queue.session.redis.keys("*") == before
     await any_queue.forget(["a"])
     await any_queue.chat("a later job of that id", job_id="a")
     assert await any_queue.job("a").status() == JobStatus.queued
@@ -131,14 +131,14 @@ async def test_aborting_what_has_ended_or_is_unknown_writes_nothing(any_queue: Q
 
 async def test_a_job_that_another_program_pickled_can_be_aborted(any_queue: Queue) -> None:
     await queued(any_queue)
-    await any_queue.redis.set(KEYS.job("a"), b"\x80\x04N.", px=1000)
+    await any_queue.session.redis.set(KEYS.job("a"), b"\x80\x04N.", px=1000)
     with pytest.raises(errors.Unserializable, match="is not written in JSON and is not read"):
         await any_queue.job("a").info()
     assert await any_queue.job("a").abort()
 
 
 async def test_a_result_that_another_program_pickled_is_not_read(any_queue: Queue) -> None:
-    await any_queue.redis.set(KEYS.result("a"), b"\x80\x04N.", px=1000)
+    await any_queue.session.redis.set(KEYS.result("a"), b"\x80\x04N.", px=1000)
     for verb in (any_queue.job("a").result(5), any_queue.job("a").info()):
         with pytest.raises(errors.Unserializable, match="is not written in JSON and is not read"):
             await verb
@@ -163,6 +163,6 @@ async def test_the_typed_error_of_a_job_is_raised(any_queue: Queue) -> None:
 
 async def test_a_worker_is_alive_while_it_reports(any_queue: Queue) -> None:
     assert not await any_queue.workers_alive()
-    await any_queue.redis.set(KEYS.health(KEYS.queue), "ok", px=1000)
+    await any_queue.session.redis.set(KEYS.health(KEYS.queue), "ok", px=1000)
     assert await any_queue.workers_alive()
     await any_queue.ping()

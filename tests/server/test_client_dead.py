@@ -18,16 +18,16 @@ async def bury(queue: Queue, job_id: str, *, died_ms: int = 1_000, lane: str | N
     """What the finish script leaves of a job that died."""
     letter = {
         "job": encode({"t": None, "f": "nap", "a": [1], "k": {"b": 2}, "et": 1}),
-        "lane": lane or queue.name,
+        "lane": lane or queue.session.name,
         "result": RESULT,
         "crashes": "1700000000000 mill:1:w\n1700000001000 mill:2:w",
         "attempts": b"[" + CALL.model_dump_json().encode() + b"]",
     }
-    await queue.redis.hset(KEYS.dead(job_id), mapping=letter)
-    await queue.redis.pexpire(KEYS.dead(job_id), 60_000)
-    await queue.redis.zadd(KEYS.dead_letters, {job_id: died_ms})
-    await queue.redis.pexpire(KEYS.dead_letters, 60_000)
-    await queue.redis.set(KEYS.result(job_id), RESULT, px=60_000)
+    await queue.session.redis.hset(KEYS.dead(job_id), mapping=letter)
+    await queue.session.redis.pexpire(KEYS.dead(job_id), 60_000)
+    await queue.session.redis.zadd(KEYS.dead_letters, {job_id: died_ms})
+    await queue.session.redis.pexpire(KEYS.dead_letters, 60_000)
+    await queue.session.redis.set(KEYS.result(job_id), RESULT, px=60_000)
 
 
 async def test_the_latest_come_first_with_their_history(any_queue: Queue) -> None:
@@ -53,10 +53,10 @@ async def test_those_named_are_queued_again_and_their_old_result_is_gone(any_que
     await bury(any_queue, "a", lane=KEYS.lane("tenant"))
     await bury(any_queue, "b")
     assert await any_queue.dead.retry(["a", "nobody"]) == ["a"]
-    assert await any_queue.redis.zscore(KEYS.lane("tenant"), "a") is not None
-    assert await any_queue.redis.zscore(KEYS.lanes, KEYS.lane("tenant")) is not None
-    assert 0 < await any_queue.redis.pttl(KEYS.job("a")) <= 86_400_000
-    assert not await any_queue.redis.exists(KEYS.result("a"), KEYS.dead("a"))
+    assert await any_queue.session.redis.zscore(KEYS.lane("tenant"), "a") is not None
+    assert await any_queue.session.redis.zscore(KEYS.lanes, KEYS.lane("tenant")) is not None
+    assert 0 < await any_queue.session.redis.pttl(KEYS.job("a")) <= 86_400_000
+    assert not await any_queue.session.redis.exists(KEYS.result("a"), KEYS.dead("a"))
     assert [letter.job_id for letter in await any_queue.dead.latest()] == ["b"]
 
 
@@ -64,17 +64,17 @@ async def test_all_of_them_can_be_staggered(any_queue: Queue) -> None:
     for n in range(4):
         await bury(any_queue, f"j{n}", died_ms=1_000 * n)
     assert await any_queue.dead.retry(spread_s=40) == ["j0", "j1", "j2", "j3"]
-    due_ms = [await any_queue.redis.zscore(any_queue.name, f"j{n}") for n in range(4)]
+    due_ms = [await any_queue.session.redis.zscore(any_queue.session.name, f"j{n}") for n in range(4)]
     assert [due - due_ms[0] for due in due_ms] == [0, 10_000, 20_000, 30_000]
 
 
 @pytest.mark.parametrize("newer", ["job", "in_progress", "result"])
 async def test_a_newer_job_of_the_same_id_is_left_alone(any_queue: Queue, newer: str) -> None:
     await bury(any_queue, "a")
-    await any_queue.redis.set(getattr(KEYS, newer)("a"), b"newer", px=60_000)
+    await any_queue.session.redis.set(getattr(KEYS, newer)("a"), b"newer", px=60_000)
     assert await any_queue.dead.retry(["a"]) == []
     assert await any_queue.dead.count() == 1
-    assert await any_queue.redis.get(getattr(KEYS, newer)("a")) == b"newer"
+    assert await any_queue.session.redis.get(getattr(KEYS, newer)("a")) == b"newer"
 
 
 async def test_they_are_deleted_for_good(any_queue: Queue) -> None:
@@ -83,4 +83,4 @@ async def test_they_are_deleted_for_good(any_queue: Queue) -> None:
     assert await any_queue.dead.delete(["j1", "nobody"]) == 1
     assert await any_queue.dead.delete() == 2
     assert await any_queue.dead.count() == 0
-    assert not await any_queue.redis.exists(*(KEYS.dead(f"j{n}") for n in range(3)))
+    assert not await any_queue.session.redis.exists(*(KEYS.dead(f"j{n}") for n in range(3)))

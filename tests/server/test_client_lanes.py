@@ -18,17 +18,17 @@ async def test_a_job_in_a_lane_is_found_by_its_id_alone(any_queue: Queue) -> Non
     await any_queue.chat("hi", job_id="a", lane="tenant:acme")
     await any_queue.chat("hi", job_id="b", lane="tenant:acme", defer_s=60)
     lane = KEYS.lane("@chat|tenant:acme")
-    assert await any_queue.redis.zcard(lane) == 2
+    assert await any_queue.session.redis.zcard(lane) == 2
     assert await any_queue.job("a").status() == JobStatus.queued
     assert await any_queue.job("b").status() == JobStatus.deferred
     assert await any_queue.job("b").abort()
-    assert await any_queue.redis.zcard(lane) == 1
+    assert await any_queue.session.redis.zcard(lane) == 1
 
 
 async def test_a_head_start_decides_within_a_lane(any_queue: Queue) -> None:
     for priority in ("low", 3_600.0, "normal", "high"):
         await any_queue.enqueue("f", _job_id=str(priority), _priority=priority)
-    order = await any_queue.redis.zrange(any_queue.name, 0, -1)
+    order = await any_queue.session.redis.zrange(any_queue.session.name, 0, -1)
     assert [id_.decode() for id_ in order] == ["3600.0", "high", "normal", "low"]
 
 
@@ -51,10 +51,10 @@ async def test_a_lane_without_a_name_is_refused(any_queue: Queue, lane: object) 
 
 async def lanes(queue: Queue) -> dict[str, list[str]]:
     """Every lane and its jobs."""
-    found = [name.decode() for name in await queue.redis.zrange(KEYS.lanes, 0, -1)]
+    found = [name.decode() for name in await queue.session.redis.zrange(KEYS.lanes, 0, -1)]
     prefix = KEYS.lane("")
     return {
-        name.removeprefix(prefix): [id_.decode() for id_ in await queue.redis.zrange(name, 0, -1)]
+        name.removeprefix(prefix): [id_.decode() for id_ in await queue.session.redis.zrange(name, 0, -1)]
         for name in found
     }
 
@@ -96,13 +96,13 @@ async def test_calls_of_many_models_share_their_round_trips(
     any_queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[int] = []
-    enqueue = any_queue.scripts.enqueue
+    enqueue = any_queue.session.scripts.enqueue
 
     async def counted(tickets: Sequence[JobTicket]) -> list[bool]:
         sent.append(len(tickets))
         return await enqueue(tickets)
 
-    monkeypatch.setattr(any_queue.scripts, "enqueue", counted)
+    monkeypatch.setattr(any_queue.session.scripts, "enqueue", counted)
     await any_queue.chat_many({"prompt": "hi", "model": f"p/{n}"} for n in range(450))
     assert sent == [200, 200, 50]
     assert len(await lanes(any_queue)) == 450
@@ -111,7 +111,7 @@ async def test_calls_of_many_models_share_their_round_trips(
 async def test_a_call_that_cannot_have_a_lane_is_refused(any_queue: Queue) -> None:
     with pytest.raises(InvalidRequest, match=r"^A tenant is a name"):
         await any_queue.chat("hi", tenant="")
-    assert await any_queue.redis.dbsize() == 0
+    assert await any_queue.session.redis.dbsize() == 0
 
 
 async def test_a_record_begins_with_the_tokens_it_may_take(any_queue: Queue) -> None:
@@ -126,14 +126,14 @@ async def test_a_record_begins_with_the_tokens_it_may_take(any_queue: Queue) -> 
         "own": b'{"t":null,"f":"f",',
     }
     for job_id, beginning in beginnings.items():
-        record = await any_queue.redis.get(KEYS.job(job_id))
+        record = await any_queue.session.redis.get(KEYS.job(job_id))
         assert record is not None
         assert record.startswith(beginning)
 
 
 async def test_a_job_whose_deadline_passed_in_its_lane_has_expired(any_queue: Queue) -> None:
     job = await any_queue.chat("hi", tenant="acme")
-    await any_queue.redis.delete(KEYS.job(job.id))  # as the deadline does
+    await any_queue.session.redis.delete(KEYS.job(job.id))  # as the deadline does
     for timeout_s in (0, 5):
         with pytest.raises(JobExpired):
             await job.result(timeout_s)
@@ -147,9 +147,11 @@ async def test_a_job_that_runs_past_its_deadline_is_in_progress(
     any_queue: Queue, token: bytes, began: datetime | None
 ) -> None:
     job = await any_queue.chat("hi")
-    await any_queue.redis.set(KEYS.in_progress(job.id), token, px=60_000)
-    await any_queue.redis.delete(KEYS.job(job.id))  # as the deadline does
+    await any_queue.session.redis.set(KEYS.in_progress(job.id), token, px=60_000)
+    await any_queue.session.redis.delete(KEYS.job(job.id))  # as the deadline does
     info = await job.info()
     assert (info.status, info.started_at, info.enqueued_at) == (JobStatus.in_progress, began, None)
-    await any_queue.redis.set(KEYS.in_progress(job.id), b"ended", px=60_000)  # a cron job's, for a while
+    await any_queue.session.redis.set(
+        KEYS.in_progress(job.id), b"ended", px=60_000
+    )  # a cron job's, for a while
     assert await job.status() == JobStatus.not_found

@@ -23,7 +23,7 @@ def record(outcome: object) -> bytes:
 
 async def finish(queue: Queue, *job_ids: str, signal: bool = True) -> None:
     """What a worker does at the end of jobs; each returns its own id."""
-    async with queue.redis.pipeline(transaction=False) as end:
+    async with queue.session.redis.pipeline(transaction=False) as end:
         for job_id in job_ids:
             end.set(KEYS.result(job_id), record(job_id), px=60_000)
             end.delete(KEYS.job(job_id))
@@ -41,7 +41,7 @@ def waiting(queue: Queue, job_id: str, timeout_s: float | None = 30) -> asyncio.
 
 
 async def channels(queue: Queue) -> list[bytes]:
-    found: list[bytes] = await queue.redis.pubsub_channels(KEYS.done_channel("*"))
+    found: list[bytes] = await queue.session.redis.pubsub_channels(KEYS.done_channel("*"))
     return [name for name in found if name != KEYS.done_channel("").encode()]
 
 
@@ -53,9 +53,9 @@ async def subscribed(queue: Queue, count: int) -> None:
 
 
 async def nothing_is_left(queue: Queue) -> None:
-    assert not queue.listener._waiters
+    assert not queue.session.listener._waiters
     await subscribed(queue, 0)
-    assert not queue.listener._join
+    assert not queue.session.listener._join
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ async def test_a_lost_signal_is_found_while_others_keep_coming(queue: Queue) -> 
     await finish(queue, "lost", signal=False)
 
     async def found() -> bool:  # asked every 5 ms, which is more often than the sweep
-        await queue.redis.publish(KEYS.done_channel("busy"), "")
+        await queue.session.redis.publish(KEYS.done_channel("busy"), "")
         return waiter.done()
 
     await wait_until(found, description="the lost result")
@@ -208,7 +208,7 @@ async def test_an_outage_counts_only_while_somebody_waits(
     with pytest.raises(ResultTimeout):
         await waiting(own_queue, "a", 0.05)
     own_server.stop()
-    task = own_queue.listener._task
+    task = own_queue.session.listener._task
     assert task is not None
     await wait_until(task.done, description="the end of the idle listener")
     waiter = waiting(own_queue, "a")
@@ -241,7 +241,7 @@ async def test_closing_tells_all_who_wait_and_the_closed_queue_is_not_waited_on(
     with pytest.raises(QueueUnavailable, match="has been closed: open another"):
         await waiter
     with pytest.raises(QueueUnavailable, match="has been closed: open another"):
-        await queue.listener.wait("a")
+        await queue.session.listener.wait("a")
     await queue.close()
 
 
@@ -252,11 +252,11 @@ async def test_closing_takes_no_longer_while_messages_arrive(server: Server, que
         async with Queue.from_url(server.url) as closing:
             waiter = waiting(closing, "busy")
             await subscribed(queue, 1)
-            traffic = [queue.redis.publish(KEYS.done_channel("busy"), "") for _ in range(5)]
+            traffic = [queue.session.redis.publish(KEYS.done_channel("busy"), "") for _ in range(5)]
             began_s = time.monotonic()
             await asyncio.gather(*traffic, closing.close())
             assert time.monotonic() - began_s < 2
             with pytest.raises(QueueUnavailable):
                 await waiter
-        assert closing.listener._task is not None
-        assert closing.listener._task.done()
+        assert closing.session.listener._task is not None
+        assert closing.session.listener._task.done()

@@ -34,22 +34,22 @@ def ticket(job_id: str, *, lane: str = KEYS.queue, defer_ms: int = 0) -> JobTick
 async def test_a_wrong_number_of_arguments_is_an_error(
     any_queue: Queue, script: str, names: list[str], args: list[Any], usage: str
 ) -> None:
-    call: Callable[..., Any] = getattr(Scripts(any_queue.redis, any_queue.name), script)
+    call: Callable[..., Any] = getattr(Scripts(any_queue.session.redis, any_queue.session.name), script)
     with pytest.raises(ResponseError, match=usage):
         await call(names, args)
-    assert await any_queue.redis.dbsize() == 0
+    assert await any_queue.session.redis.dbsize() == 0
 
 
 async def test_enqueue_tells_which_ids_were_new(any_queue: Queue) -> None:
-    scripts = Scripts(any_queue.redis, any_queue.name)
+    scripts = Scripts(any_queue.session.redis, any_queue.session.name)
     assert await scripts.enqueue([ticket("a"), ticket("b"), ticket("a")]) == [True, True, False]
     assert await scripts.enqueue([ticket("b"), ticket("c")]) == [False, True]
 
 
 async def test_one_call_fills_several_lanes(any_queue: Queue) -> None:
-    scripts, (a, b, c) = Scripts(any_queue.redis, any_queue.name), map(KEYS.lane, "abc")
+    scripts, (a, b, c) = Scripts(any_queue.session.redis, any_queue.session.name), map(KEYS.lane, "abc")
     await scripts.enqueue([ticket("known", lane=c)])
-    await any_queue.redis.zrem(KEYS.lanes, c)
+    await any_queue.session.redis.zrem(KEYS.lanes, c)
     mixed = [
         ticket("1", lane=a, defer_ms=90_000),
         ticket("2", lane=b, defer_ms=60_000),
@@ -58,31 +58,31 @@ async def test_one_call_fills_several_lanes(any_queue: Queue) -> None:
     ]
     assert await scripts.enqueue(mixed) == [True, True, True, False]
     for lane, ids in ((a, [b"3", b"1"]), (b, [b"2"]), (c, [b"known"])):
-        assert await any_queue.redis.zrange(lane, 0, -1) == ids
-    looks = dict(await any_queue.redis.zrange(KEYS.lanes, 0, -1, withscores=True))
-    first_due = {lane: await any_queue.redis.zscore(lane, id_) for lane, id_ in ((a, "3"), (b, "2"))}
+        assert await any_queue.session.redis.zrange(lane, 0, -1) == ids
+    looks = dict(await any_queue.session.redis.zrange(KEYS.lanes, 0, -1, withscores=True))
+    first_due = {lane: await any_queue.session.redis.zscore(lane, id_) for lane, id_ in ((a, "3"), (b, "2"))}
     assert {lane.decode(): at for lane, at in looks.items()} == first_due
 
 
 async def test_a_deferred_job_is_due_by_the_clock_of_the_server(queue: Queue) -> None:
-    scripts = Scripts(queue.redis, queue.name)
-    seconds, micros = await queue.redis.time()
+    scripts = Scripts(queue.session.redis, queue.session.name)
+    seconds, micros = await queue.session.redis.time()
     await scripts.enqueue([ticket("now"), ticket("later", defer_ms=5_000)])
     now_ms = seconds * 1000 + micros // 1000
-    due_ms = [await queue.redis.zscore(KEYS.queue, id_) for id_ in ("now", "later")]
+    due_ms = [await queue.session.redis.zscore(KEYS.queue, id_) for id_ in ("now", "later")]
     assert all(
         now_ms + delay <= due <= now_ms + delay + 1_000 for due, delay in zip(due_ms, (0, 5_000), strict=True)
     )
 
 
 async def test_look_tells_every_state_in_the_order_asked(any_queue: Queue) -> None:
-    scripts = Scripts(any_queue.redis, any_queue.name)
+    scripts = Scripts(any_queue.session.redis, any_queue.session.name)
     await scripts.enqueue([ticket("queued")])
-    await any_queue.redis.set(KEYS.in_progress("running"), b"1", px=9_000)
-    await any_queue.redis.set(KEYS.result("done"), b"record", px=9_000)
-    await any_queue.redis.zadd(KEYS.queue, {"expired": 1})
+    await any_queue.session.redis.set(KEYS.in_progress("running"), b"1", px=9_000)
+    await any_queue.session.redis.set(KEYS.result("done"), b"record", px=9_000)
+    await any_queue.session.redis.zadd(KEYS.queue, {"expired": 1})
     await scripts.enqueue([ticket("late", lane=KEYS.lane("l"))])
-    await any_queue.redis.delete(KEYS.job("late"))  # as the deadline does
+    await any_queue.session.redis.delete(KEYS.job("late"))  # as the deadline does
     asked = ["done", "queued", "unknown", "running", "expired", "late", "done"]
     assert await scripts.look(asked) == [
         b"record",
@@ -96,26 +96,26 @@ async def test_look_tells_every_state_in_the_order_asked(any_queue: Queue) -> No
 
 
 async def test_a_look_at_many_lost_ids_stays_short(any_queue: Queue) -> None:
-    await any_queue.redis.zadd(KEYS.lanes, {KEYS.lane(str(n)): n for n in range(1_200)})
-    await any_queue.redis.zadd(KEYS.lane("999"), {"seen": 1})
-    await any_queue.redis.zadd(KEYS.lane("1000"), {"unseen": 1})
-    scripts = Scripts(any_queue.redis, any_queue.name)
+    await any_queue.session.redis.zadd(KEYS.lanes, {KEYS.lane(str(n)): n for n in range(1_200)})
+    await any_queue.session.redis.zadd(KEYS.lane("999"), {"seen": 1})
+    await any_queue.session.redis.zadd(KEYS.lane("1000"), {"unseen": 1})
+    scripts = Scripts(any_queue.session.redis, any_queue.session.name)
     assert await scripts.look(["seen", "unseen"]) == ["expired", "unknown"]
     seen = await scripts.look([str(n) for n in range(30)])
     assert seen == ["unknown"] * 19 + ["waits or runs"] * 11  # these are told when they are asked for again
 
 
 async def test_abort_tells_what_it_did(any_queue: Queue) -> None:
-    scripts = Scripts(any_queue.redis, any_queue.name)
-    record = aborted_record("a", any_queue.name, None)
+    scripts = Scripts(any_queue.session.redis, any_queue.session.name)
+    record = aborted_record("a", any_queue.session.name, None)
     assert await scripts.abort("a", KEYS.queue, record) == "absent"
     await scripts.enqueue([ticket("a")])
-    await any_queue.redis.set(KEYS.in_progress("a"), b"1", px=9_000)
+    await any_queue.session.redis.set(KEYS.in_progress("a"), b"1", px=9_000)
     assert await scripts.abort("a", KEYS.queue, record) == "asked"
-    await any_queue.redis.delete(KEYS.in_progress("a"))
+    await any_queue.session.redis.delete(KEYS.in_progress("a"))
     assert await scripts.abort("a", KEYS.queue, record) == "ended"
     assert await scripts.abort("a", KEYS.queue, record) == "absent"
-    assert await any_queue.redis.pttl(KEYS.result("a")) > 86_000_000
+    assert await any_queue.session.redis.pttl(KEYS.result("a")) > 86_000_000
 
 
 async def test_a_server_that_has_forgotten_the_scripts_gets_them_again(any_queue: Queue) -> None:
@@ -124,4 +124,4 @@ async def test_a_server_that_has_forgotten_the_scripts_gets_them_again(any_queue
         assert await job.abort()
         assert await any_queue.job("a").status() == JobStatus.complete
         await any_queue.forget("a")
-        await any_queue.redis.script_flush()
+        await any_queue.session.redis.script_flush()

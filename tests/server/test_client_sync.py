@@ -22,8 +22,8 @@ from client.wire.keys import KEYS
 from tests.conftest import POLL_S, Server
 
 ROOT = Path(__file__).parents[2]
-# what blocks nobody, what only Job.abort calls, and what a `with` has
-NOT_SYNC = {"redis", "listener", "request_abort", "__aenter__", "__aexit__", "__init__"}
+# what holds the connection, and what a `with` has
+NOT_SYNC = {"session", "__aenter__", "__aexit__", "__init__"}
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ def attempt(model: str = "openai/gpt-4o", **fields: Any) -> Attempt:
 
 
 async def write(queue: Queue, *rows: tuple[Attempt, str]) -> None:
-    book = Totals(queue.redis)
+    book = Totals(queue.session.redis)
     for row in rows:
         book.add(*row)
     await book.close()
@@ -56,7 +56,7 @@ async def test_what_an_attempt_told_is_added_up_by_model_and_tenant(queue: Queue
     ]
     (all_,) = await queue.costs(by=())
     assert (all_.model, all_.calls, all_.usd) == (None, 3, 0.75)
-    assert await queue.redis.ttl(KEYS.cost(TODAY.isoformat())) > 390 * 86_400
+    assert await queue.session.redis.ttl(KEYS.cost(TODAY.isoformat())) > 390 * 86_400
 
 
 async def test_what_is_not_known_is_counted_and_never_taken_for_nothing(queue: Queue) -> None:
@@ -75,7 +75,7 @@ async def test_what_is_not_known_is_counted_and_never_taken_for_nothing(queue: Q
 
 
 async def test_totals_are_written_within_a_moment_and_all_in_one_round_trip(queue: Queue) -> None:
-    book = Totals(queue.redis)
+    book = Totals(queue.session.redis)
     for number in range(500):
         book.add(attempt(f"openai/m{number % 5}"), f"t{number % 4}")
     assert not await queue.costs()
@@ -83,16 +83,16 @@ async def test_totals_are_written_within_a_moment_and_all_in_one_round_trip(queu
     async def written() -> bool:
         return sum(total.calls for total in await queue.costs()) == 500
 
-    before = (await queue.redis.info("commandstats")).get("cmdstat_exec", {"calls": 0})["calls"]
+    before = (await queue.session.redis.info("commandstats")).get("cmdstat_exec", {"calls": 0})["calls"]
     await wait_until(written, description="the totals are written", timeout_s=1)
-    assert (await queue.redis.info("commandstats"))["cmdstat_exec"]["calls"] == before + 1
+    assert (await queue.session.redis.info("commandstats"))["cmdstat_exec"]["calls"] == before + 1
     await book.close()
 
 
 async def test_totals_are_kept_while_redis_is_away(own_server: Server) -> None:
     async with Queue.from_url(own_server.url) as queue:
         await queue.ping()
-        book = Totals(queue.redis)
+        book = Totals(queue.session.redis)
         own_server.stop()
         book.add(attempt())
         with pytest.raises(RedisError):
@@ -107,8 +107,8 @@ async def test_totals_are_kept_while_redis_is_away(own_server: Server) -> None:
 async def test_days_are_told_apart_and_a_time_without_calls_is_empty(queue: Queue) -> None:
     for days, calls in ((0, 1), (3, 2), (9, 4)):
         key = KEYS.cost((TODAY - timedelta(days=days)).isoformat())
-        await queue.redis.hset(key, "openai/a|b|-|calls", calls)  # a name of another time
-        await queue.redis.expire(key, 60)
+        await queue.session.redis.hset(key, "openai/a|b|-|calls", calls)  # a name of another time
+        await queue.session.redis.expire(key, 60)
     week = await queue.costs(TODAY - timedelta(days=6), by=("day",))
     assert [(total.day, total.calls) for total in week] == [(TODAY - timedelta(days=3), 2), (TODAY, 1)]
     (old,) = await queue.costs(date(2000, 1, 1), TODAY - timedelta(days=1))

@@ -24,7 +24,7 @@ async def test_a_result_is_read_by_our_client_and_by_arqs(room: Room, queue: Que
     lease = await lease_of(room)
     await room.finish(lease, "done", record("a", {"words": [1]}), ttl_ms=TTL_MS)
     assert await queue.job("a").result() == {"words": [1]}
-    arqs = ArqJob("a", queue.redis, _deserializer=decode)
+    arqs = ArqJob("a", queue.session.redis, _deserializer=decode)
     assert await arqs.result(timeout=1) == {"words": [1]}
 
 

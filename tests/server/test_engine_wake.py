@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from client import Queue
+from client.job import request_abort
 from client.redis.url import redis_settings
 from client.wire.keys import KEYS
 from tests.conftest import Server, wait_until
@@ -42,8 +43,8 @@ async def test_a_job_that_is_enqueued_wakes_it(server: Server, queue: Queue) -> 
         await _until(heard, ["wake"])
         await queue.enqueue("work", _job_id="a")
         await _until(heard, ["wake", "wake"])
-    await queue.request_abort("a")
-    await queue.redis.delete(KEYS.lanes)
+    await request_abort(queue.session, "a")
+    await queue.session.redis.delete(KEYS.lanes)
 
 
 async def test_an_abort_names_its_job(server: Server) -> None:

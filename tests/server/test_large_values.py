@@ -23,22 +23,22 @@ async def test_a_large_value_arrives_whole_while_others_have_their_turns(queue: 
 
     task = asyncio.create_task(others())
     await asyncio.sleep(0)
-    await queue.redis.set("large", value, ex=60)
+    await queue.session.redis.set("large", value, ex=60)
     task.cancel()
     assert longest_s < 0.08
-    assert await queue.redis.get("large") == value
-    async with queue.redis.pipeline(transaction=True) as pipe:
+    assert await queue.session.redis.get("large") == value
+    async with queue.session.redis.pipeline(transaction=True) as pipe:
         pipe.append("large", b"x" * (2 * PIECE_BYTES))
         pipe.strlen("large")
         assert (await pipe.execute())[1] == 32 * PIECE_BYTES + 7
 
 
 async def test_a_cancelled_large_value_leaves_a_connection_that_works(queue: Queue) -> None:
-    task = asyncio.create_task(queue.redis.set("large", os.urandom(60 * PIECE_BYTES), ex=60))
+    task = asyncio.create_task(queue.session.redis.set("large", os.urandom(60 * PIECE_BYTES), ex=60))
     for _ in range(20):
         await asyncio.sleep(0)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     for number in range(4):
-        await queue.redis.set("small", number, ex=60)
-        assert await queue.redis.get("small") == str(number).encode()
+        await queue.session.redis.set("small", number, ex=60)
+        assert await queue.session.redis.get("small") == str(number).encode()

@@ -18,36 +18,38 @@ TTL_MS = 60_000
 
 
 async def server_ms(queue: Queue) -> int:
-    return unix_ms(await queue.redis.time())
+    return unix_ms(await queue.session.redis.time())
 
 
 async def wait_for(queue: Queue, key: str, *who: str) -> None:
     """What the claim leaves where a lane or a call finds a key full."""
-    await queue.redis.zadd(KEYS.blocked(key), {one: 1 + at for at, one in enumerate(who)})
-    await queue.redis.pexpire(KEYS.blocked(key), TTL_MS)
-    await queue.redis.zadd(KEYS.gates, {key: FAR})
+    await queue.session.redis.zadd(KEYS.blocked(key), {one: 1 + at for at, one in enumerate(who)})
+    await queue.session.redis.pexpire(KEYS.blocked(key), TTL_MS)
+    await queue.session.redis.zadd(KEYS.gates, {key: FAR})
 
 
 async def hold(queue: Queue, key: str, **leases_ms: int) -> None:
     """Slots whose leases end so many milliseconds from now."""
     now_ms = await server_ms(queue)
-    await queue.redis.zadd(KEYS.slots(key), {id_: now_ms + ms for id_, ms in leases_ms.items()})
-    await queue.redis.pexpire(KEYS.slots(key), TTL_MS)
+    await queue.session.redis.zadd(KEYS.slots(key), {id_: now_ms + ms for id_, ms in leases_ms.items()})
+    await queue.session.redis.pexpire(KEYS.slots(key), TTL_MS)
 
 
 async def flow(queue: Queue, key: str, **fields: Any) -> None:
-    await queue.redis.hset(KEYS.flow(key), mapping=fields)
-    await queue.redis.pexpire(KEYS.flow(key), TTL_MS)
+    await queue.session.redis.hset(KEYS.flow(key), mapping=fields)
+    await queue.session.redis.pexpire(KEYS.flow(key), TTL_MS)
 
 
 async def looked_at(queue: Queue) -> set[str]:
     """The limit keys whose gate is due."""
-    due = await queue.redis.zrangebyscore(KEYS.gates, 0, await server_ms(queue))
+    due = await queue.session.redis.zrangebyscore(KEYS.gates, 0, await server_ms(queue))
     return {key.decode() for key in due}
 
 
 async def stored(queue: Queue) -> dict[str, str]:
-    return {key.decode(): text.decode() for key, text in (await queue.redis.hgetall(KEYS.limits)).items()}
+    return {
+        key.decode(): text.decode() for key, text in (await queue.session.redis.hgetall(KEYS.limits)).items()
+    }
 
 
 # -- set, remove, pause, resume --------------------------------------------------------------------------
@@ -93,7 +95,7 @@ async def test_resume_ends_a_cooldown_and_forgets_nothing_else(any_queue: Queue)
     await flow(any_queue, "a", cool_ms=FAR, cool_n=3, eff=7)
     await wait_for(any_queue, "a", "mill:lane:a")
     await any_queue.limits.resume("a")
-    assert await any_queue.redis.hgetall(KEYS.flow("a")) == {b"eff": b"7"}
+    assert await any_queue.session.redis.hgetall(KEYS.flow("a")) == {b"eff": b"7"}
     assert await looked_at(any_queue) == {"a"}
 
 
@@ -112,7 +114,7 @@ async def test_a_change_wakes_whoever_waits_for_its_key_and_no_other(any_queue: 
     await any_queue.limits.set("tenant:a", concurrency=2)
     assert await looked_at(any_queue) == {"tenant:a"}
     await any_queue.limits.set("tenant:c", concurrency=2)  # nobody waits for it
-    assert await any_queue.redis.zscore(KEYS.gates, "tenant:c") is None
+    assert await any_queue.session.redis.zscore(KEYS.gates, "tenant:c") is None
     await any_queue.limits.set("tenant:*", concurrency=2)
     assert await looked_at(any_queue) == {"tenant:a", "tenant:b"}
 
@@ -121,7 +123,7 @@ async def test_a_change_wakes_whoever_waits_for_its_key_and_no_other(any_queue: 
 async def wakes(queue: Queue) -> AsyncIterator[list[bytes]]:
     """What workers hear."""
     heard: list[bytes] = []
-    pubsub = queue.redis.pubsub()
+    pubsub = queue.session.redis.pubsub()
     await pubsub.subscribe(KEYS.wake_channel)
 
     async def listen() -> None:
@@ -194,7 +196,7 @@ async def test_a_limit_that_left_the_settings_goes_unless_it_was_changed_since(a
     await limits.set("b", rpm=9)
     assert await limits.seed({}) == ["a"]
     assert await stored(any_queue) == {"b": '{"rpm":9}'}
-    assert not await any_queue.redis.exists(KEYS.limits_seeded)
+    assert not await any_queue.session.redis.exists(KEYS.limits_seeded)
     assert await limits.seed({}) == []
 
 
@@ -233,8 +235,8 @@ async def test_a_key_is_listed_with_all_that_is_known_of_it(any_queue: Queue) ->
     await hold(queue, key, j1=10_000, j2=10_000, lapsed=-1)
     lanes = {f"mill:lane:{key}|tenant:{name}": name for name in "ab"}
     for lane in lanes:
-        await queue.redis.zadd(lane, {"due": 1, "due too": 2, "runs": FAR})
-        await queue.redis.pexpire(lane, TTL_MS)
+        await queue.session.redis.zadd(lane, {"due": 1, "due too": 2, "runs": FAR})
+        await queue.session.redis.pexpire(lane, TTL_MS)
     await wait_for(queue, key, *lanes, "!call|1")
 
     (state,) = await queue.limits.list()

@@ -23,7 +23,7 @@ async def test_a_worker_that_starts_puts_its_limits_in_force_and_says_so(
     listed = {state.key: state.limit for state in await queue.limits.list()}
     assert listed == {"openai/gpt-4o": Limit(concurrency=50), "tenant:*": Limit(concurrency=5)}
     assert "limit of openai/gpt-4o: concurrency=50" in caplog.text
-    assert (await queue.redis.hgetall(KEYS.aliases))[b"@chat"] == b"openai/gpt-4o"
+    assert (await queue.session.redis.hgetall(KEYS.aliases))[b"@chat"] == b"openai/gpt-4o"
 
     await queue.limits.pause("tenant:*")
     caplog.clear()
@@ -37,6 +37,6 @@ async def test_a_worker_that_starts_puts_its_limits_in_force_and_says_so(
 
 async def start(queue: Queue, settings: Settings) -> None:
     made = vars(worker_settings(settings))
-    ctx = {"redis": queue.redis}
+    ctx = {"redis": queue.session.redis}
     await made["on_startup"](ctx)
     await made["on_shutdown"](ctx)

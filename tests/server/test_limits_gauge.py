@@ -59,7 +59,7 @@ def a_flow(dice: Random, now_ms: int) -> dict[str, float]:
 
 
 async def test_a_key_that_the_script_finds_full_is_full_to_the_reader_and_no_other(queue: Queue) -> None:
-    redis, dice = queue.redis, Random(4)
+    redis, dice = queue.session.redis, Random(4)
     script = redis.register_script(with_limits(FULL))
     outcomes = set()
     for _ in range(400):

@@ -9,9 +9,9 @@ from tests.server.test_limits_admin import TTL_MS, hold, server_ms, wait_for
 
 async def a_worker(queue: Queue) -> None:
     """A worker has reported, and said what its default models are."""
-    await queue.redis.set(f"{queue.name}:health-check", "well", px=TTL_MS)
-    await queue.redis.hset(KEYS.aliases, mapping={"@chat": "openai/gpt-4o", "@embed": "openai/e"})
-    await queue.redis.pexpire(KEYS.aliases, TTL_MS)
+    await queue.session.redis.set(f"{queue.session.name}:health-check", "well", px=TTL_MS)
+    await queue.session.redis.hset(KEYS.aliases, mapping={"@chat": "openai/gpt-4o", "@embed": "openai/e"})
+    await queue.session.redis.pexpire(KEYS.aliases, TTL_MS)
 
 
 async def test_a_job_waits_for_a_worker(any_queue: Queue) -> None:
@@ -31,7 +31,7 @@ async def test_a_job_waits_for_a_key_of_its_lane(any_queue: Queue) -> None:
     await hold(any_queue, "openai/gpt-4o", j1=10_000, j2=20_000, lapsed=-5_000, gone=10_000)
     await any_queue.limits.evict("openai/gpt-4o", "gone")
     await wait_for(any_queue, "openai/gpt-4o", "mill:lane:another", lane)
-    await any_queue.redis.zadd(KEYS.gates, {"openai/gpt-4o": await server_ms(any_queue) + 60_000})
+    await any_queue.session.redis.zadd(KEYS.gates, {"openai/gpt-4o": await server_ms(any_queue) + 60_000})
 
     waiting = (await job.info()).waiting
 
@@ -66,7 +66,7 @@ async def test_a_deferred_job_and_one_that_was_tried_say_until_when(any_queue: Q
     waiting = (await job.info()).waiting
     assert waiting is not None
     assert (waiting.reason, waiting.position) == ("deferred", None)
-    await any_queue.redis.set(KEYS.retry(job.id), 1, px=TTL_MS)
+    await any_queue.session.redis.set(KEYS.retry(job.id), 1, px=TTL_MS)
     waiting = (await job.info()).waiting
     assert waiting is not None
     assert waiting.reason == "retry"
@@ -83,5 +83,5 @@ async def test_a_job_of_the_default_queue_waits_for_its_turn(any_queue: Queue) -
 
 async def test_a_job_that_runs_does_not_wait(any_queue: Queue) -> None:
     job = await any_queue.chat("Hello")
-    await any_queue.redis.set(KEYS.in_progress(job.id), "mill:1:w", px=TTL_MS)
+    await any_queue.session.redis.set(KEYS.in_progress(job.id), "mill:1:w", px=TTL_MS)
     assert (await job.info()).waiting is None

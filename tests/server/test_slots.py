@@ -70,8 +70,8 @@ async def test_five_hundred_wait_on_one_connection(one: Queue, server: Server) -
 
 async def test_a_rate_opens_with_time_though_no_worker_lives(one: Queue) -> None:
     await one.limits.set(MODEL, concurrency=None, rpm=1200)
-    await one.redis.hset(KEYS.flow(MODEL), mapping={"req": 0, "req_ms": time.time_ns() // 1_000_000})
-    await one.redis.expire(KEYS.flow(MODEL), 60)
+    await one.session.redis.hset(KEYS.flow(MODEL), mapping={"req": 0, "req_ms": time.time_ns() // 1_000_000})
+    await one.session.redis.expire(KEYS.flow(MODEL), 60)
     began_s = time.monotonic()
     await asyncio.gather(*(hold_briefly(one) for _ in range(4)))
     assert 0.15 < time.monotonic() - began_s < 1  # one each 50 ms

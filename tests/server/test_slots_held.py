@@ -56,10 +56,10 @@ async def test_a_cancellation_by_others_goes_on_though_the_slot_is_lost(one: Que
 
 async def test_a_slot_outlives_many_leases_while_it_is_held(one: Queue) -> None:
     async with one.limits.slot(MODEL, lease_s=SHORT_S):
-        [(_, end_ms)] = await one.redis.zrange(KEYS.slots(MODEL), 0, -1, withscores=True)
+        [(_, end_ms)] = await one.session.redis.zrange(KEYS.slots(MODEL), 0, -1, withscores=True)
 
         async def is_renewed() -> bool:
-            [(_, now_ms)] = await one.redis.zrange(KEYS.slots(MODEL), 0, -1, withscores=True)
+            [(_, now_ms)] = await one.session.redis.zrange(KEYS.slots(MODEL), 0, -1, withscores=True)
             return bool(now_ms > end_ms)
 
         await wait_until(is_renewed, description="the slot is renewed", timeout_s=SHORT_S)
@@ -101,7 +101,7 @@ async def test_real_use_corrects_what_was_reserved(one: Queue) -> None:
         slot.settle(Usage(input_tokens=30, output_tokens=20))
     async with one.limits.slot(MODEL, tokens=100) as slot:
         slot.settle(Usage())  # unknown: it stands
-    learned = await one.redis.hmget(KEYS.flow(MODEL), "day_tok", "out")
+    learned = await one.session.redis.hmget(KEYS.flow(MODEL), "day_tok", "out")
     assert list(map(float, learned)) == [400, 20]
 
 

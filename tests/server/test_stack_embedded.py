@@ -90,7 +90,7 @@ async def test_only_we_can_reach_it_and_it_never_evicts(settings: Settings) -> N
         from client import Queue
 
         async with Queue.from_url(place.url) as queue:
-            config = await queue.redis.config_get("*")
+            config = await queue.session.redis.config_get("*")
     assert config["port"] == "0"
     assert config["maxmemory-policy"] == "noeviction"
     assert (config["appendonly"], config["appendfsync"]) == ("yes", "everysec")

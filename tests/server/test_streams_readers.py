@@ -34,7 +34,7 @@ async def test_a_reader_gets_what_is_said_while_it_is_said(queue: Queue, worker:
     assert await job.result(1) == {"text": "Hello"}
     ids = [position(event.id) for event in reader.seen]
     assert all(one < two for one, two in pairwise(ids))
-    assert 0 < await queue.redis.ttl(KEYS.stream("a")) <= 60
+    assert 0 < await queue.session.redis.ttl(KEYS.stream("a")) <= 60
     await nobody_follows(queue)
 
 
@@ -83,7 +83,7 @@ async def test_a_reader_that_does_not_keep_up_costs_little_and_misses_nothing(
     async with aclosing(job.stream()) as slow, worker.run() as tell:
         tell(words[0])
         seen = [(await anext(slow)).text]
-        (follower,) = queue.listener.followers._all["a"]
+        (follower,) = queue.session.listener.followers._all["a"]
         watching = Reader(queue)
         for word in words[1:]:
             tell(word)
@@ -135,11 +135,11 @@ async def test_a_job_that_is_not_streamed_gives_its_text_at_its_end(queue: Queue
     await queue.chat("Hi", job_id="a")
     reader = Reader(queue)
     await asyncio.sleep(0)
-    await queue.redis.set(KEYS.result("a"), _record(_completion("Hello")), px=60_000)
-    await queue.redis.publish(KEYS.done_channel("a"), "")
+    await queue.session.redis.set(KEYS.result("a"), _record(_completion("Hello")), px=60_000)
+    await queue.session.redis.publish(KEYS.done_channel("a"), "")
     assert await reader.ends() == ["Hello", "done"]
     assert await Reader(queue, after=reader.seen[0].id).ends() == ["done"]
-    assert not await queue.redis.exists(KEYS.stream("a"))
+    assert not await queue.session.redis.exists(KEYS.stream("a"))
 
 
 async def test_an_aborted_job_and_an_unknown_one_end_too(queue: Queue) -> None:
@@ -162,7 +162,7 @@ async def test_a_new_job_of_an_old_id_does_not_show_the_old_stream(queue: Queue,
             tell(words)
         assert await Reader(queue).ends() == [words, "done"]
         await queue.forget(["a"])
-    assert not await queue.redis.exists(KEYS.stream("a"))
+    assert not await queue.session.redis.exists(KEYS.stream("a"))
 
 
 def _record(outcome: Any) -> bytes:

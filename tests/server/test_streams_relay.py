@@ -59,8 +59,8 @@ async def test_an_event_that_is_sent_twice_is_there_once(queue: Queue, worker: W
     row = ["a", b'5000000-1 {"kind":"delta","text":"x"}']
     assert await script((), [*fixed, *row, *row]) == [1, 0]
     assert await script((), [*fixed, *row]) == [0]
-    assert await queue.redis.xlen(KEYS.stream("a")) == 1
-    assert 0 < await queue.redis.ttl(KEYS.stream("a")) <= 60
+    assert await queue.session.redis.xlen(KEYS.stream("a")) == 1
+    assert 0 < await queue.session.redis.ttl(KEYS.stream("a")) <= 60
     with pytest.raises(ResponseError, match="relay: five arguments"):
         await script((), fixed)
     with pytest.raises(ResponseError, match="relay: an event begins with its id"):
@@ -74,9 +74,9 @@ async def test_the_end_is_written_with_the_outcome_and_only_by_its_run(queue: Qu
     (new,) = (await worker.room.claim(1)).jobs
     end = events.done().decode()
     assert not await worker.room.finish(old.lease, "done", b"{}", ttl_ms=60_000, to=end)
-    assert not await queue.redis.exists(KEYS.stream("a"))
+    assert not await queue.session.redis.exists(KEYS.stream("a"))
     assert await worker.room.finish(new.lease, "done", b"{}", ttl_ms=60_000, to=end)
-    assert await queue.redis.xlen(KEYS.stream("a")) == 1
+    assert await queue.session.redis.xlen(KEYS.stream("a")) == 1
 
 
 async def test_a_clock_that_was_set_back_costs_no_outcome(queue: Queue, worker: Worker) -> None:
@@ -85,7 +85,7 @@ async def test_a_clock_that_was_set_back_costs_no_outcome(queue: Queue, worker: 
     async with worker.run() as tell:
         tell("Hello")
         await reader.has("Hello")
-        await queue.redis.xadd(KEYS.stream("a"), {"e": events.delta(" you")}, id="9000000000000000-1")
+        await queue.session.redis.xadd(KEYS.stream("a"), {"e": events.delta(" you")}, id="9000000000000000-1")
     assert await reader.ends() == ["Hello", "done"]
     assert await Reader(queue).ends() == ["Hello", " you", "done"]
 

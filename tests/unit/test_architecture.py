@@ -141,11 +141,12 @@ from fakeredis import FakeAsyncRedisConnection as Fake
 from redis.asyncio import BlockingConnectionPool as Pool
 from vendored_mill import Queue
 from vendored_mill.redis.connection import from_pool
+from vendored_mill.session import Session
 
 async def main():
     server = fakeredis.FakeServer()
     pools = [Pool(max_connections=1, timeout=None, connection_class=Fake, server=server) for _ in "ab"]
-    async with Queue(*map(from_pool, pools)) as queue:
+    async with Queue(Session(*map(from_pool, pools))) as queue:
         job = await queue.chat("hi", job_id="a")
         print((await job.status()).value, "client" in sys.modules)
 

@@ -54,7 +54,7 @@ async def test_the_limits_of_a_job_are_options(fake_queue: Queue, function: str,
     terms = dict(enqueue.make_context("enqueue", [*line, "--lane", "bulk", "--id", "x"]).params)
     args, pairs = terms.pop("args"), terms.pop("pairs")
     await put(fake_queue, terms.pop("function"), list(args), dict(pairs), terms)
-    assert await fake_queue.redis.zrange(KEYS.lane(lane), 0, -1) == [b"x"]
+    assert await fake_queue.session.redis.zrange(KEYS.lane(lane), 0, -1) == [b"x"]
 
 
 def test_the_worker_reads_back_exactly_our_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

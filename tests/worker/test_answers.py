@@ -58,7 +58,7 @@ async def test_arqs_own_job_waits_for_its_answer(queue: Queue, arq: ArqRedis, pr
     jobs = [await arq.enqueue_job("chat", HELLO) for _ in range(3)]
     answers = [await job.result(SOON_S, poll_delay=0.05) for job in jobs if job]
     assert ["Hello" in answer.text for answer in answers] == [True] * 3
-    assert not await queue.redis.exists(KEYS.queue, KEYS.lanes)
+    assert not await queue.session.redis.exists(KEYS.queue, KEYS.lanes)
 
 
 async def test_arqs_own_job_is_aborted_in_the_lane_of_its_model(
@@ -70,7 +70,7 @@ async def test_arqs_own_job_is_aborted_in_the_lane_of_its_model(
     await provider.counted("open", 1)
     assert await job.abort(timeout=SOON_S, poll_delay=0.05)
     await provider.counted("cancelled", 1)
-    assert not await queue.redis.exists(KEYS.queue, KEYS.lanes)
+    assert not await queue.session.redis.exists(KEYS.queue, KEYS.lanes)
 
 
 async def test_what_a_known_model_cost_is_part_of_its_answer(queue: Queue) -> None:

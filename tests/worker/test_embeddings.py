@@ -50,7 +50,7 @@ async def test_of_five_thousand_texts_only_the_part_that_failed_is_asked_for_aga
     assert [attempt.number for attempt in answer.attempts] == list(range(1, PARTS + 2))
     assert stats["requests"] == PARTS + 2
     assert 1 < stats["peak_open"] <= 8
-    assert not await queue.redis.exists(KEYS.parts(job.id))
+    assert not await queue.session.redis.exists(KEYS.parts(job.id))
     total = await counted(queue, MODEL, PARTS + 2)
     assert total.errors == 1
     assert total.input_tokens == answer.usage.input_tokens + ends.usage.input_tokens
@@ -64,7 +64,7 @@ async def test_a_limit_of_one_is_kept_and_the_job_ends(queue: Queue, provider: P
     for job in jobs:
         assert len((await job.result(SOON_S)).vectors) == 4 * PART
     assert (await provider.stats())["peak_open"] == 1
-    assert not await queue.redis.exists(KEYS.slots(MODEL))
+    assert not await queue.session.redis.exists(KEYS.slots(MODEL))
     await queue.limits.remove(MODEL)
 
 

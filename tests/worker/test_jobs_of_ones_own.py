@@ -95,7 +95,7 @@ async def test_unknown_names_and_used_up_tries_are_errors_that_say_so(queue: Que
 async def test_how_long_a_result_is_kept_is_the_jobs_choice(queue: Queue) -> None:
     job = await queue.enqueue("kept_for_a_minute")
     assert await job.result(SOON_S) == "kept"
-    assert 50 <= await queue.redis.ttl(KEYS.result(job.id)) <= 60
+    assert 50 <= await queue.session.redis.ttl(KEYS.result(job.id)) <= 60
     with pytest.raises(JobNotFound):
         await ask(queue, "kept_by_nobody")
 
@@ -144,8 +144,8 @@ async def test_jobs_that_cannot_be_read_fail_pickles_are_not_loaded_and_the_work
     await pickling.enqueue_job("add", _Marks(str(tmp_path / "loaded")), _job_id="of stock arq")
     await pickling.aclose()
     for job_id, record in UNREADABLE.items():
-        await queue.redis.set(KEYS.job(job_id), record, ex=60)
-        await queue.redis.zadd(KEYS.queue, {job_id: 1})
+        await queue.session.redis.set(KEYS.job(job_id), record, ex=60)
+        await queue.session.redis.zadd(KEYS.queue, {job_id: 1})
     for job_id in (*UNREADABLE, "of stock arq"):
         with pytest.raises(errors.JobFailed, match=r"client\.Queue.*client\.encode") as raised:
             await queue.job(job_id).result(SOON_S)
@@ -163,7 +163,7 @@ async def test_nothing_is_left_of_a_job_but_its_result(queue: Queue) -> None:
 
 
 async def _only_results(queue: Queue) -> bool:
-    left = {key async for key in queue.redis.scan_iter()}
+    left = {key async for key in queue.session.redis.scan_iter()}
     kept = (
         b"arq:result:",
         b"arq:queue:health-check",

@@ -63,7 +63,7 @@ async def test_a_refusal_for_want_of_room_uses_no_try_and_a_server_error_uses_on
     assert failed.started_at - refused.started_at >= timedelta(seconds=1)  # the provider's Retry-After
     stats = await provider.stats()
     assert stats["calls_per_request_id"] == {f"{job.id}:{number}": 1 for number in (1, 2, 3)}
-    assert await queue.redis.exists(KEYS.attempts(job.id), KEYS.retry(job.id)) == 0
+    assert await queue.session.redis.exists(KEYS.attempts(job.id), KEYS.retry(job.id)) == 0
 
 
 @pytest.mark.usefixtures("worker")
@@ -94,7 +94,7 @@ async def test_where_a_model_cannot_answer_the_next_one_is_asked(queue: Queue, p
         ("openai/unknown-1", "ModelNotFound"),
         ("openai/gpt-4o", None),
     ]
-    assert await queue.redis.exists(KEYS.attempts(job.id), KEYS.retry(job.id)) == 0
+    assert await queue.session.redis.exists(KEYS.attempts(job.id), KEYS.retry(job.id)) == 0
 
 
 @pytest.mark.usefixtures("worker")
@@ -162,28 +162,28 @@ async def test_a_key_is_shown_to_nobody_but_its_provider(
 
 
 async def _has_ledger(queue: Queue, job_id: str) -> bool:
-    return bool(await queue.redis.exists(KEYS.attempts(job_id)))
+    return bool(await queue.session.redis.exists(KEYS.attempts(job_id)))
 
 
 async def _only_result(queue: Queue, job_id: str) -> bool:
     """All of it expires: the result, and where no try helped, the dead letter."""
-    left = [key async for key in queue.redis.scan_iter(match=f"*{job_id}*")]
+    left = [key async for key in queue.session.redis.scan_iter(match=f"*{job_id}*")]
     expected = {KEYS.result(job_id).encode(), KEYS.dead(job_id).encode()}
-    return set(left) <= expected and all([await queue.redis.ttl(key) > 0 for key in left])
+    return set(left) <= expected and all([await queue.session.redis.ttl(key) > 0 for key in left])
 
 
 async def _everything_in(queue: Queue) -> str:
     """All keys of the server and what they hold."""
-    kept = [key async for key in queue.redis.scan_iter()]
+    kept = [key async for key in queue.session.redis.scan_iter()]
     values = []
     for key in kept:
-        kind = (await queue.redis.type(key)).decode()
+        kind = (await queue.session.redis.type(key)).decode()
         if kind == "list":
-            values += await queue.redis.lrange(key, 0, -1)
+            values += await queue.session.redis.lrange(key, 0, -1)
         elif kind == "hash":
-            values += await queue.redis.hvals(key)
+            values += await queue.session.redis.hvals(key)
         elif kind == "string":
-            values.append(await queue.redis.get(key))
+            values.append(await queue.session.redis.get(key))
         else:
-            values += await queue.redis.zrange(key, 0, -1)
+            values += await queue.session.redis.zrange(key, 0, -1)
     return b"\n".join(kept + values).decode(errors="replace")

@@ -30,16 +30,16 @@ class Facts:
 async def probe(queue: Queue) -> Facts:
     """The facts of the queue's server. Raises QueueUnavailable."""
     await queue.ping()
-    info: dict[str, Any] = await queue.redis.info()
+    info: dict[str, Any] = await queue.session.redis.info()
     config: dict[str, str] = {}
     with suppress(RedisError):  # managed servers forbid it
         for name in _ASKED:  # before version 7 a server takes one name at a time
-            config |= await queue.redis.config_get(name)
-    lanes = await queue.redis.zrange(KEYS.cpu_lanes, 0, -1)
+            config |= await queue.session.redis.config_get(name)
+    lanes = await queue.session.redis.zrange(KEYS.cpu_lanes, 0, -1)
     return Facts(
         info,
         config,
         workers_alive=await queue.workers_alive(),
-        cpu_workers_alive=bool(await queue.redis.exists(KEYS.health(CPU_QUEUE))),
-        cpu_jobs=bool(lanes and await queue.redis.exists(*lanes)),
+        cpu_workers_alive=bool(await queue.session.redis.exists(KEYS.health(CPU_QUEUE))),
+        cpu_jobs=bool(lanes and await queue.session.redis.exists(*lanes)),
     )
