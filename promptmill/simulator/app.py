@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
+import httpx
 from aiohttp import web
 from pydantic_core import to_json
-from yarl import URL
 
 from .anthropic import SimulatedAnthropic
 from .anthropic_messages import read_message
@@ -76,7 +76,7 @@ async def serve(
     try:
         await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
         bound_host, bound_port = runner.addresses[0][:2]
-        yield str(URL.build(scheme="http", host=bound_host, port=bound_port))
+        yield str(httpx.URL(scheme="http", host=bound_host, port=bound_port))
     finally:
         await runner.cleanup()
 

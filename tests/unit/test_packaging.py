@@ -1,0 +1,83 @@
+"""What an installation brings: the packages that our code imports, and our files as they are."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from collections.abc import Iterable, Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+OURS = ["client", "worker", "promptmill", "settings.py"]
+NAMES = packages_distributions()
+# loaded only where a user's own SDK is built on it
+LOADED_ON_DEMAND = {ROOT / "worker/sdks/sdk_httpx2.py"}
+
+
+def files(pattern: str) -> Iterator[Path]:
+    for name in OURS:
+        yield from (ROOT / name).rglob(pattern) if (ROOT / name).is_dir() else [ROOT / name]
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def declared(requirements: Iterable[str]) -> set[str]:
+    return {normal(re.split(r"[\[<>=;\s]", requirement)[0]) for requirement in requirements}
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """The packages that are not Python's and not ours, as an index names them."""
+    modules: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            modules.add(str(node.module))
+    tops = {module.partition(".")[0] for module in modules}
+    others = tops - sys.stdlib_module_names - {Path(name).stem for name in OURS}
+    return {normal(NAMES.get(top, [top])[0]) for top in others}
+
+
+def test_every_package_that_is_imported_is_declared() -> None:
+    core = declared(PROJECT["dependencies"])
+    extras = {name: declared(lines) for name, lines in PROJECT["optional-dependencies"].items()}
+    anywhere = core.union(*(names for extra, names in extras.items() if extra not in ("dev", "bench")))
+    used: set[str] = set()
+    for path in files("*.py"):
+        tree = ast.parse(path.read_text())
+        assert imported(tree) <= anywhere, path
+        if path not in LOADED_ON_DEMAND:
+            always = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+            assert imported(ast.Module(always, [])) <= core, path
+        used |= imported(tree)
+    assert core <= used, "declared, and imported nowhere"
+
+
+def test_a_wheel_holds_the_files_of_the_checkout_and_none_that_an_older_build_left(tmp_path: Path) -> None:
+    checkout = tmp_path / "checkout"
+    checkout.mkdir()
+    for name in [*OURS, "pyproject.toml", "README.md", "LICENSE", ".gitignore"]:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, checkout / name)
+    stale = checkout / "build/lib/client/stale.py"
+    stale.parent.mkdir(parents=True)
+    stale.touch()
+    subprocess.run(
+        [sys.executable, "-c", "from hatchling.build import build_wheel; build_wheel('.')"],
+        cwd=checkout,
+        check=True,
+        timeout=30,
+    )
+    (wheel,) = checkout.glob("*.whl")
+    held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    wanted = {path for path in files("*") if path.is_file() and "__pycache__" not in path.parts}
+    assert held == {path.relative_to(ROOT).as_posix() for path in wanted}
