@@ -1,20 +1,29 @@
 # make run   sets up, completes examples/prompts.jsonl on a private stack, prints the answers
 # make test  sets up, passes every test
-# make check what CI runs: format, lint, types, tests
+# make check format, lint, types, tests
+# make test-others passes tests/unit on every other Python that the machine has; CI runs it after `make check`
 # make bench measures us beside other queues, on this machine: most of an hour (docs/benchmarks.md)
 
 VENV := .venv
 BIN := $(VENV)/bin
-PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
-	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
+# For a new environment; one that exists keeps its Python until `make clean`.
+PYTHON ?= $(shell .ci/pythons | sed -n '1s/^[^ ]* //p')
+TESTS ?=
 
-.PHONY: run test check setup lint setup-bench bench clean
+.PHONY: run test test-others check setup lint setup-bench bench clean
 
 run: setup
 	$(BIN)/promptmill run examples/prompts.jsonl --simulate --table
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TESTS)
+
+test-others: setup
+	@.ci/pythons | { failed=0; while read -r version python; do \
+		$(BIN)/python -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] == '$$version')" || continue; \
+		echo "Python $$version"; \
+		$(MAKE) --no-print-directory test VENV=.venvs/$$version PYTHON=$$python TESTS=tests/unit </dev/null || failed=1; \
+	done; exit $$failed; }
 
 check: setup lint
 	$(MAKE) --no-print-directory test
@@ -27,8 +36,9 @@ lint: setup
 setup: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml
-	@test -n "$(PYTHON)" || { echo "promptmill needs Python 3.11 or newer: install it, or name one with 'make PYTHON=/path/to/python3'." >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c '' 2>/dev/null || { python="$(PYTHON)"; test -n "$$python" || { \
+		echo "promptmill needs Python 3.11 or newer: install it, or name one with 'make PYTHON=/path/to/python3'." >&2; exit 1; }; \
+		"$$python" -m venv --clear $(VENV); }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
@@ -42,4 +52,4 @@ bench: setup-bench
 	$(BIN)/python -m benchmarks --save build/benchmarks
 
 clean:
-	rm -rf $(VENV) .promptmill build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venvs .promptmill build *.egg-info .mypy_cache .pytest_cache .ruff_cache
