@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OURS = ["client", "worker", "promptmill", "settings.py"]
@@ -63,6 +65,7 @@ def test_every_package_that_is_imported_is_declared() -> None:
 
 
 def test_a_wheel_holds_the_files_of_the_checkout_and_none_that_an_older_build_left(tmp_path: Path) -> None:
+    pytest.importorskip("hatchling")
     checkout = tmp_path / "checkout"
     checkout.mkdir()
     for name in [*OURS, "pyproject.toml", "README.md", "LICENSE", ".gitignore"]:
