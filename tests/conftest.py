@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import fakeredis
 import pytest
@@ -52,6 +52,12 @@ async def wait_until(
         if time.monotonic() > deadline:
             pytest.fail(f"Waited {timeout_s:g} s for: {description}")
         await asyncio.sleep(POLL_S)
+
+
+async def forever() -> NoReturn:
+    """Ends with its task."""
+    while True:
+        await asyncio.Event().wait()
 
 
 @dataclass
@@ -115,7 +121,7 @@ def _shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
 
 
 def _empty(server: Server, client: redis.Redis) -> None:
-    epoch = client.get(KEYS.epoch)
+    epoch: Any = client.get(KEYS.epoch)
     client.flushall()
     if epoch and server.has_a_shared_worker:
         client.set(KEYS.epoch, epoch, ex=60)

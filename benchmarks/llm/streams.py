@@ -129,7 +129,8 @@ async def _relayed(load: Load) -> Figures:
 
 async def _url_of_followers(m: Mill) -> str:
     rules = "reset", "on", f">{USER}", "~*", "&*", "+@all"
-    await m.queue.session.redis.execute_command("ACL", "SETUSER", USER, *rules)
+    redis: Any = m.queue.session.redis  # redis-py types this method not at all
+    await redis.execute_command("ACL", "SETUSER", USER, *rules)
     return m.scene.server.url.replace("redis://", f"redis://{USER}:{USER}@")
 
 

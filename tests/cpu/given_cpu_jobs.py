@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from arq import Retry
 
@@ -22,7 +23,7 @@ def began(name: str) -> None:
 
 @job(cpu=True)
 def crunch(number: int, power: int = 2) -> int:
-    return number**power
+    return int(number**power)
 
 
 @job(cpu=True)
@@ -88,7 +89,7 @@ def not_json() -> object:
 
 
 @job(cpu=True)
-def runs_again(ctx: dict) -> list:
+def runs_again(ctx: dict[str, Any]) -> list[Any]:
     if ctx["job_try"] == 1:
         raise Retry(defer=0.01)
     return [ctx["job_id"], ctx["job_try"]]

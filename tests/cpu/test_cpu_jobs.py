@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import time
+from typing import Any
 
 import pytest
 
@@ -19,11 +20,11 @@ from tests.worker.processes import READY
 SOON_S = 10
 
 
-async def ask(queue: Queue, function: str, *args: object, **kwargs: object) -> object:
+async def ask(queue: Queue, function: str, *args: object, **kwargs: Any) -> object:
     return await (await queue.enqueue(function, *args, **kwargs)).result(SOON_S)
 
 
-async def refused(queue: Queue, function: str, *args: object, **kwargs: object) -> errors.JobError:
+async def refused(queue: Queue, function: str, *args: object, **kwargs: Any) -> errors.JobError:
     with pytest.raises(errors.JobError) as raised:
         await ask(queue, function, *args, **kwargs)
     return raised.value

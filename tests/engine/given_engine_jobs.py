@@ -29,7 +29,7 @@ async def nap(ctx: dict[str, Any], seconds: float) -> int:
         _note("cancelled", ctx)
         raise
     _note("end", ctx)
-    return ctx["job_try"]
+    return int(ctx["job_try"])
 
 
 @job
@@ -51,7 +51,7 @@ async def block(ctx: dict[str, Any], seconds: float) -> int:
     """Keeps the whole event loop busy."""
     _note("start", ctx)
     time.sleep(seconds)  # noqa: ASYNC251
-    return ctx["job_try"]
+    return int(ctx["job_try"])
 
 
 @job

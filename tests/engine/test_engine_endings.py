@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -127,10 +128,9 @@ async def test_a_job_that_swallows_its_cancellation_keeps_what_it_returns(
 
     async def swallow(ctx: Ctx) -> str:
         started.set()
-        try:
+        with suppress(asyncio.CancelledError):
             await asyncio.sleep(60)
-        except asyncio.CancelledError:
-            return "went on"
+        return "went on"
 
     await engines.start(server, swallow)
     job = await queue.enqueue("swallow")
@@ -143,7 +143,7 @@ async def test_a_job_that_cancels_itself_runs_again(engines: Engines, server: Se
     async def once_cancelled(ctx: Ctx) -> int:
         if ctx["job_try"] == 1:
             raise asyncio.CancelledError
-        return ctx["job_try"]
+        return int(ctx["job_try"])
 
     await engines.start(server, once_cancelled)
     assert await (await queue.enqueue("once_cancelled")).result(5) == 2

@@ -141,7 +141,7 @@ async def test_thousands_in_flight_leave_nothing_behind(
             all_run.set()
         await all_run.wait()
         await asyncio.sleep(1)
-        return ctx["job_try"]
+        return int(ctx["job_try"])
 
     async def after(ctx: Ctx) -> None:
         afterwards.add(ctx["job_id"])

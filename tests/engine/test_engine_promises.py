@@ -107,7 +107,7 @@ async def test_retry_waits_for_its_delay_and_counts_tries(
         began.append(time.monotonic())
         if ctx["job_try"] < 3:
             raise Retry(defer=0.2)
-        return ctx["job_try"]
+        return int(ctx["job_try"])
 
     await engines.start(server, thrice)
     assert await (await queue.enqueue("thrice")).result(5) == 3
@@ -160,7 +160,7 @@ async def test_a_job_uses_redis_and_awaits_another_job(
 ) -> None:
     async def outer(ctx: Ctx, a: int) -> int:
         inner = await ctx["redis"].enqueue_job("add", a)
-        return await inner.result(timeout=5, poll_delay=0.01) * 10
+        return int(await inner.result(timeout=5, poll_delay=0.01)) * 10
 
     await engines.start(server, add, outer)
     assert await (await queue.enqueue("outer", 1)).result(5) == 20

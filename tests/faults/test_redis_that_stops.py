@@ -49,4 +49,4 @@ async def test_a_worker_that_gave_up_on_redis_is_replaced_and_nothing_is_lost(
 
 
 async def _all_done(queue: Queue) -> bool:
-    return await queue.session.redis.zcard(KEYS.queue) == 0
+    return bool(await queue.session.redis.zcard(KEYS.queue) == 0)

@@ -107,4 +107,4 @@ async def test_a_job_that_was_aborted_while_nobody_worked_is_not_run(
 
 
 async def _all_done(queue: Queue) -> bool:
-    return await queue.session.redis.zcard(KEYS.queue) == 0
+    return bool(await queue.session.redis.zcard(KEYS.queue) == 0)

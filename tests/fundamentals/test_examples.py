@@ -7,10 +7,12 @@ import json
 import time
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import httpx
 import pytest
 
+from client import Job, JobStatus
 from tests.conftest import POLL_S, wait_until
 from tests.fundamentals.conftest import ROOT, LiveStack
 
@@ -42,7 +44,7 @@ async def test_a_fastapi_endpoint_returns_at_once_and_another_gives_the_answer(
         at_once = (await http.get(address)).json()
 
         async def is_answered() -> bool:
-            return (await http.get(address)).json()["status"] == "complete"
+            return bool((await http.get(address)).json()["status"] == "complete")
 
         await wait_until(is_answered, description="the question is answered")
         answered = (await http.get(address)).json()
@@ -114,5 +116,5 @@ async def test_a_job_can_still_be_called() -> None:
     assert await my_jobs.count_words("one two three") == 3
 
 
-async def _is_complete(job: object) -> bool:
-    return (await job.status()).value == "complete"
+async def _is_complete(job: Job[Any]) -> bool:
+    return await job.status() == JobStatus.complete

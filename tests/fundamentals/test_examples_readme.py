@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from typing import Any
 
 from client import Completion, Queue
 from tests.fundamentals.conftest import ROOT, LiveStack
@@ -13,8 +14,11 @@ PAGES = [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]
 
 def block_with(words: str) -> str:
     text = "\n".join(page.read_text() for page in PAGES)
-    (found,) = [block for block in re.findall(r"^```python\n(.*?)^```", text, re.S | re.M) if words in block]
-    return found
+    found: list[str] = [
+        block for block in re.findall(r"^```python\n(.*?)^```", text, re.S | re.M) if words in block
+    ]
+    (only,) = found
+    return only
 
 
 def test_the_ten_lines_work(stack: LiveStack) -> None:
@@ -28,7 +32,7 @@ def test_the_ten_lines_work(stack: LiveStack) -> None:
 
 async def test_a_plain_arq_pool_is_a_client(stack: LiveStack) -> None:
     body = textwrap.indent(block_with("create_pool("), "    ")
-    names: dict[str, object] = {"url": stack.url}
+    names: dict[str, Any] = {"url": stack.url}
     exec(f"async def snippet():\n{body}\n    return pool, answer", names)
 
     pool, answer = await names["snippet"]()
@@ -41,7 +45,7 @@ async def test_a_plain_arq_pool_is_a_client(stack: LiveStack) -> None:
 async def test_lanes_priorities_and_deadlines_can_be_asked_for(stack: LiveStack) -> None:
     body = textwrap.indent(block_with('lane="acme"'), "    ")
     async with Queue.from_url(stack.url) as queue:
-        names: dict[str, object] = {"queue": queue, "prompt": "Hello", "text": "Redis is a store."}
+        names: dict[str, Any] = {"queue": queue, "prompt": "Hello", "text": "Redis is a store."}
         exec(f"async def snippet():\n{body}", names)
 
         await names["snippet"]()

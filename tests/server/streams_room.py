@@ -27,7 +27,7 @@ class Worker:
         self.room, self.relay = room, relay
 
     @asynccontextmanager
-    async def run(self, job_id: str = "a") -> AsyncIterator[Tell]:
+    async def run(self, job_id: str = "a", *, ends: Exception | None = None) -> AsyncIterator[Tell]:
         """A run of a job that was enqueued; it ends well at the end of the block, or as its exception says."""
         (claimed,) = (await self.room.claim(1)).jobs
         assert claimed.lease.job_id == job_id
@@ -35,6 +35,8 @@ class Worker:
         try:
             async with self.relay.line(job_id, claimed.lease.token, current.meter) as tell:
                 yield lambda text: tell(Delta(text=text))
+                if ends is not None:
+                    raise ends
         except Exception as error:
             ended = failed(current, error, None, POLICY)
         else:

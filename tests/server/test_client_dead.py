@@ -8,6 +8,7 @@ from client import JobNotFound, Queue, encode
 from client.errors import JobCrashed
 from client.wire.keys import KEYS
 from client.wire.schemas import Attempt
+from tests.conftest import AnyRedis
 
 RECORD = {"t": 1, "f": "nap", "a": [1], "k": {}, "et": 1, "s": False, "st": 1, "ft": 2, "q": "q", "id": "x"}
 RESULT = encode(RECORD | {"r": JobCrashed("It took three workers with it.")})
@@ -23,8 +24,9 @@ async def bury(queue: Queue, job_id: str, *, died_ms: int = 1_000, lane: str | N
         "crashes": "1700000000000 mill:1:w\n1700000001000 mill:2:w",
         "attempts": b"[" + CALL.model_dump_json().encode() + b"]",
     }
-    await queue.session.redis.hset(KEYS.dead(job_id), mapping=letter)
-    await queue.session.redis.pexpire(KEYS.dead(job_id), 60_000)
+    redis: AnyRedis = queue.session.redis
+    await redis.hset(KEYS.dead(job_id), mapping=letter)
+    await redis.pexpire(KEYS.dead(job_id), 60_000)
     await queue.session.redis.zadd(KEYS.dead_letters, {job_id: died_ms})
     await queue.session.redis.pexpire(KEYS.dead_letters, 60_000)
     await queue.session.redis.set(KEYS.result(job_id), RESULT, px=60_000)

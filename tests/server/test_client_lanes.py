@@ -81,8 +81,8 @@ async def test_many_calls_go_to_the_lanes_of_their_own_models(any_queue: Queue) 
     requests = [{"prompt": str(n), "model": f"p/{n % 3}"} for n in range(6)]
     jobs = await any_queue.chat_many(requests, job_ids=list("abcdef"), tenant="acme")
     assert [job.id for job in jobs] == list("abcdef")
-    texts = [{"texts": ["hi"], "model": "p/0"}, "hi"]
-    await any_queue.embed_many(texts, job_ids=["g", "h"], tenant="acme")  # type: ignore[arg-type]
+    texts: list[str | dict[str, Any]] = [{"texts": ["hi"], "model": "p/0"}, "hi"]
+    await any_queue.embed_many(texts, job_ids=["g", "h"], tenant="acme")
     found = {name: sorted(ids) for name, ids in (await lanes(any_queue)).items()}
     assert found == {
         "p/0|tenant:acme": ["a", "d", "g"],

@@ -137,7 +137,7 @@ async def test_two_may_wait_for_one_job(queue: Queue) -> None:
         await impatient
     await subscribed(queue, 1)
     await finish(queue, "a")
-    assert await asyncio.gather(first, second) == ["a", "a"]
+    assert list(await asyncio.gather(first, second)) == ["a", "a"]
     await nothing_is_left(queue)
 
 

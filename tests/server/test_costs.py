@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from client import Attempt, Cost, InvalidRequest, Queue, SyncQueue, Usage
 from client.wire.keys import KEYS
 from promptmill.cli.main import promptmill
-from tests.conftest import Server, wait_until
+from tests.conftest import AnyRedis, Server, wait_until
 from worker.jobs.totals import Totals, tenant_of
 
 TODAY = datetime.now(UTC).date()
@@ -105,10 +105,11 @@ async def test_totals_are_kept_while_redis_is_away(own_server: Server) -> None:
 
 
 async def test_days_are_told_apart_and_a_time_without_calls_is_empty(queue: Queue) -> None:
+    redis: AnyRedis = queue.session.redis
     for days, calls in ((0, 1), (3, 2), (9, 4)):
         key = KEYS.cost((TODAY - timedelta(days=days)).isoformat())
-        await queue.session.redis.hset(key, "openai/a|b|-|calls", calls)  # a name of another time
-        await queue.session.redis.expire(key, 60)
+        await redis.hset(key, "openai/a|b|-|calls", str(calls))  # a name of another time
+        await redis.expire(key, 60)
     week = await queue.costs(TODAY - timedelta(days=6), by=("day",))
     assert [(total.day, total.calls) for total in week] == [(TODAY - timedelta(days=3), 2), (TODAY, 1)]
     (old,) = await queue.costs(date(2000, 1, 1), TODAY - timedelta(days=1))

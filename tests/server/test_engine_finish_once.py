@@ -8,9 +8,9 @@ from redis.exceptions import ResponseError
 from client.wire.keys import KEYS
 from tests.server.given_outcomes import TTL_MS, lease_of, record
 from tests.server.test_engine_room import OTHER_LANE, Room
-from worker.engine.scripts import Lease, Outcome
+from worker.engine.scripts import Lease, Outcome, Verb
 
-VERBS = ("done", "dead", "retry", "away", "again", "back", "move")
+VERBS: tuple[Verb, ...] = ("done", "dead", "retry", "away", "again", "back", "move")
 
 
 def to(verb: str, lane: str = OTHER_LANE) -> str:
@@ -78,9 +78,7 @@ async def test_one_batch_holds_all_verbs(room: Room) -> None:
     leases = {job.lease.job_id: job.lease for job in (await room.claim()).jobs}
     forged = Lease("done", OTHER_LANE, "mill:1:w9")
     elsewhere = KEYS.lane("elsewhere")
-    outcomes = [
-        Outcome(lease, verb, b"text", TTL_MS, 1_000, to=to(verb, elsewhere)) for verb, lease in leases.items()
-    ]  # type: ignore[arg-type]
+    outcomes = [Outcome(leases[verb], verb, b"text", TTL_MS, 1_000, to=to(verb, elsewhere)) for verb in VERBS]
     assert await room.scripts.finish([Outcome(forged, "done"), *outcomes]) == [False] + len(VERBS) * [True]
     assert set(room.dump()) == {
         *(KEYS.result(verb) for verb in ("done", "dead")),

@@ -34,7 +34,7 @@ async def test_a_large_value_arrives_whole_while_others_have_their_turns(queue: 
 
 
 async def test_a_cancelled_large_value_leaves_a_connection_that_works(queue: Queue) -> None:
-    task = asyncio.create_task(queue.session.redis.set("large", os.urandom(60 * PIECE_BYTES), ex=60))
+    task = asyncio.ensure_future(queue.session.redis.set("large", os.urandom(60 * PIECE_BYTES), ex=60))
     for _ in range(20):
         await asyncio.sleep(0)
     task.cancel()

@@ -11,7 +11,7 @@ import pytest
 from client import InvalidRequest, Limit, Queue, SyncQueue
 from client.limits.listing import unix_ms
 from client.wire.keys import KEYS
-from tests.conftest import Server, wait_until
+from tests.conftest import AnyRedis, Server, wait_until
 
 FAR = 9_999_999_999_999  # Unix ms
 TTL_MS = 60_000
@@ -36,8 +36,9 @@ async def hold(queue: Queue, key: str, **leases_ms: int) -> None:
 
 
 async def flow(queue: Queue, key: str, **fields: Any) -> None:
-    await queue.session.redis.hset(KEYS.flow(key), mapping=fields)
-    await queue.session.redis.pexpire(KEYS.flow(key), TTL_MS)
+    redis: AnyRedis = queue.session.redis
+    await redis.hset(KEYS.flow(key), mapping=fields)
+    await redis.pexpire(KEYS.flow(key), TTL_MS)
 
 
 async def looked_at(queue: Queue) -> set[str]:
@@ -47,9 +48,8 @@ async def looked_at(queue: Queue) -> set[str]:
 
 
 async def stored(queue: Queue) -> dict[str, str]:
-    return {
-        key.decode(): text.decode() for key, text in (await queue.session.redis.hgetall(KEYS.limits)).items()
-    }
+    redis: AnyRedis = queue.session.redis
+    return {key.decode(): text.decode() for key, text in (await redis.hgetall(KEYS.limits)).items()}
 
 
 # -- set, remove, pause, resume --------------------------------------------------------------------------
@@ -66,9 +66,10 @@ async def test_a_field_is_set_beside_the_others_and_taken_away_again(any_queue: 
 
 
 async def test_what_cannot_be_a_limit_is_refused_and_changes_nothing(any_queue: Queue) -> None:
-    for key, fields in {"a b": {"rpm": 1}, "a": {"rpm": 0}, "b": {"colour": 1}, "c": {}}.items():
+    wrong: dict[str, dict[str, Any]] = {"a b": {"rpm": 1}, "a": {"rpm": 0}, "b": {"colour": 1}, "c": {}}
+    for key, fields in wrong.items():
         with pytest.raises(InvalidRequest):
-            await any_queue.limits.set(key, **fields)  # type: ignore[misc]
+            await any_queue.limits.set(key, **fields)
     with pytest.raises(InvalidRequest):
         await any_queue.limits.evict("tenant:*")
     assert await stored(any_queue) == {}
@@ -95,7 +96,8 @@ async def test_resume_ends_a_cooldown_and_forgets_nothing_else(any_queue: Queue)
     await flow(any_queue, "a", cool_ms=FAR, cool_n=3, eff=7)
     await wait_for(any_queue, "a", "mill:lane:a")
     await any_queue.limits.resume("a")
-    assert await any_queue.session.redis.hgetall(KEYS.flow("a")) == {b"eff": b"7"}
+    redis: AnyRedis = any_queue.session.redis
+    assert await redis.hgetall(KEYS.flow("a")) == {b"eff": b"7"}
     assert await looked_at(any_queue) == {"a"}
 
 
@@ -120,9 +122,9 @@ async def test_a_change_wakes_whoever_waits_for_its_key_and_no_other(any_queue: 
 
 
 @pytest.fixture
-async def wakes(queue: Queue) -> AsyncIterator[list[bytes]]:
+async def wakes(queue: Queue) -> AsyncIterator[list[bytes | int]]:
     """What workers hear."""
-    heard: list[bytes] = []
+    heard: list[bytes | int] = []
     pubsub = queue.session.redis.pubsub()
     await pubsub.subscribe(KEYS.wake_channel)
 
@@ -139,7 +141,7 @@ async def wakes(queue: Queue) -> AsyncIterator[list[bytes]]:
     await pubsub.aclose()  # type: ignore[no-untyped-call]
 
 
-async def test_each_change_wakes_the_workers(queue: Queue, wakes: list[bytes]) -> None:
+async def test_each_change_wakes_the_workers(queue: Queue, wakes: list[bytes | int]) -> None:
     await queue.limits.set("a", rpm=1)
     await queue.limits.evict("a")
     await queue.limits.seed({"b": Limit(rpm=2)})

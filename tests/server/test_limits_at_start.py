@@ -9,7 +9,7 @@ import pytest
 from client import Limit, Queue
 from client.wire.keys import KEYS
 from settings import Settings
-from tests.conftest import Server
+from tests.conftest import AnyRedis, Server
 from worker.app import worker_settings
 
 
@@ -23,7 +23,8 @@ async def test_a_worker_that_starts_puts_its_limits_in_force_and_says_so(
     listed = {state.key: state.limit for state in await queue.limits.list()}
     assert listed == {"openai/gpt-4o": Limit(concurrency=50), "tenant:*": Limit(concurrency=5)}
     assert "limit of openai/gpt-4o: concurrency=50" in caplog.text
-    assert (await queue.session.redis.hgetall(KEYS.aliases))[b"@chat"] == b"openai/gpt-4o"
+    redis: AnyRedis = queue.session.redis
+    assert (await redis.hgetall(KEYS.aliases))[b"@chat"] == b"openai/gpt-4o"
 
     await queue.limits.pause("tenant:*")
     caplog.clear()

@@ -35,7 +35,7 @@ def a_limit(dice: Random) -> Limit:
 
 
 def a_flow(dice: Random, now_ms: int) -> dict[str, float]:
-    moments = [now_ms - 60_000, now_ms + 60_000]
+    moments: list[float] = [now_ms - 60_000, now_ms + 60_000]
     choices: dict[str, list[float]] = {
         "eff": [0.4, 1.9, 30],
         "cool_ms": moments,
@@ -52,7 +52,8 @@ def a_flow(dice: Random, now_ms: int) -> dict[str, float]:
     flow = {name: dice.choice(of) for name, of in choices.items() if dice.random() < 0.3}
     if "cool_ms" not in flow:  # they come together
         flow.pop("cool_n", None)
-    for name, left in {"req": [-1, 0.5, 3], "tok": [-50, 0, 5, 40]}.items():
+    buckets: dict[str, list[float]] = {"req": [-1, 0.5, 3], "tok": [-50, 0, 5, 40]}
+    for name, left in buckets.items():
         if dice.random() < 0.5:
             flow |= {name: dice.choice(left), f"{name}_ms": now_ms}
     return flow

@@ -184,6 +184,10 @@ def test_limits_hold_slots_never_leak_and_everybody_gets_a_turn(server: Server) 
             room._aged_at.clear()
             return Model(room, runner)
 
+        class StartedFlow(Flow):
+            def __init__(self) -> None:
+                super().__init__(start)
+
         profile = settings(
             max_examples=EXAMPLES or 25,
             stateful_step_count=60 if EXAMPLES else 40,
@@ -195,7 +199,7 @@ def test_limits_hold_slots_never_leak_and_everybody_gets_a_turn(server: Server) 
             print_blob=False,
         )
         try:
-            run_state_machine_as_test(lambda: Flow(start), settings=profile)
+            run_state_machine_as_test(StartedFlow, settings=profile)
         finally:
             runner.get_loop().run_until_complete(pool.aclose())
             raw.flushall()

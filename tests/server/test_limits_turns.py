@@ -121,7 +121,7 @@ async def test_the_oldest_of_those_who_wait_goes_first_whatever_comes_after(room
         room.calls(2, f"{MODEL}|tenant:{n}", f"{n}-")
         room.tick()
         await room.claim()
-    order = []
+    order: list[str] = []
     for _ in range(5):
         await room.finish(job.lease)
         room.calls(1, f"{MODEL}|tenant:late{len(order)}", f"late{len(order)}")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from client import Queue
 from client.wire.keys import KEYS
+from tests.conftest import AnyRedis
 from tests.server.test_limits_admin import TTL_MS, hold, server_ms, wait_for
 
 
 async def a_worker(queue: Queue) -> None:
     """A worker has reported, and said what its default models are."""
     await queue.session.redis.set(f"{queue.session.name}:health-check", "well", px=TTL_MS)
-    await queue.session.redis.hset(KEYS.aliases, mapping={"@chat": "openai/gpt-4o", "@embed": "openai/e"})
+    redis: AnyRedis = queue.session.redis
+    await redis.hset(KEYS.aliases, mapping={"@chat": "openai/gpt-4o", "@embed": "openai/e"})
     await queue.session.redis.pexpire(KEYS.aliases, TTL_MS)
 
 

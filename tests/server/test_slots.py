@@ -13,7 +13,7 @@ import pytest
 from client import InvalidRequest, Queue, QueueUnavailable
 from client.errors import SlotTimeout
 from client.wire.keys import KEYS
-from tests.conftest import Server
+from tests.conftest import AnyRedis, Server
 from tests.server.given_slots import (
     AT_ONCE_S,
     MODEL,
@@ -70,7 +70,8 @@ async def test_five_hundred_wait_on_one_connection(one: Queue, server: Server) -
 
 async def test_a_rate_opens_with_time_though_no_worker_lives(one: Queue) -> None:
     await one.limits.set(MODEL, concurrency=None, rpm=1200)
-    await one.session.redis.hset(KEYS.flow(MODEL), mapping={"req": 0, "req_ms": time.time_ns() // 1_000_000})
+    redis: AnyRedis = one.session.redis
+    await redis.hset(KEYS.flow(MODEL), mapping={"req": 0, "req_ms": time.time_ns() // 1_000_000})
     await one.session.redis.expire(KEYS.flow(MODEL), 60)
     began_s = time.monotonic()
     await asyncio.gather(*(hold_briefly(one) for _ in range(4)))

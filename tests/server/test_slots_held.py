@@ -12,7 +12,7 @@ import pytest
 from client import InvalidRequest, Queue, SyncQueue, Usage
 from client.errors import RateLimited, SlotLost, SlotTimeout
 from client.wire.keys import KEYS
-from tests.conftest import Server, wait_until
+from tests.conftest import AnyRedis, Server, wait_until
 from tests.server.given_slots import MODEL, SHORT_S, apart, are_waiting, hold_briefly, is_held, nothing_left
 
 # -- lost ------------------------------------------------------------------------------------------
@@ -101,7 +101,8 @@ async def test_real_use_corrects_what_was_reserved(one: Queue) -> None:
         slot.settle(Usage(input_tokens=30, output_tokens=20))
     async with one.limits.slot(MODEL, tokens=100) as slot:
         slot.settle(Usage())  # unknown: it stands
-    learned = await one.session.redis.hmget(KEYS.flow(MODEL), "day_tok", "out")
+    redis: AnyRedis = one.session.redis
+    learned = await redis.hmget(KEYS.flow(MODEL), "day_tok", "out")
     assert list(map(float, learned)) == [400, 20]
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Generator
 from contextlib import aclosing
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -31,7 +32,7 @@ async def test_a_reader_gets_what_is_said_while_it_is_said(queue: Queue, worker:
         tell(" there")
         await reader.has("Hel", "lo there")
     assert await reader.ends() == ["Hel", "lo there", "done"]
-    assert await job.result(1) == {"text": "Hello"}
+    assert cast(object, await job.result(1)) == {"text": "Hello"}
     ids = [position(event.id) for event in reader.seen]
     assert all(one < two for one, two in pairwise(ids))
     assert 0 < await queue.session.redis.ttl(KEYS.stream("a")) <= 60
@@ -68,7 +69,7 @@ async def test_two_readers_of_one_stream_and_one_that_leaves(queue: Queue, worke
         tell("lo")
         first.task.cancel()
     assert await second.ends() == ["Hel", "lo", "done"]
-    assert (await job.result(1))["text"] == "Hello"
+    assert cast(object, await job.result(1)) == {"text": "Hello"}
     await nobody_follows(queue)
 
 
@@ -125,6 +126,7 @@ def test_a_thread_follows_a_stream(server: Server) -> None:
             raw.expire(KEYS.stream("a"), 60)
             leaving = job.stream()
             assert next(leaving).text == "Hel"
+            assert isinstance(leaving, Generator)
             leaving.close()
             raw.xadd(KEYS.stream("a"), {"e": events.done("5-2")}, id="6-0")
         assert [event.text or event.kind for event in job.stream()] == ["Hel", "lo", "done"]

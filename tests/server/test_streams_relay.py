@@ -22,11 +22,10 @@ from worker.streams import lines, relay
 async def test_a_second_run_resets_and_its_words_replace_the_first_ones(queue: Queue, worker: Worker) -> None:
     await queue.chat("Hi", stream=True, job_id="a")
     reader = Reader(queue)
-    async with worker.run() as tell:
+    async with worker.run(ends=Retry(defer=0)) as tell:
         tell("Hx")
         await reader.has("Hx")
         tell("never written")
-        raise Retry(defer=0)
     async with worker.run() as tell:
         tell("Hello")
     assert await reader.ends() == ["Hx", "reset", "Hello", "done"]
@@ -92,9 +91,8 @@ async def test_a_clock_that_was_set_back_costs_no_outcome(queue: Queue, worker: 
 
 async def test_a_failure_is_the_end_with_its_class_and_its_sentence(queue: Queue, worker: Worker) -> None:
     await queue.chat("Hi", stream=True, job_id="a")
-    async with worker.run() as tell:
+    async with worker.run(ends=ServerError("It broke.", status=500)) as tell:
         tell("Hel")
-        raise ServerError("It broke.", status=500)
     reader = Reader(queue)
     assert await reader.ends() == ["Hel", "error"]
     error = reader.seen[-1].error

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import fakeredis
+import httpx
 import pytest
 from arq import Retry
 
@@ -43,8 +44,9 @@ class ScriptedLLM(LLM):
             "max_tries": 3,
             **fields,
         }
-        super().__init__(Settings(_env_file=None, **configured), http=None)
-        self.outcomes, self.call_ids = list(outcomes), []
+        super().__init__(Settings(_env_file=None, **configured), http=httpx.AsyncClient())
+        self.outcomes = list(outcomes)
+        self.call_ids: list[str] = []
 
     async def _next(self, request: Any, *, call_id: str) -> Any:
         self.call_ids.append(call_id)
@@ -66,9 +68,11 @@ class Runs:
     """Runs one job as the engine would: a run that ends in a retry uses a try, unless it was turned away."""
 
     def __init__(self, redis: AnyRedis) -> None:
-        self.redis, self.ctx = redis, {}
+        self.redis = redis
+        self.ctx: dict[str, Any] = {}
         self.tries_used, self.has_run = 0, False
-        self.lane, self.payload = None, None
+        self.lane: str | None = None
+        self.payload: bytes | None = None
 
     async def __call__(
         self, llm: ScriptedLLM, job: Callable[..., Awaitable[Any]] = chat, request: Any = HI
@@ -76,7 +80,7 @@ class Runs:
         defaults = {"@chat": llm.settings.default_model, "@embed": llm.settings.default_embed_model}
         if self.lane is None:
             model = request.get("model") if isinstance(request, dict) else None
-            self.lane = lanes.lane_name(model, job.__name__)
+            self.lane = lanes.lane_name(model, "embed" if job.__name__ == "embed" else "chat")
         if self.payload is None:
             self.payload = encode({"t": None, "f": job.__name__, "a": [request], "k": {}, "et": ENQUEUED_MS})
         self.ctx = {

@@ -39,7 +39,7 @@ def cases(provider: str, prefix: str = "") -> list[str]:
 def recorded(provider: str, case: str) -> Recorded:
     head, _, body = (FOLDER / provider / f"{case}.http").read_bytes().partition(b"\n\n")
     status, *lines = head.decode().splitlines()
-    headers = httpx.Headers([tuple(line.split(": ", 1)) for line in lines])
+    headers = httpx.Headers([(name, text) for name, text in (line.split(": ", 1) for line in lines)])
     return Recorded(int(status.split()[1]), headers, body.replace(b"KEY_SENT", KEY.encode()))
 
 

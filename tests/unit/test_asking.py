@@ -20,7 +20,8 @@ class Limits:
     """Gives every call its slot."""
 
     def __init__(self) -> None:
-        self.asked, self.slots = [], []
+        self.asked: list[tuple[tuple[str, ...], dict[str, Any]]] = []
+        self.slots: list[Slot] = []
 
     @asynccontextmanager
     async def slot(self, *names: str, **kwargs: Any) -> AsyncIterator[Slot]:

@@ -23,7 +23,7 @@ from benchmarks.options import Options, absent, measured
 from benchmarks.peers import find
 from benchmarks.percentiles import percentile
 from benchmarks.proc import cpu_s, family, rss_bytes
-from benchmarks.report import Case, as_table
+from benchmarks.report import Case, Figures, as_table
 from benchmarks.tally import Tally
 
 FAKE = [
@@ -85,7 +85,8 @@ def test_cases_of_other_figures_have_a_table_of_their_own() -> None:
 
 
 def test_the_throughput_goal_compares_with_the_fastest_peer() -> None:
-    ours, slow, fast = FAKE[0].figures, FAKE[1].figures, {"jobs_per_s": 4_000.0, "worker_cpu_ms_per_job": 0.3}
+    ours, slow = FAKE[0].figures, FAKE[1].figures
+    fast: Figures = {"jobs_per_s": 4_000.0, "worker_cpu_ms_per_job": 0.3}
 
     assert throughput._met(ours, [slow, FAKE[2].figures]) is True
     assert throughput._met(ours, [slow, fast]) is False

@@ -7,7 +7,7 @@ import tracemalloc
 from binascii import b2a_base64
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from arq import Retry
@@ -16,7 +16,7 @@ from client import errors
 from client.wire.keys import KEYS
 from client.wire.schemas import Embeddings, EmbedRequest, Usage
 from promptmill.dialects import EmbedAnswer
-from tests.conftest import AnyRedis, wait_until
+from tests.conftest import AnyRedis, forever, wait_until
 from tests.unit.given_llm import Runs, ScriptedLLM, redis
 from worker.engine.run import Reroute, Throttled
 from worker.jobs import embed
@@ -39,7 +39,8 @@ class TextLLM(ScriptedLLM):
     ) -> None:
         super().__init__(**fields)
         self.failures = {text: list(errors_) for text, errors_ in dict(failures).items()}
-        self.asked, self.running, self.peak = [], 0, 0
+        self.asked: list[str] = []
+        self.running, self.peak = 0, 0
 
     async def embed(self, request: EmbedRequest, *, call_id: str) -> EmbedAnswer:
         self.asked.append("".join(request.texts))
@@ -71,7 +72,9 @@ class Slots:
     """`ctx["limits"]`, with that many slots besides the job's own."""
 
     def __init__(self, free: int) -> None:
-        self.free, self.asked, self.refusals = asyncio.Semaphore(free), [], []
+        self.free = asyncio.Semaphore(free)
+        self.asked: list[tuple[str, ...]] = []
+        self.refusals: list[float] = []
 
     def under(self, held: object) -> Slots:
         assert not held
@@ -95,7 +98,9 @@ class RunsWithSlots(Runs):
         super().__init__(redis)
         self.slots = Slots(2)
 
-    async def __call__(self, llm: ScriptedLLM, request: Any = REQUEST) -> Any:
+    async def __call__(  # type: ignore[override]  # it runs `embed` only
+        self, llm: ScriptedLLM, request: Any = REQUEST
+    ) -> Any:
         async def job(ctx: Any, data: Any) -> Any:
             return await embed({**ctx, "limits": self.slots}, data)
 
@@ -249,17 +254,15 @@ async def test_each_of_many_parts_is_kept_as_it_is_done(
 
 
 async def test_cancelling_the_job_cancels_all_of_its_calls(run: RunsWithSlots) -> None:
-    llm = TextLLM()
-    forever = asyncio.Event()
+    class HangingLLM(TextLLM):
+        async def embed(self, request: EmbedRequest, *, call_id: str) -> NoReturn:
+            self.running += 1
+            try:
+                await forever()
+            finally:
+                self.running -= 1
 
-    async def hangs(request: EmbedRequest, *, call_id: str) -> EmbedAnswer:
-        llm.running += 1
-        try:
-            await forever.wait()
-        finally:
-            llm.running -= 1
-
-    llm.embed = hangs
+    llm = HangingLLM()
     task = asyncio.create_task(run(llm))
     await wait_until(lambda: llm.running == 3, description="three calls at once")
     task.cancel()

@@ -10,7 +10,7 @@ from client import Limit
 from client.limits.rules.gauge import DAY_MS, Gauge, refilled
 
 NOW = 20_000 * DAY_MS + 500
-TODAY = {"day": NOW // DAY_MS}
+TODAY: dict[str, float] = {"day": NOW // DAY_MS}
 
 
 def gauge(*, in_use: int = 0, flow: dict[str, float] | None = None, **limit: Any) -> Gauge:

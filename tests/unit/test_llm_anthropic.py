@@ -93,7 +93,13 @@ def test_a_tool_conversation_is_translated_both_ways() -> None:
 
 
 def test_what_only_openais_messages_have_is_left_out() -> None:
-    said = {"role": "assistant", "content": "Hi", "refusal": None, "annotations": [], "tool_calls": None}
+    said: dict[str, Any] = {
+        "role": "assistant",
+        "content": "Hi",
+        "refusal": None,
+        "annotations": [],
+        "tool_calls": None,
+    }
     body = rendered({**USER, "name": "Ann"}, said, USER)
     assert body["messages"] == [USER, {"role": "assistant", "content": "Hi"}, USER]
 

@@ -15,6 +15,7 @@ from aiohttp import web
 from client import errors
 from client.wire.schemas import ChatRequest, EmbedRequest
 from settings import Settings
+from tests.conftest import forever
 from worker.calls import LLM
 
 ANSWER = {"id": "1", "model": "m-1", "choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]}
@@ -113,7 +114,7 @@ async def test_a_broken_connection_is_ours_and_its_words_are_not_chained() -> No
 @pytest.mark.parametrize("fields", [{"timeout_s": 0.02}, {}])
 async def test_a_call_ends_at_its_deadline(fields: dict[str, float]) -> None:
     async def handle(request: httpx.Request) -> httpx.Response:
-        await asyncio.Event().wait()
+        await forever()
 
     llm = answering(handle, request_timeout_s=0.02)
     with pytest.raises(errors.ProviderTimeout, match=r"did not answer within 0\.02 s"):
@@ -125,7 +126,7 @@ async def test_cancelling_is_not_a_failure_of_the_provider() -> None:
 
     async def handle(request: httpx.Request) -> httpx.Response:
         begun.set()
-        await asyncio.Event().wait()
+        await forever()
 
     call = asyncio.create_task(answering(handle).chat(asked(), call_id="job:1"))
     await begun.wait()
@@ -151,7 +152,7 @@ async def test_an_embedding_model_without_a_slash_goes_to_the_default_embedding_
 
 
 async def test_a_real_client_calls_a_real_server_and_closes() -> None:
-    async def handle(request: httpx.Request) -> httpx.Response:
+    async def handle(request: web.Request) -> web.StreamResponse:
         return web.json_response(ANSWER)
 
     app = web.Application()

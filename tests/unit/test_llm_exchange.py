@@ -8,6 +8,7 @@ import httpx
 import pytest
 from aiohttp import web
 
+from tests.conftest import forever
 from tests.unit.given_http import client, no_proxy_but_the_tests_own, serving
 from worker.calls import transport
 
@@ -42,7 +43,7 @@ async def test_an_exchange_that_is_cancelled_closes_its_connection(client: httpx
         await response.prepare(request)
         begun.set()
         try:
-            await asyncio.sleep(60)
+            await forever()
         finally:
             closed.set()
 

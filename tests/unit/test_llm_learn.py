@@ -44,7 +44,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def learned(redis: AnyRedis, clock: Clock) -> dict[str, str]:
+async def learned(redis: AnyRedis, clock: Clock) -> AsyncIterator[Learned]:
     """What Redis holds after an answer with these rates."""
     learner = Learner(redis, {}, clock)
 
@@ -52,7 +52,8 @@ async def learned(redis: AnyRedis, clock: Clock) -> dict[str, str]:
         learner.observe(ROUTE, SeenRates(*rates))
         while learner._writes:
             await next(iter(learner._writes))
-        return await redis.hgetall(KEY)
+        found: dict[str, str] = await redis.hgetall(KEY)
+        return found
 
     yield learned
     await learner.close()

@@ -24,7 +24,7 @@ Booked: TypeAlias = Callable[..., Awaitable[tuple[Any, Attempt, str]]]
 
 
 @pytest.fixture
-def booked(run: Runs) -> tuple[Any, Attempt, str]:
+def booked(run: Runs) -> Booked:
     """The attempts that the totals are told of."""
     found = []
     book = SimpleNamespace(add=lambda attempt, tenant: found.append((attempt, tenant)))
@@ -37,7 +37,7 @@ def booked(run: Runs) -> tuple[Any, Attempt, str]:
 
         job.__name__, run.lane = "chat", lane
         try:
-            result = await run(ScriptedLLM(*outcomes), job, HI)
+            result: object = await run(ScriptedLLM(*outcomes), job, HI)
         except BaseException as error:
             result = error
         ((attempt, tenant),) = found
@@ -89,7 +89,8 @@ async def test_an_answer_without_usage_has_none(booked: Booked) -> None:
 
 
 async def test_a_stream_that_breaks_off_has_cost_what_it_had_told(run: Runs) -> None:
-    ctx, heard = {}, []
+    ctx: dict[str, Any] = {}
+    heard: list[Delta] = []
     tell = attempts.overheard(ctx, heard.append)
     ctx["told"] = told = attempts.CallProgress()
     deltas = [

@@ -132,10 +132,10 @@ def test_a_name_that_only_the_caller_knows_is_priced_by_the_name_it_asked_for(ge
 
 
 def test_the_price_of_a_token_is_that_of_a_call_of_one_token(genai_prices: Any) -> None:
-    read, written = per_token_usd("openai", "gpt-4o-mini")
+    read, written = per_token_usd("openai", "gpt-4o-mini") or (None, None)
     assert read == cost_usd("openai", "gpt-4o-mini", Usage(input_tokens=1, output_tokens=0))
     assert written == cost_usd("openai", "gpt-4o-mini", Usage(input_tokens=0, output_tokens=1))
-    assert per_token_usd("openai", "text-embedding-3-small")[1] == 0
+    assert (per_token_usd("openai", "text-embedding-3-small") or (None, None))[1] == 0
     assert per_token_usd("openai", "no-such-model") is None
     assert per_token_usd("openai", "whisper-1") is None
 
@@ -158,7 +158,7 @@ def test_without_a_file_there_are_no_prices_of_ones_own() -> None:
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused_in_one_sentence(
-    tmp_path: Path, text: str, reason: str
+    tmp_path: Path, text: bytes, reason: str
 ) -> None:
     file = tmp_path / "prices.toml"
     file.write_bytes(text)

@@ -33,10 +33,10 @@ def anthropic(type: str, message: str = "no") -> dict[str, Any]:
 
 
 def refused(
-    status: int, body: object, headers: Mapping[str, str] = (), provider: Provider = OPENAI
+    status: int, body: object, headers: Mapping[str, str] | None = None, provider: Provider = OPENAI
 ) -> errors.ProviderError:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return provider.map_error(status, httpx.Headers(dict(headers)), raw, "gpt-4o")
+    return provider.map_error(status, httpx.Headers(headers), raw, "gpt-4o")
 
 
 CASES = [

@@ -83,8 +83,9 @@ def test_no_model_helps_a_request_that_is_wrong(kind: type[errors.JobError]) -> 
 
 
 def test_the_provider_sets_the_least_wait_and_jitter_comes_on_top() -> None:
-    assert decided(errors.RateLimited("x", retry_after_s=20), roll=0.0).delay_s == 20
-    assert decided(errors.ServerError("x", retry_after_s=20), attempts=3, roll=0.5).delay_s == 22
+    assert decided(errors.RateLimited("x", retry_after_s=20), roll=0.0) == Again(20, uses_a_try=False)
+    server_error = errors.ServerError("x", retry_after_s=20)
+    assert decided(server_error, attempts=3, roll=0.5) == Again(22, uses_a_try=True)
 
 
 def test_the_ledger_tells_which_attempts_used_a_try() -> None:

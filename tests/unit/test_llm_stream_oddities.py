@@ -67,7 +67,7 @@ def test_an_id_that_changes_with_every_piece_is_still_one_call() -> None:
 
 
 def test_calls_without_an_index_are_numbered_for_readers_and_have_the_ids_of_the_answer() -> None:
-    parts = [{"functionCall": {"name": name, "args": {}}} for name in ("weather", "time")]
+    parts: list[Any] = [{"functionCall": {"name": name, "args": {}}} for name in ("weather", "time")]
     candidate = {"content": {"parts": parts}, "finishReason": "STOP"}
     answer, told = streamed("gemini", event({"candidates": [candidate]}))
     assert [(part.index, part.id) for part in pieces(told)] == [(0, "call_0"), (1, "call_1")]

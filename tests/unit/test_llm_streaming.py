@@ -12,6 +12,7 @@ from aiohttp import web
 from pydantic_core import to_json
 
 from client import errors
+from promptmill.dialects import ChatAnswer
 from tests.unit.test_llm_calls import asked, settings
 from worker.calls import LLM
 from worker.calls import stream_reader as reading
@@ -53,7 +54,7 @@ def streaming(*chunks: bytes | Exception | None, status: int = 200) -> tuple[LLM
     return LLM(settings(), httpx.AsyncClient(transport=transport)), body
 
 
-async def called(llm: LLM, **fields: object) -> tuple[object, list[str]]:
+async def called(llm: LLM, **fields: object) -> tuple[ChatAnswer, list[str]]:
     told: list[str] = []
     answer = await llm.chat_stream(
         asked(**fields), call_id="job:1", on_delta=lambda delta: told.append(delta.text)

@@ -11,10 +11,16 @@ import pytest
 import trustme
 from aiohttp import web
 
+from tests.conftest import forever
 from tests.unit.given_http import answering, client, no_proxy_but_the_tests_own, serving
 from worker.calls import transport
 
 __all__ = ["client", "no_proxy_but_the_tests_own"]
+
+
+def peer_of(request: web.Request) -> object:
+    assert request.transport is not None
+    return request.transport.get_extra_info("peername")
 
 
 @pytest.mark.parametrize(
@@ -59,7 +65,7 @@ async def test_a_certificate_nobody_vouches_for_is_a_connect_error(client: httpx
 
 async def test_a_silent_server_is_a_read_timeout(client: httpx.AsyncClient) -> None:
     async def sleep(request: web.Request) -> web.StreamResponse:
-        await asyncio.Event().wait()
+        await forever()
 
     async with serving(sleep) as url:
         with pytest.raises(httpx.ReadTimeout):
@@ -82,12 +88,12 @@ async def test_a_cancelled_call_closes_its_connection_and_leaves_the_pool_usable
     begun, cancelled, peers = asyncio.Event(), asyncio.Event(), []
 
     async def hang_once(request: web.Request) -> web.StreamResponse:
-        peers.append(request.transport.get_extra_info("peername"))
+        peers.append(peer_of(request))
         if len(peers) > 1:
             return web.Response(text="fine")
         begun.set()
         try:
-            await asyncio.Event().wait()
+            await forever()
         finally:
             cancelled.set()
 
@@ -109,15 +115,14 @@ async def test_a_call_cancelled_in_the_middle_of_the_body_closes_its_connection(
     begun, peers = asyncio.Event(), []
 
     async def drip(request: web.Request) -> web.StreamResponse:
-        peers.append(request.transport.get_extra_info("peername"))
+        peers.append(peer_of(request))
         if len(peers) > 1:
             return web.Response(text="fine")
         response = web.StreamResponse()
         await response.prepare(request)
         await response.write(b"some")
         begun.set()
-        await asyncio.Event().wait()
-        return response
+        return await forever()
 
     async with serving(drip) as url:
         call = asyncio.create_task(client.post(url, content=b"{}"))
@@ -147,7 +152,7 @@ async def test_connections_are_reused_and_never_more_than_allowed(client: httpx.
 
     async def count(request: web.Request) -> web.StreamResponse:
         nonlocal at_once, most
-        peers.add(request.transport.get_extra_info("peername"))
+        peers.add(peer_of(request))
         at_once += 1
         most = max(most, at_once)
         await asyncio.sleep(0)

@@ -58,7 +58,9 @@ def test_every_package_that_is_imported_is_declared() -> None:
         tree = ast.parse(path.read_text())
         assert imported(tree) <= anywhere, path
         if path not in LOADED_ON_DEMAND:
-            always = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+            always: list[ast.stmt] = [
+                node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)
+            ]
             assert imported(ast.Module(always, [])) <= core, path
         used |= imported(tree)
     assert core <= used, "declared, and imported nowhere"

@@ -69,7 +69,8 @@ def subcommand(name: str) -> click.Command:
 
 def error_classes(root: type) -> Iterator[type]:
     yield root
-    for child in root.__subclasses__():
+    children: list[type] = root.__subclasses__()
+    for child in children:
         if child.__module__ == errors.__name__:
             yield from error_classes(child)
 
@@ -135,7 +136,8 @@ def test_every_command_is_in_the_readme() -> None:
 def test_a_command_line_can_be_typed(words: list[str]) -> None:
     """The flags exist. `promptmill` lines are parsed to the end."""
     if words[0] == "promptmill":
-        command, name, rest = subcommand(words[1]), words[1], words[2:]
+        command, rest = subcommand(words[1]), words[2:]
+        name: str | None = words[1]
         if isinstance(command, click.Group):
             name, within, rest = command.resolve_command(click.Context(command), rest)
             assert name, f"there is no command {words[2]}"

@@ -9,7 +9,7 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from click.testing import CliRunner, Result
@@ -19,7 +19,7 @@ from client.errors import BadRequest
 from promptmill.cli.run import command
 from promptmill.cli.stack import Stack, StackError
 from settings import Settings
-from tests.unit.test_run_fake import FakeQueue, Server, asked, reply, texts, write_prompts
+from tests.unit.test_run_fake import FakeQueue, Request, Server, asked, reply, texts, write_prompts
 
 Invoke = Callable[..., Result]
 
@@ -143,7 +143,12 @@ def test_a_fleet_knows_its_own_models_and_keys(
     monkeypatch.setenv("REDIS_URL", "redis://fleet")
     monkeypatch.delenv("OPENAI_API_KEY")
     models: list[str | None] = []
-    server.answer = lambda request: models.append(request.model) or reply(request)
+
+    def answer(request: Request) -> Any:
+        models.append(request.model)
+        return reply(request)
+
+    server.answer = answer
     (tmp_path / "in.jsonl").write_text('{"prompt": "a"}\n{"prompt": "a", "model": "ours/secret"}\n')
     assert invoke("in.jsonl").exit_code == 0
     assert models == [None, "ours/secret"]
@@ -210,10 +215,8 @@ def test_an_interrupted_run_older_than_its_results_says_so(invoke: Invoke, tmp_p
 def test_a_stack_that_cannot_be_opened_leaves_nothing_behind(
     invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    @asynccontextmanager
-    async def open_stack(settings: Settings, **wanted: Any) -> AsyncIterator[Stack]:
+    def open_stack(settings: Settings, **wanted: Any) -> NoReturn:
         raise StackError("The server cannot be started.")
-        yield
 
     monkeypatch.setattr(command, "open_stack", open_stack)
     write_prompts(tmp_path, "a")

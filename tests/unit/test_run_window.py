@@ -115,7 +115,12 @@ async def test_batch_lines_get_openais_batch_form_back(tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_text("\n".join(map(json.dumps, lines)))
     server = Server()
     requests: list[Any] = []
-    server.answer = lambda request: requests.append(request) or reply(request)
+
+    def answer(request: Any) -> Any:
+        requests.append(request)
+        return reply(request)
+
+    server.answer = answer
     await complete(options(tmp_path), server)
     assert requests[0].extra == {"logprobs": True, "user": "u"}
     first, second = sorted(read_lines(tmp_path / "out.jsonl"), key=lambda record: str(record["custom_id"]))

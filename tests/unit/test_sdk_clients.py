@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, TypeAlias
 
 import httpx
@@ -44,7 +44,7 @@ async def lent() -> AsyncIterator[Lent]:
         yield http, sent
 
 
-async def in_a_job(http: httpx.AsyncClient, work: Callable[[], Awaitable[Any]]) -> Any:
+async def in_a_job(http: httpx.AsyncClient, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
     """Runs it in a task that was started after the worker has lent its connections."""
 
     async def worker() -> Any:

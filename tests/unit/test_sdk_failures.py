@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -23,7 +24,7 @@ class APITimeoutError(APIConnectionError): ...
 class RateLimitError(Exception):
     """As openai's and anthropic's APIStatusError are made."""
 
-    def __init__(self, status: int, body: bytes = b"{}", **headers: str) -> None:
+    def __init__(self, status: int, body: bytes = b"{}", headers: Mapping[str, str] | None = None) -> None:
         super().__init__(f"Error code: {status}")
         self.status_code = status
         self.response = httpx.Response(status, content=body, headers=headers)
@@ -75,7 +76,8 @@ def test_what_would_fail_again_is_not(error: Exception) -> None:
 
 
 def test_what_the_provider_said_is_kept_and_no_secret() -> None:
-    found = worth_a_try(RateLimitError(429, **{"retry-after": "7", "request-id": "r1"}))
+    found = worth_a_try(RateLimitError(429, headers={"retry-after": "7", "request-id": "r1"}))
+    assert isinstance(found, errors.ProviderError)
     assert (found.status, found.retry_after_s, found.request_id) == (429, 7, "r1")
     assert str(found) == "RateLimitError: Error code: 429"
     assert "sk-proj" not in str(worth_a_try(APIConnectionError("key sk-proj-A1b2C3d4E5f6G7h8")))
@@ -101,9 +103,9 @@ async def ended(error: Exception, *, job_try: int = 1, max_tries: int | None = N
 
 
 async def test_the_job_waits_as_long_as_it_was_asked_to_and_a_little_more() -> None:
-    retry = await ended(RateLimitError(429, **{"retry-after": "7"}), job_try=2)
+    retry = await ended(RateLimitError(429, headers={"retry-after": "7"}), job_try=2)
     assert isinstance(retry, Retry)
-    assert 7_000 <= retry.defer_score <= 9_000  # ms; the second try's jitter lies below 2 s
+    assert 7_000 <= (retry.defer_score or 0) <= 9_000  # ms; the second try's jitter lies below 2 s
 
 
 @pytest.mark.parametrize(("job_try", "max_tries"), [(5, None), (2, 2)])

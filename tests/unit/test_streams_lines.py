@@ -31,7 +31,7 @@ def coalescer(clock: Clock) -> Coalescer:
     return Coalescer(clock)
 
 
-def told(rows: Iterable[Any]) -> list[tuple[int, dict]]:
+def told(rows: Iterable[Any]) -> list[tuple[int, dict[str, Any]]]:
     """The number and the event of each row."""
     ids, messages = zip(*(row.message.split(b" ", 1) for row in rows), strict=True)
     return [(int(id_.split(b"-")[1]), from_json(text)) for id_, text in zip(ids, messages, strict=True)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def settings(**fields: str) -> Settings:
-    return Settings(_env_file=None, **{"limits": None, "limits_file": None, **fields})
+    chosen: dict[str, Any] = {"limits": None, "limits_file": None, **fields}
+    return Settings(_env_file=None, **chosen)
 
 
 def test_limits_are_read_from_the_variable() -> None:

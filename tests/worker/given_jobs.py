@@ -55,8 +55,8 @@ async def not_text() -> bytes:
 
 
 @job
-async def holds_itself() -> list:
-    endless: list = []
+async def holds_itself() -> list[Any]:
+    endless: list[Any] = []
     endless.append(endless)
     return endless
 
@@ -80,7 +80,7 @@ async def never_ends() -> None:
 async def runs_again_later(ctx: Any) -> int:
     if ctx["job_try"] == 1:
         raise Retry(defer=0.3)
-    return ctx["job_try"]
+    return int(ctx["job_try"])
 
 
 @job(max_tries=2)

@@ -171,7 +171,8 @@ class Provider:
 
     async def stats(self) -> dict[str, Any]:
         async with _client() as client:
-            return (await client.get(f"{self.url}/stats")).json()
+            found: dict[str, Any] = (await client.get(f"{self.url}/stats")).json()
+        return found
 
     async def counted(self, name: str, count: int, *, timeout_s: float = 15) -> None:
         """Returns once its count `name` (`faults.500` for one of a group) has come to `count`."""
@@ -180,7 +181,7 @@ class Provider:
             value: Any = await self.stats()
             for part in name.split(".", 1):
                 value = value.get(part, 0)
-            return value >= count
+            return bool(value >= count)
 
         await wait_until(reached, description=f"{name} >= {count} at the provider", timeout_s=timeout_s)
 

@@ -53,7 +53,7 @@ async def test_of_five_thousand_texts_only_the_part_that_failed_is_asked_for_aga
     assert not await queue.session.redis.exists(KEYS.parts(job.id))
     total = await counted(queue, MODEL, PARTS + 2)
     assert total.errors == 1
-    assert total.input_tokens == answer.usage.input_tokens + ends.usage.input_tokens
+    assert total.input_tokens == sum(one.usage.input_tokens or 0 for one in (answer, ends))
     assert total.unknown_calls == 0
 
 

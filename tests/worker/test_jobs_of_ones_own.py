@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from arq.connections import create_pool
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("worker")
 SOON_S = 10
 
 
-async def ask(queue: Queue, function: str, *args: object, **kwargs: object) -> object:
+async def ask(queue: Queue, function: str, *args: object, **kwargs: Any) -> object:
     job = await queue.enqueue(function, *args, **kwargs)
     return await job.result(SOON_S)
 
@@ -133,7 +134,7 @@ class _Marks:
     def __init__(self, path: str) -> None:
         self.path = path
 
-    def __reduce__(self) -> object:
+    def __reduce__(self) -> tuple[Any, ...]:
         return open, (self.path, "w")
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from functools import partial
 
 import httpx
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from client import Queue, errors
 from client.wire.keys import KEYS
 from promptmill.simulator import SimulatorConfig, serve
-from tests.conftest import Server, wait_until
+from tests.conftest import AnyRedis, Server, wait_until
 from tests.worker.processes import OPENAI_KEY, SECRETS, Process, Processes, Provider
 
 SOON_S = 20
@@ -137,7 +138,7 @@ async def test_a_call_that_fails_on_every_try_is_its_last_attempts_error_and_no_
         assert error.provider == f"f{fault}"
         assert error.status in (status, 200)
         await wait_until(
-            lambda id_=jobs[fault].id: _only_result(own_queue, id_), description="nothing but the result"
+            partial(_only_result, own_queue, jobs[fault].id), description="nothing but the result"
         )
     seen = [worker.text(), *map(repr, outcomes), *map(str, outcomes), await _everything_in(own_queue)]
     assert not [secret for secret in SECRETS for text in seen if secret in text]
@@ -174,16 +175,17 @@ async def _only_result(queue: Queue, job_id: str) -> bool:
 
 async def _everything_in(queue: Queue) -> str:
     """All keys of the server and what they hold."""
-    kept = [key async for key in queue.session.redis.scan_iter()]
+    redis: AnyRedis = queue.session.redis
+    kept = [key async for key in redis.scan_iter()]
     values = []
     for key in kept:
-        kind = (await queue.session.redis.type(key)).decode()
+        kind = (await redis.type(key)).decode()
         if kind == "list":
-            values += await queue.session.redis.lrange(key, 0, -1)
+            values += await redis.lrange(key, 0, -1)
         elif kind == "hash":
-            values += await queue.session.redis.hvals(key)
+            values += await redis.hvals(key)
         elif kind == "string":
-            values.append(await queue.session.redis.get(key))
+            values.append(await redis.get(key))
         else:
-            values += await queue.session.redis.zrange(key, 0, -1)
+            values += await redis.zrange(key, 0, -1)
     return b"\n".join(kept + values).decode(errors="replace")
