@@ -6,7 +6,7 @@ secret is ever part of a message, a repr or a log line.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -15,6 +15,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     field_validator,
@@ -26,7 +27,13 @@ from pydantic_settings import SettingsError as SourceError
 OPENAI_URL = "https://api.openai.com/v1"
 ANTHROPIC_URL = "https://api.anthropic.com"  # as its SDK reads the same variable: without the version
 GEMINI_URL = "https://generativelanguage.googleapis.com/v1beta"
-BUILT_IN = ("openai", "anthropic", "gemini")  # providers with variables of their own: NAME_API_KEY
+
+Kind = Literal["openai", "anthropic", "gemini"]  # whose API it speaks: the package of promptmill/dialects
+# what a base URL ends in
+BASE_PATHS: dict[Kind, str] = {"openai": "/v1", "anthropic": "", "gemini": "/v1beta"}
+
+# providers with variables of their own, such as OPENAI_API_KEY, and their addresses
+BUILT_IN: dict[Kind, str] = {"openai": OPENAI_URL, "anthropic": ANTHROPIC_URL, "gemini": GEMINI_URL}
 
 
 class SettingsError(Exception):
@@ -72,8 +79,16 @@ class ProviderSettings(BaseModel):
 
     base_url: BaseURL
     api_key: SecretStr | None = None
-    kind: Literal["openai", "anthropic", "gemini"] = "openai"
+    kind: Kind = "openai"
     needs_key: bool = False
+
+    _prefix: str = PrivateAttr("")  # of the variables that set it
+
+    def under(self, prefix: str) -> Self:
+        """The same, with variables that begin with `prefix`."""
+        copy = self.model_copy()
+        copy._prefix = prefix.upper()
+        return copy
 
     @property
     def api_url(self) -> str:
@@ -81,6 +96,26 @@ class ProviderSettings(BaseModel):
         if self.kind == "anthropic" and not self.base_url.endswith("/v1"):
             return f"{self.base_url}/v1"
         return self.base_url
+
+    @property
+    def key(self) -> str | None:
+        """The key, or None. A line's end it was pasted with, which no header can hold, is not part of it."""
+        return (self.api_key.get_secret_value().strip() or None) if self.api_key else None
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it can be called: it has its key, or needs none."""
+        return self.key is not None or not self.needs_key
+
+    @property
+    def key_variable(self) -> str:
+        """The variable that its key is read from."""
+        return f"{self._prefix}API_KEY"
+
+    @property
+    def url_variable(self) -> str:
+        """The variable that its address is read from."""
+        return f"{self._prefix}BASE_URL"
 
 
 class Settings(BaseSettings):
@@ -147,26 +182,17 @@ class Settings(BaseSettings):
 
     def all_providers(self) -> dict[str, ProviderSettings]:
         """Every provider by name: those built in, and those of PROVIDERS__NAME__BASE_URL."""
-        built_in = {
-            "openai": ProviderSettings(
-                base_url=self.openai_base_url,
-                api_key=self.openai_api_key,
-                needs_key=self.openai_base_url == OPENAI_URL,
-            ),
-            "anthropic": ProviderSettings(
-                base_url=self.anthropic_base_url,
-                api_key=self.anthropic_api_key,
-                kind="anthropic",
-                needs_key=self.anthropic_base_url == ANTHROPIC_URL,
-            ),
-            "gemini": ProviderSettings(
-                base_url=self.gemini_base_url,
-                api_key=self.gemini_api_key,
-                kind="gemini",
-                needs_key=self.gemini_base_url == GEMINI_URL,
-            ),
+        built_in: dict[str, ProviderSettings] = {
+            name: ProviderSettings(
+                base_url=getattr(self, f"{name}_base_url"),
+                api_key=getattr(self, f"{name}_api_key"),
+                kind=name,
+                needs_key=getattr(self, f"{name}_base_url") == url,
+            ).under(f"{name}_")
+            for name, url in BUILT_IN.items()
         }
-        return built_in | self.providers
+        added = {name: each.under(f"PROVIDERS__{name}__") for name, each in self.providers.items()}
+        return built_in | added
 
 
 def load() -> Settings:

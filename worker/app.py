@@ -150,5 +150,5 @@ def _url(settings: Settings) -> str:
 
 def _providers(settings: Settings) -> str:
     """Which providers can be asked. Says whether there is a key, never what it is."""
-    ready = [n for n, p in settings.all_providers().items() if p.api_key is not None or not p.needs_key]
+    ready = [n for n, p in settings.all_providers().items() if p.is_usable]
     return f"providers: {', '.join(ready) or 'none (no API key is set)'}"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import httpx
 
 from client.wire.schemas import Usage
+
+Headers = Mapping[str, str]  # looked up case-insensitively, as httpx.Headers are
 
 
 @dataclass(frozen=True, slots=True)

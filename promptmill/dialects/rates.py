@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
-from .base import Headers
+from .answers import Headers
 
 MAX_WINDOW_S = 120.0  # a bucket that takes longer to refill is not one of a minute
 MINUTE_S = 60.0
@@ -32,12 +32,10 @@ _UNITS_S = (86_400.0, 3_600.0, 60.0, 1.0, 0.001)
 
 
 class SeenRates(NamedTuple):
-    """Rates a minute, and what is left of them now; None for what was not told, or was not per minute."""
+    """Rates a minute; None for what was not told, or was not per minute."""
 
     rpm: int | None = None
     tpm: int | None = None
-    requests_left: int | None = None
-    tokens_left: int | None = None
 
 
 class _Reset(NamedTuple):
@@ -45,11 +43,6 @@ class _Reset(NamedTuple):
 
     s: float
     step_s: float
-
-
-class _Bucket(NamedTuple):
-    limit: int
-    left: int | None
 
 
 def seen_rates(headers: Headers, now: datetime | None = None) -> SeenRates:
@@ -60,12 +53,7 @@ def seen_rates(headers: Headers, now: datetime | None = None) -> SeenRates:
         sent_at = _date(headers.get("date")) or now or datetime.now(UTC)
         requests = requests or _anthropic(headers, "requests", sent_at)
         tokens = tokens or _anthropic_tokens(headers, sent_at)
-    return SeenRates(
-        rpm=requests.limit if requests else None,
-        tpm=tokens.limit if tokens else None,
-        requests_left=requests.left if requests else None,
-        tokens_left=tokens.left if tokens else None,
-    )
+    return SeenRates(requests, tokens)
 
 
 def rate_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
@@ -77,13 +65,7 @@ def rate_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     }
 
 
-def duration_s(text: str) -> float | None:
-    """`1s`, `6m0s`, `20ms`, `8.64s`, `1h0m5s` or plain seconds; None for anything else."""
-    reset = _duration(text)
-    return reset.s if reset else None
-
-
-def _openai(headers: Headers, what: str) -> _Bucket | None:
+def _openai(headers: Headers, what: str) -> int | None:
     limit = _count(headers.get(f"x-ratelimit-limit-{what}"))
     left = _count(headers.get(f"x-ratelimit-remaining-{what}"))
     reset = headers.get(f"x-ratelimit-reset-{what}")
@@ -91,26 +73,23 @@ def _openai(headers: Headers, what: str) -> _Bucket | None:
     return _per_minute(limit, left, _Reset(0.0, 0.0) if not reset else _duration(reset))
 
 
-def _anthropic(headers: Headers, what: str, sent_at: datetime) -> _Bucket | None:
+def _anthropic(headers: Headers, what: str, sent_at: datetime) -> int | None:
     prefix = f"anthropic-ratelimit-{what}"
     limit, left = _count(headers.get(f"{prefix}-limit")), _count(headers.get(f"{prefix}-remaining"))
     moment = headers.get(f"{prefix}-reset")
     return _per_minute(limit, left, _Reset(0.0, 0.0) if not moment else _until(moment, sent_at))
 
 
-def _anthropic_tokens(headers: Headers, sent_at: datetime) -> _Bucket | None:
+def _anthropic_tokens(headers: Headers, sent_at: datetime) -> int | None:
     if "anthropic-ratelimit-tokens-limit" in headers:
         return _anthropic(headers, "tokens", sent_at)
     read = _anthropic(headers, "input-tokens", sent_at)
     written = _anthropic(headers, "output-tokens", sent_at)
-    if read is None or written is None:
-        return None
-    both = None if read.left is None or written.left is None else read.left + written.left
-    return _Bucket(read.limit + written.limit, both)
+    return None if read is None or written is None else read + written
 
 
-def _per_minute(limit: int | None, left: int | None, reset: _Reset | None) -> _Bucket | None:
-    """The bucket, unless it is one of an hour or a day."""
+def _per_minute(limit: int | None, left: int | None, reset: _Reset | None) -> int | None:
+    """The bucket's limit, unless it is one of an hour or a day."""
     if not limit or reset is None:
         return None
     used = limit - left if left is not None else 0
@@ -120,7 +99,7 @@ def _per_minute(limit: int | None, left: int | None, reset: _Reset | None) -> _B
         fits = window_s <= MAX_WINDOW_S
     else:
         fits = reset.s <= MINUTE_S
-    return _Bucket(limit, left) if fits else None
+    return limit if fits else None
 
 
 def _count(text: str | None) -> int | None:
@@ -133,6 +112,7 @@ def _count(text: str | None) -> int | None:
 
 
 def _duration(text: str) -> _Reset | None:
+    """`1s`, `6m0s`, `20ms`, `8.64s`, `1h0m5s` or plain seconds; None for anything else."""
     text = text.strip()
     try:
         seconds = float(text)

@@ -1,4 +1,4 @@
-"""Status and body of a refusal → the typed error. The one place where status codes have a meaning.
+"""Status and body of a refusal → the typed error, by the table of client/wire/refusals.py.
 
 The body goes first: providers put an empty account behind 429, an overlong prompt behind 400 and
 overload behind 500. Codes are matched exactly, words only where the provider has no code for it.
@@ -14,63 +14,17 @@ from typing import Any
 from pydantic_core import from_json
 
 from client.errors import (
-    AuthenticationFailed,
     BadRequest,
     ContentFiltered,
     ContextTooLong,
-    ModelNotFound,
-    Overloaded,
     PermanentProviderError,
-    PermissionRefused,
     ProviderError,
-    ProviderTimeout,
     QuotaExhausted,
-    RateLimited,
     ServerError,
-    TransientProviderError,
 )
+from client.wire.refusals import BY_CODE, BY_STATUS
 
 from .retry_after import retry_after_in
-
-_BY_STATUS: dict[int, type[ProviderError]] = {
-    400: BadRequest,
-    401: AuthenticationFailed,
-    402: QuotaExhausted,
-    403: PermissionRefused,
-    404: ModelNotFound,
-    408: ProviderTimeout,
-    409: TransientProviderError,  # OpenAI: "conflict with another request, try again"
-    413: ContextTooLong,
-    422: BadRequest,
-    425: TransientProviderError,
-    429: RateLimited,
-    503: Overloaded,
-    529: Overloaded,
-}
-
-_BY_CODE: dict[str, type[ProviderError]] = {
-    "insufficient_quota": QuotaExhausted,
-    "billing_hard_limit_reached": QuotaExhausted,
-    "billing_not_active": QuotaExhausted,
-    "billing_error": QuotaExhausted,
-    "contract_spend_limit_reached": QuotaExhausted,  # Anthropic's three, the first two behind 429
-    "enforced_spend_limit_reached": QuotaExhausted,
-    "linked_organization_spend_limit_reached": QuotaExhausted,
-    "context_length_exceeded": ContextTooLong,
-    "request_too_large": ContextTooLong,
-    "string_above_max_length": ContextTooLong,
-    "content_filter": ContentFiltered,
-    "content_policy_violation": ContentFiltered,
-    "moderation_blocked": ContentFiltered,
-    "model_not_found": ModelNotFound,
-    "deploymentnotfound": ModelNotFound,
-    "invalid_api_key": AuthenticationFailed,
-    "api_key_invalid": AuthenticationFailed,  # Google's, behind 400
-    "authentication_error": AuthenticationFailed,
-    "permission_error": PermissionRefused,
-    "overloaded_error": Overloaded,
-    "rate_limit_error": RateLimited,
-}
 
 MAX_READ_CHARS = 2_000  # of a message; more than is ever shown
 
@@ -138,13 +92,13 @@ def read_refusal(body: bytes) -> Refusal:
 def classify(status: int, refusal: Refusal) -> type[ProviderError]:
     """The class of error: by code, then by words, then by status."""
     for code in refusal.codes:
-        if kind := _BY_CODE.get(code.lower()):
+        if kind := BY_CODE.get(code.lower()):
             return kind
     if status in _REQUEST_STATUSES and refusal.message:
         for words, kind in _BY_WORDS:
             if words.search(refusal.message):
                 return kind
-    if kind := _BY_STATUS.get(status):
+    if kind := BY_STATUS.get(status):
         return kind
     if status >= 500:
         return ServerError

@@ -1,4 +1,4 @@
-"""The one sentence a provider's refusal becomes: who, what, why, and what to do next."""
+"""The errors that name a provider, each one sentence: who, what, why, and what to do next."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from client.errors import (
     BadRequest,
     ContentFiltered,
     ContextTooLong,
+    MalformedResponse,
     ModelNotFound,
     Overloaded,
     PermissionRefused,
@@ -18,7 +19,8 @@ from client.errors import (
     TransientProviderError,
 )
 
-from .base import Headers, Provider
+from .answers import Headers
+from .redaction import redact, secrets_of
 from .refusals import classify, read_refusal
 from .retry_after import retry_after_s
 
@@ -40,32 +42,87 @@ _NEXT: dict[type[ProviderError], str] = {
 }
 
 
-def refuse(provider: Provider, status: int, headers: Headers, body: bytes, model: str) -> ProviderError:
-    """The typed error of a status that is not 2xx, with a message that is safe to show."""
-    refusal = read_refusal(body)
-    kind = classify(status, refusal)
-    said = _quote(provider.redact(refusal.message or ""))
-    step = _NEXT.get(kind, "").format(key=provider.key_variable)
-    if refusal.is_html:
-        said = "an HTML page, so probably not from the provider but from a proxy in between"
-    if status < 400 or (refusal.is_html and status < 500):
-        step = f"Check that {provider.base_url_shown} is the address of its API."
-    told_s = retry_after_s(headers)
-    code = provider.redact(refusal.code)[:100] if refusal.code else None
-    sentence = f"{provider.name}/{model} answered {status}" + (f" {code}" if code else "")
-    if said:
-        sentence += f": {said}"
-    if not sentence.endswith((".", "!", "?", "…")):
-        sentence += "."
-    return kind(
-        f"{sentence} {step}".rstrip(),
-        provider=provider.name,
-        model=model,
-        status=status,
-        code=code,
-        retry_after_s=told_s if told_s is not None else refusal.retry_after_s,
-        request_id=provider.request_id(headers),
-    )
+class ProviderErrors:
+    """A provider's name, address and secrets, and its errors. None of them holds a secret."""
+
+    def __init__(self, name: str, base_url: str, api_key: str | None, key_variable: str) -> None:
+        self.name = name
+        self.base_url = base_url
+        self.key_variable = key_variable  # the environment variable to name in an error
+        self._secrets = secrets_of(base_url, api_key)  # an address that is none is refused here
+
+    def map_error(self, status: int, headers: Headers, body: bytes, model: str) -> ProviderError:
+        """The typed error of a status that is not 2xx."""
+        refusal = read_refusal(body)
+        kind = classify(status, refusal)
+        said = _quote(self.redact(refusal.message or ""))
+        step = _NEXT.get(kind, "").format(key=self.key_variable)
+        if refusal.is_html:
+            said = "an HTML page, so probably not from the provider but from a proxy in between"
+        if status < 400 or (refusal.is_html and status < 500):
+            step = f"Check that {self.base_url_shown} is the address of its API."
+        told_s = retry_after_s(headers)
+        code = self.redact(refusal.code)[:100] if refusal.code else None
+        sentence = f"{self.name}/{model} answered {status}" + (f" {code}" if code else "")
+        if said:
+            sentence += f": {said}"
+        if not sentence.endswith((".", "!", "?", "…")):
+            sentence += "."
+        return kind(
+            f"{sentence} {step}".rstrip(),
+            provider=self.name,
+            model=model,
+            status=status,
+            code=code,
+            retry_after_s=told_s if told_s is not None else refusal.retry_after_s,
+            request_id=self.request_id(headers),
+        )
+
+    def filtered(self, what: str, headers: Headers, model: str) -> ContentFiltered:
+        """A filter stopped `what`."""
+        return ContentFiltered(
+            f"{self.name}/{model}: a content filter stopped {what}. Change the prompt.",
+            provider=self.name,
+            model=model,
+            code="content_filter",
+            request_id=self.request_id(headers),
+        )
+
+    def malformed(self, reason: str, headers: Headers, model: str) -> MalformedResponse:
+        """A 2xx that holds no answer."""
+        return MalformedResponse(
+            f"{self.name}/{model} answered what cannot be read: {self.redact(reason)}. "
+            f"Check that {self.base_url_shown} is the address of its API.",
+            provider=self.name,
+            model=model,
+            request_id=self.request_id(headers),
+        )
+
+    def cut_off(self, reason: str, headers: Headers, model: str) -> MalformedResponse:
+        """A stream that ended in the middle."""
+        return MalformedResponse(
+            f"The stream of {self.name}/{model} was cut off: {self.redact(reason)}. "
+            "Ask again; if it happens often, look for a proxy that limits time or size.",
+            provider=self.name,
+            model=model,
+            request_id=self.request_id(headers),
+        )
+
+    def redact(self, text: str) -> str:
+        """`text` without this provider's secrets, or anything else that looks like one."""
+        return redact(text, *self._secrets)
+
+    def request_id(self, headers: Headers) -> str | None:
+        """The id to quote in a support ticket, by OpenAI's or Anthropic's name for it."""
+        told = headers.get("x-request-id") or headers.get("request-id")
+        return self.redact(told) if told else None
+
+    def _bad_request(self, reason: object, model: str) -> BadRequest:
+        return BadRequest(f"{self.name}/{model} {reason}.", provider=self.name, model=model)
+
+    @property
+    def base_url_shown(self) -> str:
+        return self.redact(self.base_url)
 
 
 def _quote(message: str) -> str:

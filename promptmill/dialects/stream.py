@@ -7,9 +7,8 @@ import contextlib
 from client.errors import MalformedResponse
 from client.wire.schemas import Usage
 
-from . import ChatAnswer, Delta, Route
-from .answers import CallNumbers, ToolCallPart, join_calls
-from .base import Headers
+from .answers import CallNumbers, ChatAnswer, Delta, Headers, ToolCallPart, join_calls
+from .base import Route
 from .sse import Event, EventParser, EventTooLarge
 
 

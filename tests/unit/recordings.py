@@ -12,9 +12,9 @@ from typing import NamedTuple
 import httpx
 
 from promptmill.dialects import Provider, Route
-from promptmill.dialects.anthropic.dialect import Anthropic
-from promptmill.dialects.gemini.dialect import Gemini
-from promptmill.dialects.openai.dialect import OpenAI
+from promptmill.dialects.anthropic import Anthropic
+from promptmill.dialects.gemini import Gemini
+from promptmill.dialects.openai import OpenAI
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "providers"
 KEY = "key-Zx81kkQqLm9"

@@ -15,7 +15,7 @@ from promptmill.cli.doctor.providers import check_providers, judge, missing
 from promptmill.cli.doctor.server import check_eviction, check_version
 from promptmill.cli.doctor.transport import check_transport
 from promptmill.cli.doctor.workers import check_cpu_workers, check_drain, check_workers
-from settings import Settings
+from settings import ProviderSettings, Settings
 
 SECRET = "sk-not-to-be-shown"
 
@@ -111,13 +111,15 @@ def test_a_worker_for_cpu_jobs_is_missed_only_where_such_jobs_wait() -> None:
     ],
 )
 def test_a_provider_is_judged_by_its_answer(answer: int | str, level: str) -> None:
-    assert judge("openai", answer).level == level
+    assert judge("openai", Settings(_env_file=None).all_providers()["openai"], answer).level == level
 
 
 def test_the_advice_names_the_variable_of_the_provider() -> None:
-    assert "OPENAI_API_KEY" in (judge("openai", 401).advice or "")
-    assert "PROVIDERS__LOCAL__API_KEY" in (judge("local", 401).advice or "")
-    assert "PROVIDERS__LOCAL__BASE_URL" in (missing("local", known=False).advice or "")
+    local = ProviderSettings(base_url="http://localhost:1/v1")
+    providers = Settings(_env_file=None, providers={"local": local}).all_providers()
+    assert "OPENAI_API_KEY" in (judge("openai", providers["openai"], 401).advice or "")
+    assert "PROVIDERS__LOCAL__API_KEY" in (judge("local", providers["local"], 401).advice or "")
+    assert "PROVIDERS__LOCAL__BASE_URL" in (missing("local", None).advice or "")
 
 
 async def test_only_usable_providers_are_asked_and_each_with_its_key(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,8 @@ from client.errors import BadRequest, MalformedResponse
 from client.wire.schemas import ChatRequest, EmbedRequest, Usage
 from promptmill.dialects import ChatAnswer
 from promptmill.dialects.answers import HttpCall
-from promptmill.dialects.anthropic.dialect import DEFAULT_MAX_TOKENS, Anthropic
+from promptmill.dialects.anthropic import Anthropic
+from promptmill.dialects.anthropic.ask import DEFAULT_MAX_TOKENS
 from promptmill.dialects.sse import Event
 
 PROVIDER = Anthropic("anthropic", "https://api.anthropic.com/v1", "sk-ant-key", "ANTHROPIC_API_KEY")

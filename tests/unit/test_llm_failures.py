@@ -10,7 +10,7 @@ import pytest
 
 from client import errors
 from promptmill.dialects import Route
-from promptmill.dialects.openai.dialect import OpenAI
+from promptmill.dialects.openai import OpenAI
 from worker.calls import failures
 
 ROUTE = Route(OpenAI("local", "http://localhost/v1", "sk-secret1", "KEY"), "llama")

@@ -12,7 +12,7 @@ from client.errors import BadRequest, MalformedResponse
 from client.wire.schemas import ChatRequest, EmbedRequest, Usage
 from promptmill.dialects import ChatAnswer
 from promptmill.dialects.answers import HttpCall
-from promptmill.dialects.gemini.dialect import Gemini
+from promptmill.dialects.gemini import Gemini
 
 BASE = "https://generativelanguage.googleapis.com/v1beta"
 PROVIDER = Gemini("gemini", BASE, "gemini-key", "GEMINI_API_KEY")

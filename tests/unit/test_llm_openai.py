@@ -11,7 +11,7 @@ import pytest
 from client.errors import MalformedResponse, RateLimited
 from client.wire.schemas import ChatRequest, EmbedRequest, Usage
 from promptmill.dialects import ChatAnswer
-from promptmill.dialects.openai.dialect import OpenAI
+from promptmill.dialects.openai import OpenAI
 
 HEADERS = httpx.Headers({"x-request-id": "req_1"})
 ANSWER = {

@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from client import errors
-from promptmill.dialects.anthropic.dialect import Anthropic
+from promptmill.dialects.anthropic import Anthropic
 from promptmill.dialects.base import Provider
-from promptmill.dialects.openai.dialect import OpenAI
+from promptmill.dialects.openai import OpenAI
 from promptmill.dialects.redaction import redact
 from promptmill.dialects.retry_after import MAX_RETRY_AFTER_S, retry_after_s
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from client.errors import ProviderNotConfigured
-from settings import Settings
+from settings import Kind, Settings
 from worker.calls.resolve import resolve
 
 BASE = {
@@ -42,7 +42,7 @@ def test_the_part_before_the_first_slash_is_the_provider(model: str, provider: s
     assert str(route) == f"{provider}/{name}"
 
 
-@pytest.mark.parametrize("kind", ["openai", "anthropic", "gemini"])
+@pytest.mark.parametrize("kind", get_args(Kind))
 def test_a_provider_is_spoken_to_in_the_api_of_its_kind(kind: str) -> None:
     own = {"base_url": "http://localhost:1/v1", "kind": kind}
     route = resolve(settings(providers={"mine": own}), "mine/m")

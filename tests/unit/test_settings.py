@@ -207,7 +207,7 @@ def test_only_the_real_endpoints_need_a_key(monkeypatch: pytest.MonkeyPatch) -> 
         "anthropic": ANTHROPIC_URL,
         "gemini": GEMINI_URL,
     }
-    assert tuple(providers) == BUILT_IN
+    assert tuple(providers) == tuple(BUILT_IN)
     assert all(provider.needs_key for provider in providers.values())
     monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:1/v1")
     assert not load().all_providers()["openai"].needs_key
@@ -215,4 +215,6 @@ def test_only_the_real_endpoints_need_a_key(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_provider_may_replace_a_built_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROVIDERS__OPENAI__BASE_URL", "http://localhost:2")
-    assert load().all_providers()["openai"] == ProviderSettings(base_url="http://localhost:2")
+    assert load().all_providers()["openai"] == ProviderSettings(base_url="http://localhost:2").under(
+        "PROVIDERS__OPENAI__"
+    )

@@ -10,9 +10,9 @@ from aiohttp import ClientSession
 
 from client.wire.schemas import ChatRequest
 from promptmill.dialects import ChatAnswer, Route
-from promptmill.dialects.anthropic.dialect import Anthropic
-from promptmill.dialects.gemini.dialect import Gemini
-from promptmill.dialects.openai.dialect import OpenAI
+from promptmill.dialects.anthropic import Anthropic
+from promptmill.dialects.gemini import Gemini
+from promptmill.dialects.openai import OpenAI
 from promptmill.dialects.stream import ChatStream
 from promptmill.simulator import SimulatorConfig, serve
 from promptmill.simulator.structured import example

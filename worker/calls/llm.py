@@ -13,7 +13,7 @@ import httpx
 from client.errors import MalformedResponse
 from client.wire.schemas import ChatRequest, EmbedRequest
 from promptmill.dialects import ChatAnswer, Delta, EmbedAnswer, HttpCall, Route
-from promptmill.dialects.rates import SeenRates, rate_headers, seen_rates
+from promptmill.dialects.rates import SeenRates, rate_headers
 from promptmill.dialects.stream import ChatStream
 from settings import Settings
 
@@ -170,6 +170,6 @@ class LLM:
 
     def _learn(self, route: Route, response: httpx.Response) -> None:
         if self._observe is not None:
-            rates = seen_rates(rate_headers(response.headers.raw))
+            rates = route.provider.seen_rates(rate_headers(response.headers.raw))
             if response.is_success or any(rates):  # a model that does not exist is not worth remembering
                 self._observe(route, rates)

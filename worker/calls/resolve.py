@@ -5,13 +5,8 @@ from __future__ import annotations
 import httpx
 
 from client.errors import ProviderNotConfigured
-from promptmill.dialects.anthropic.dialect import Anthropic
-from promptmill.dialects.base import Provider, Route
-from promptmill.dialects.gemini.dialect import Gemini
-from promptmill.dialects.openai.dialect import OpenAI
-from settings import BUILT_IN, ProviderSettings, Settings
-
-_KINDS: dict[str, type[Provider]] = {"openai": OpenAI, "anthropic": Anthropic, "gemini": Gemini}
+from promptmill.dialects import Provider, Route, dialect_of
+from settings import ProviderSettings, Settings
 
 
 def resolve(settings: Settings, model: str, *, default_model: str | None = None) -> Route:
@@ -36,25 +31,23 @@ def resolve(settings: Settings, model: str, *, default_model: str | None = None)
         )
     if not model_name:
         raise ProviderNotConfigured(f"The model {model!r} has no name after {name!r}.", provider=name)
-    return Route(_open(settings, name, known[name]), model_name)
+    return Route(_open(name, known[name]), model_name)
 
 
-def _open(settings: Settings, name: str, found: ProviderSettings) -> Provider:
-    is_built_in = name in BUILT_IN and name not in settings.providers
-    prefix = f"{name.upper()}_" if is_built_in else f"PROVIDERS__{name.upper()}__"
-    # a key pasted with its line end is the commonest way to get a header refused
-    api_key = found.api_key.get_secret_value().strip() if found.api_key else None
-    if found.needs_key and not api_key:
+def _open(name: str, found: ProviderSettings) -> Provider:
+    key = found.key
+    if not found.is_usable:
         raise ProviderNotConfigured(
-            f"The provider {name!r} has no key: set {prefix}API_KEY on the worker.", provider=name
+            f"The provider {name!r} has no key: set {found.key_variable} on the worker.", provider=name
         )
-    if api_key and not (api_key.isascii() and api_key.isprintable()):
+    if key and not (key.isascii() and key.isprintable()):
         raise ProviderNotConfigured(
-            f"{prefix}API_KEY cannot be sent: it holds characters that no HTTP header may.", provider=name
+            f"{found.key_variable} cannot be sent: it holds characters that no HTTP header may.",
+            provider=name,
         )
     try:
-        return _KINDS[found.kind](name, found.api_url, api_key, f"{prefix}API_KEY")
+        return dialect_of(found.kind)(name, found.api_url, key, found.key_variable)
     except httpx.InvalidURL:
         raise ProviderNotConfigured(
-            f"{prefix}BASE_URL is not a URL that can be called.", provider=name
+            f"{found.url_variable} is not a URL that can be called.", provider=name
         ) from None

@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import TypeVar
 
 from client.errors import ContentFiltered, JobError, Overloaded, ProviderError, RateLimited
+from client.wire.refusals import GAVE_UP_STATUSES
 from client.wire.schemas import Usage
 from worker.engine.meter import Meter
 
 _N = TypeVar("_N", int, float)
-
-# A gateway that gave up waiting: what is behind it may go on, and is paid for
-_NOBODY_KNOWS = (408, 504, 524)
 
 
 def answered(meter: Meter, usage: Usage, usd: float | None) -> None:
@@ -30,7 +28,7 @@ def failed(meter: Meter, error: JobError) -> None:
         meter.refused, meter.refused_s = True, error.retry_after_s
         meter.overloaded = isinstance(error, Overloaded)
         meter.tokens, meter.usd = 0, 0.0
-    elif status is not None and status >= 300 and status not in _NOBODY_KNOWS:
+    elif status is not None and status >= 300 and status not in GAVE_UP_STATUSES:
         meter.answered = 400 <= status < 500
         meter.tokens, meter.usd = 0, 0.0
     elif error.details.get("sent") is False or (status is None and not error.retryable):

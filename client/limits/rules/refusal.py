@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from ...errors import Overloaded, RateLimited
+from ...errors import Overloaded, QuotaExhausted, RateLimited
+from ...wire.refusals import BY_CODE, BY_STATUS
 from .retry_after import retry_after_s
-
-REFUSED = (429, 503, 529)
-_NO_MONEY = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")  # OpenAI's, behind 429
 
 
 def refusal_s(error: BaseException) -> float | None:
@@ -18,7 +16,11 @@ def refusal_s(error: BaseException) -> float | None:
     if isinstance(error, RateLimited | Overloaded):
         return error.retry_after_s or 0.0
     response = getattr(error, "response", None)
-    if getattr(response, "status_code", None) not in REFUSED or getattr(error, "code", None) in _NO_MONEY:
+    kind = BY_STATUS.get(getattr(response, "status_code", 0))
+    if (
+        kind not in (RateLimited, Overloaded)
+        or BY_CODE.get(str(getattr(error, "code", ""))) is QuotaExhausted
+    ):
         return None
     headers = getattr(response, "headers", None)
     return 0.0 if headers is None else retry_after_s(headers) or 0.0

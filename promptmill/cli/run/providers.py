@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from settings import BUILT_IN, ProviderSettings, Settings
+from settings import Settings
 
 from .options import InputError
 
@@ -28,18 +28,10 @@ class ProviderCheck:
         if provider is None or (slash and not rest):
             known = ", ".join(sorted(self._providers))
             return f"no provider is called {name!r} (model {model!r}); known are {known}."
-        if self._keys_needed and provider.needs_key and not _has_key(provider):
+        if self._keys_needed and not provider.is_usable:
             raise InputError(
-                f"{model} needs a key: set {_variable(name)}, or try it without one with --simulate."
+                f"{model} needs a key: set {provider.key_variable}, or try it without one with --simulate."
             )
         if len(self._good) < MAX_REMEMBERED:
             self._good.add(model)
         return None
-
-
-def _has_key(provider: ProviderSettings) -> bool:
-    return provider.api_key is not None and bool(provider.api_key.get_secret_value().strip())
-
-
-def _variable(name: str) -> str:
-    return f"{name.upper()}_API_KEY" if name in BUILT_IN else f"PROVIDERS__{name.upper()}__API_KEY"

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
+from promptmill.dialects.openai.batch import from_output
+
 MOST_ROWS = 50
 MIN_TEXT_CHARACTERS = 20
 
@@ -30,27 +32,22 @@ def table(output: Path) -> list[str]:
 
 
 def _row(record: dict[str, Any]) -> TableRow:
-    is_batch = "response" in record
-    body = record["response"]["body"] if is_batch else record
-    usage = body.get("usage") or {}
-    names = ("prompt_tokens", "completion_tokens") if is_batch else ("input_tokens", "output_tokens")
-    known = [usage[name] for name in names if usage.get(name) is not None]
-    seconds = record.get("duration_s")
+    record = from_output(record) if "response" in record else record
+    usage, seconds = record.get("usage") or {}, record.get("duration_s")
+    known = [usage[name] for name in ("input_tokens", "output_tokens") if usage.get(name) is not None]
     return TableRow(
-        record["custom_id"] if is_batch else str(record.get("line", "")),
-        " ".join(_text(body).split()),
+        str(record.get("line", "")),
+        " ".join(_text(record).split()),
         str(sum(known)) if known else "-",
         "-" if seconds is None else f"{seconds:.2f}",
     )
 
 
-def _text(body: dict[str, Any]) -> str:
-    if "choices" in body:
-        return body["choices"][0]["message"].get("content") or ""
-    if "text" in body:
-        return str(body["text"])
-    vectors = body.get("vectors") or [entry["embedding"] for entry in body.get("data", ())]
-    return f"{len(vectors)} vectors of {len(vectors[0])} numbers" if vectors else ""
+def _text(record: dict[str, Any]) -> str:
+    vectors = record.get("vectors")
+    if vectors:
+        return f"{len(vectors)} vectors of {len(vectors[0])} numbers"
+    return str(record.get("text", ""))
 
 
 def _drawn(rows: list[TableRow]) -> list[str]:

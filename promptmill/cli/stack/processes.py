@@ -17,7 +17,7 @@ from time import monotonic
 from pydantic import SecretStr
 
 from client.wire.keys import KEYS
-from settings import ProviderSettings, Settings
+from settings import BASE_PATHS, BUILT_IN, ProviderSettings, Settings
 
 from .child import POLL_S, ChildProcess, start_child
 from .errors import StackError
@@ -35,23 +35,15 @@ _SIMULATED_KEY = SecretStr("simulated")
 
 def simulated(settings: Settings, simulator_url: str) -> Settings:
     """A copy of the settings whose every provider is the simulator: no real one can be called with it."""
-    base_url, gemini_url = f"{simulator_url}/v1", f"{simulator_url}/v1beta"
 
     def replaced(provider: ProviderSettings) -> ProviderSettings:
-        url = gemini_url if provider.kind == "gemini" else base_url
+        url = simulator_url + BASE_PATHS[provider.kind]
         return provider.model_copy(update={"base_url": url, "api_key": _SIMULATED_KEY})
 
-    return settings.model_copy(
-        update={
-            "openai_base_url": base_url,
-            "openai_api_key": _SIMULATED_KEY,
-            "anthropic_base_url": simulator_url,
-            "anthropic_api_key": _SIMULATED_KEY,
-            "gemini_base_url": gemini_url,
-            "gemini_api_key": _SIMULATED_KEY,
-            "providers": {name: replaced(provider) for name, provider in settings.providers.items()},
-        }
-    )
+    urls = {f"{name}_base_url": simulator_url + BASE_PATHS[name] for name in BUILT_IN}
+    keys = {f"{name}_api_key": _SIMULATED_KEY for name in BUILT_IN}
+    providers = {name: replaced(provider) for name, provider in settings.providers.items()}
+    return settings.model_copy(update={**urls, **keys, "providers": providers})
 
 
 def environment_of(settings: Settings) -> dict[str, str]:

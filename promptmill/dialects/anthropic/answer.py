@@ -8,7 +8,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from client.wire.schemas import Usage
-from promptmill.dialects.answers import Delta, ToolCallPart, count, mapping, text_or_none
+from promptmill.dialects.answers import ChatAnswer, Delta, ToolCallPart, count, mapping, text_or_none
 from promptmill.dialects.base import Reply
 
 _FINISH_REASONS = {
@@ -52,7 +52,20 @@ class MessageReply(Reply):
     error: Any = None
 
 
-def finish_reason(reason: Any) -> str | None:
+def read_message(reply: MessageReply, blocks: list[Block], model: str) -> ChatAnswer:
+    """A plain answer, of the content `blocks`."""
+    return ChatAnswer(
+        text="".join(block.text or "" for block in blocks if block.type == "text"),
+        finish_reason=_finish_reason(reply.stop_reason),
+        model=reply.model or model,
+        usage=_usage(reply.usage),
+        tool_calls=[_tool_call(b.id, b.name, b.input) for b in blocks if b.type == "tool_use"],
+        response_id=reply.id,
+        reasoning="".join(b.thinking or "" for b in blocks if b.type == "thinking") or None,
+    )
+
+
+def _finish_reason(reason: Any) -> str | None:
     """Our name for a `stop_reason`, or Anthropic's own."""
     return _FINISH_REASONS.get(reason, reason) if isinstance(reason, str) else None
 
@@ -71,7 +84,7 @@ def read_event(data: dict[str, Any]) -> Delta | None:
 def _start(data: dict[str, Any]) -> Delta:
     message = mapping(data.get("message"))
     return Delta(
-        usage=read_usage(message.get("usage")),
+        usage=_usage(message.get("usage")),
         model=text_or_none(message.get("model")),
         response_id=text_or_none(message.get("id")),
     )
@@ -100,8 +113,8 @@ def _block_delta(data: dict[str, Any]) -> Delta | None:
 
 def _message_delta(data: dict[str, Any]) -> Delta:
     return Delta(
-        finish_reason=finish_reason(mapping(data.get("delta")).get("stop_reason")),
-        usage=read_usage(data.get("usage")),
+        finish_reason=_finish_reason(mapping(data.get("delta")).get("stop_reason")),
+        usage=_usage(data.get("usage")),
     )
 
 
@@ -112,6 +125,12 @@ _EVENTS: dict[str, Callable[[dict[str, Any]], Delta | None]] = {
     "message_delta": _message_delta,
     "message_stop": lambda data: Delta(is_last=True),
 }
+
+
+def _tool_call(call_id: str | None, name: str | None, arguments: Any) -> dict[str, Any]:
+    """A `tool_use` block as an entry of `tool_calls`."""
+    function = {"name": name, "arguments": to_json(arguments if arguments is not None else {}).decode()}
+    return {"id": call_id, "type": "function", "function": function}
 
 
 def _content(text: Any, thinking: Any) -> Delta | None:
@@ -125,7 +144,7 @@ def _index(data: dict[str, Any]) -> int:
     return index if isinstance(index, int) else 0
 
 
-def read_usage(usage: Any) -> Usage:
+def _usage(usage: Any) -> Usage:
     """Anthropic's `input_tokens` are only those that met no cache: the total is input + read + created."""
     if not isinstance(usage, dict):
         return Usage()

@@ -1,20 +1,41 @@
-"""The neutral messages, tools and tool calls in Anthropic's form, and its tool calls in the neutral one."""
+"""The neutral request, its messages, tools and tool calls, in Anthropic's form."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from pydantic_core import to_json
-
-from client.wire.schemas import Message
+from client.wire.schemas import ChatRequest, Message
 from promptmill.dialects.base import CannotSay
 from promptmill.dialects.neutral import function_of, read_arguments, read_choice, read_format, read_image
+
+DEFAULT_MAX_TOKENS = 4_096  # the API requires a limit; every Claude model can write this many
 
 _System = str | list[dict[str, Any]] | None
 _MODES = {"auto": "auto", "none": "none", "required": "any"}
 
 
-def split_system(messages: list[Message]) -> tuple[_System, list[dict[str, Any]]]:
+def chat_body(request: ChatRequest, model: str) -> dict[str, Any]:
+    """The body of /messages, without `extra`. Raises CannotSay."""
+    system, messages = _split_system(request.messages)
+    choice, wanted = request.tool_choice, request.response_format
+    options = {
+        "system": system,
+        "temperature": request.temperature,
+        "top_p": request.top_p,
+        "stop_sequences": [request.stop] if isinstance(request.stop, str) else request.stop,
+        "tools": [_tool(tool) for tool in request.tools] or None,
+        "tool_choice": _tool_choice(choice) if choice is not None else None,
+        "output_config": _output_config(wanted) if wanted is not None else None,
+    }
+    return {
+        "model": model,
+        "max_tokens": request.max_tokens or DEFAULT_MAX_TOKENS,
+        "messages": messages,
+        **{name: value for name, value in options.items() if value is not None},
+    }
+
+
+def _split_system(messages: list[Message]) -> tuple[_System, list[dict[str, Any]]]:
     """The system (and developer) messages as `system`, and the others in their order.
 
     Plain texts are joined by an empty line; if one has parts, all become parts, so that a part's
@@ -30,7 +51,7 @@ def split_system(messages: list[Message]) -> tuple[_System, list[dict[str, Any]]
     return [block for content in contents for block in _blocks(content)], turns
 
 
-def to_tool(tool: dict[str, Any]) -> dict[str, Any]:
+def _tool(tool: dict[str, Any]) -> dict[str, Any]:
     """A function as a tool with an `input_schema`; what else it has, such as `strict`, is kept."""
     function = function_of(tool)
     if function is None:
@@ -40,7 +61,7 @@ def to_tool(tool: dict[str, Any]) -> dict[str, Any]:
     return {**rest, "input_schema": function.get("parameters") or {"type": "object"}, **more}
 
 
-def to_tool_choice(choice: str | dict[str, Any]) -> dict[str, Any]:
+def _tool_choice(choice: str | dict[str, Any]) -> dict[str, Any]:
     """`required` is Anthropic's `any`, a function its `tool`."""
     read = read_choice(choice)
     if read is None:
@@ -49,7 +70,7 @@ def to_tool_choice(choice: str | dict[str, Any]) -> dict[str, Any]:
     return {"type": "tool", "name": read.name} if read.name else {"type": _MODES[read.mode]}
 
 
-def to_output_config(response_format: dict[str, Any]) -> dict[str, Any] | None:
+def _output_config(response_format: dict[str, Any]) -> dict[str, Any] | None:
     """A JSON schema as `output_config.format`."""
     is_json, schema = read_format(response_format)
     if not is_json:
@@ -57,12 +78,6 @@ def to_output_config(response_format: dict[str, Any]) -> dict[str, Any] | None:
     if schema is None:
         raise CannotSay("has no JSON mode without a schema: use a response_format of type json_schema")
     return {"format": {"type": "json_schema", "schema": schema}}
-
-
-def to_tool_call(call_id: str | None, name: str | None, arguments: Any) -> dict[str, Any]:
-    """A `tool_use` block as an entry of `tool_calls`."""
-    function = {"name": name, "arguments": to_json(arguments if arguments is not None else {}).decode()}
-    return {"id": call_id, "type": "function", "function": function}
 
 
 def _turn(message: Message) -> dict[str, Any]:

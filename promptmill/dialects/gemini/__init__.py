@@ -1,1 +1,103 @@
-"""Google's Gemini."""
+"""Google's Gemini API: generateContent, streamGenerateContent and batchEmbedContents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import httpx
+from pydantic_core import to_json
+
+from client.errors import ProviderError
+from client.wire.schemas import ChatRequest, EmbedRequest, Usage
+from promptmill.dialects.answers import ChatAnswer, Delta, EmbedAnswer, Headers, HttpCall, join_calls, mapping
+from promptmill.dialects.base import CannotSay, Provider
+from promptmill.dialects.sse import Event
+
+from .answer import BadCall, EmbeddingsReply, read_answer, read_usage, status_of
+from .ask import chat_body, embed_body, resource
+
+_URLS = 256  # addresses remembered: one a model and verb; callers choose the models
+
+
+class Gemini(Provider):
+    """`base_url` ends in /v1beta. In `extra`, the fields of `generationConfig` join those we set; for
+    embeddings, `extra` holds fields of each text's request, such as `taskType`."""
+
+    bad_key_status = 400
+
+    def __init__(self, name: str, base_url: str, api_key: str | None, key_variable: str) -> None:
+        super().__init__(name, base_url, api_key, key_variable)
+        self._url: Callable[[str, str], httpx.URL] = lru_cache(_URLS)(self._url_of)
+
+    @staticmethod
+    def key_headers(api_key: str | None) -> dict[str, str]:
+        return {"x-goog-api-key": api_key} if api_key else {}
+
+    def render_chat(self, request: ChatRequest, model: str, *, stream: bool = False) -> HttpCall:
+        try:
+            body = chat_body(request)
+        except CannotSay as reason:
+            raise self._bad_request(reason, model) from None
+        if not body["contents"]:
+            raise self._bad_request("needs at least one user message besides the system message", model)
+        extra = dict(request.extra)
+        if isinstance(extra.get("generationConfig"), dict):
+            extra["generationConfig"] = body.get("generationConfig", {}) | extra["generationConfig"]
+        verb = "streamGenerateContent?alt=sse" if stream else "generateContent"
+        return HttpCall(self._url(model, verb), self._headers, to_json(body | extra))
+
+    def parse_chat(self, body: bytes, headers: Headers, model: str) -> ChatAnswer:
+        delta = self._read_answer(body, headers, model)
+        if delta.finish_reason is None and not (delta.text or delta.tool_calls or delta.reasoning):
+            raise self.malformed("there are no candidates in it", headers, model)
+        answer = ChatAnswer(
+            text=delta.text,
+            finish_reason=delta.finish_reason,
+            model=delta.model or model,
+            usage=delta.usage or Usage(),
+            tool_calls=join_calls(delta.tool_calls),
+            response_id=delta.response_id,
+            reasoning=delta.reasoning or None,
+        )
+        return self.finished(answer, headers, model)
+
+    def parse_event(self, event: Event, headers: Headers, model: str) -> Delta | None:
+        return self._read_answer(event.data, headers, model)
+
+    def render_embed(self, request: EmbedRequest, model: str) -> HttpCall:
+        url = self._url(model, "batchEmbedContents")
+        return HttpCall(url, self._headers, to_json(embed_body(request, model)))
+
+    def parse_embed(self, body: bytes, headers: Headers, model: str) -> EmbedAnswer:
+        reply = self._read(EmbeddingsReply, body, headers, model)
+        if not reply.embeddings:
+            raise self._no_answer(reply.error, "embeddings", headers, model)
+        usage = read_usage(reply.usageMetadata)
+        return EmbedAnswer([vector.values for vector in reply.embeddings], model, usage)
+
+    def _url_of(self, model: str, verb: str) -> httpx.URL:
+        return httpx.URL(f"{self.base_url}/{resource(model)}:{verb}")
+
+    def _read_answer(self, body: bytes, headers: Headers, model: str) -> Delta:
+        reply = self._read_object(body, headers, model)
+        if reply.get("error"):
+            raise self._no_answer(reply["error"], "candidates", headers, model)
+        blocked = mapping(reply.get("promptFeedback")).get("blockReason")
+        if blocked and not reply.get("candidates"):
+            raise self.filtered(f"the prompt ({self.redact(str(blocked))})", headers, model)
+        try:
+            return read_answer(reply)
+        except BadCall as reason:
+            why = f"the model made a tool call that is none ({reason})"
+            raise self.malformed(why, headers, model) from None
+
+    def _no_answer(self, error: Any, missing: str, headers: Headers, model: str) -> ProviderError:
+        """An error that came with status 200: in a stream there is no other way to say it."""
+        if not isinstance(error, dict):
+            return self.malformed(f"there are no {missing} in it", headers, model)
+        return self.map_error(status_of(error), headers, to_json({"error": error}), model)
+
+
+DIALECT = Gemini

@@ -1,22 +1,62 @@
-"""The neutral messages, tools and tool calls in Gemini's form, and its parts in the neutral one."""
+"""The neutral request, its messages, tools and tool calls, in Gemini's form."""
 
 from __future__ import annotations
 
 import mimetypes
 from typing import Any
+from urllib.parse import quote
 
-from pydantic_core import to_json
-
-from client.wire.schemas import Message
-from promptmill.dialects.answers import ToolCallPart
+from client.wire.schemas import ChatRequest, EmbedRequest, Message
 from promptmill.dialects.base import CannotSay
-from promptmill.dialects.neutral import function_of, read_arguments, read_choice, read_image
+from promptmill.dialects.neutral import function_of, read_arguments, read_choice, read_format, read_image
 
 _Part = dict[str, Any]
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
 
 
-def to_contents(messages: list[Message]) -> tuple[_Part | None, list[dict[str, Any]]]:
+def chat_body(request: ChatRequest) -> dict[str, Any]:
+    """The body of generateContent, without `extra`. Raises CannotSay."""
+    system, contents = _contents(request.messages)
+    wanted = request.response_format
+    is_json, schema = read_format(wanted) if wanted is not None else (False, None)
+    config = {
+        "temperature": request.temperature,
+        "topP": request.top_p,
+        "maxOutputTokens": request.max_tokens,
+        "stopSequences": [request.stop] if isinstance(request.stop, str) else request.stop,
+        "seed": request.seed,
+        "responseMimeType": "application/json" if is_json else None,
+        # JSON schema as it is; `responseSchema` would refuse `additionalProperties`
+        "responseJsonSchema": schema,
+    }
+    body = {
+        "contents": contents,
+        "systemInstruction": system,
+        "tools": _tools(request.tools) or None,
+        "toolConfig": _tool_config(request.tool_choice) if request.tool_choice is not None else None,
+        "generationConfig": {name: value for name, value in config.items() if value is not None} or None,
+    }
+    return {name: value for name, value in body.items() if value is not None}
+
+
+def embed_body(request: EmbedRequest, model: str) -> dict[str, Any]:
+    """The body of batchEmbedContents: a request for each text."""
+    options: dict[str, Any] = {"model": resource(model)}
+    if request.dimensions is not None:
+        options["outputDimensionality"] = request.dimensions
+    options |= request.extra
+    return {"requests": [{**options, "content": {"parts": [{"text": text}]}} for text in request.texts]}
+
+
+def resource(model: str) -> str:
+    """`models/…`, or the tuned model's own name; what a caller wrote stays one segment of the path."""
+    kind, slash, name = model.partition("/")
+    if not slash or kind not in ("models", "tunedModels"):
+        kind, name = "models", model
+    return f"{kind}/{quote(name, safe='')}"
+
+
+def _contents(messages: list[Message]) -> tuple[_Part | None, list[dict[str, Any]]]:
     """The system (and developer) messages as `systemInstruction`, and the others as `contents`.
 
     Results of tools that follow each other go into one content, because the API wants as many results in a
@@ -41,7 +81,7 @@ def to_contents(messages: list[Message]) -> tuple[_Part | None, list[dict[str, A
     return ({"parts": system} if system else None), contents
 
 
-def to_tools(tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _tools(tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Functions as one list of declarations; tools in Gemini's own form, as `{"googleSearch": {}}`, as they are.
 
     A function's parameters go out as `parametersJsonSchema`: `parameters` knows but a part of JSON schema.
@@ -61,7 +101,7 @@ def to_tools(tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [*([{"functionDeclarations": declared}] if declared else []), *own]
 
 
-def to_tool_config(choice: str | dict[str, Any]) -> dict[str, Any]:
+def _tool_config(choice: str | dict[str, Any]) -> dict[str, Any]:
     """`required` is Gemini's mode ANY; a function is the only one allowed in it."""
     read = read_choice(choice)
     if read is None:
@@ -69,21 +109,6 @@ def to_tool_config(choice: str | dict[str, Any]) -> dict[str, Any]:
         return choice
     allowed = {"allowedFunctionNames": [read.name]} if read.name else {}
     return {"functionCallingConfig": {"mode": _MODES[read.mode], **allowed}}
-
-
-def read_call(part: _Part) -> ToolCallPart | None:
-    """A `functionCall` part, always a whole call. Its signature is kept where Google's OpenAI endpoint keeps
-    it, and sent back with the call: Gemini 3 refuses a call of its own without it."""
-    call = part.get("functionCall")
-    if not isinstance(call, dict):
-        return None
-    signature = part.get("thoughtSignature")
-    return ToolCallPart(
-        id=call.get("id"),
-        name=call.get("name"),
-        arguments=to_json(call.get("args") or {}).decode(),
-        more={"extra_content": {"google": {"thought_signature": signature}}} if signature else None,
-    )
 
 
 def _parts(content: str | list[dict[str, Any]] | None) -> list[_Part]:

@@ -8,7 +8,15 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from client.wire.schemas import Usage
-from promptmill.dialects.answers import ToolCallPart, count, mapping, text_or_none
+from promptmill.dialects.answers import (
+    ChatAnswer,
+    Delta,
+    ToolCallPart,
+    count,
+    first,
+    mapping,
+    text_or_none,
+)
 from promptmill.dialects.base import Reply
 
 _STATUSES = {"rate_limit_exceeded": 429, "server_error": 500, "invalid_request_error": 400}
@@ -23,7 +31,7 @@ class _Message(Reply):
     reasoning: Any = None  # OpenRouter, Groq, Ollama
 
 
-class _Choice(Reply):
+class Choice(Reply):
     message: _Message
     finish_reason: str | None = None
     error: Any = None  # OpenRouter's, where the model failed in the middle
@@ -32,7 +40,7 @@ class _Choice(Reply):
 class ChatReply(Reply):
     id: str | None = None
     model: str | None = None
-    choices: list[_Choice] | None = None
+    choices: list[Choice] | None = None
     usage: Any = None
     error: Any = None
 
@@ -61,6 +69,43 @@ def _size_bytes(base64: str) -> int:
     return len(base64) // 4 * 3 - base64[-2:].count("=")
 
 
+def read_reply(reply: ChatReply, choice: Choice, model: str) -> ChatAnswer:
+    """A plain answer, of which `choice` is the one we take."""
+    message = choice.message
+    return ChatAnswer(
+        # a refusal (structured outputs) stands where the content would
+        text=_text(message.content) or message.refusal or "",
+        finish_reason="content_filter" if message.refusal else choice.finish_reason,
+        model=reply.model or model,
+        usage=read_usage(reply.usage),
+        tool_calls=message.tool_calls or [],
+        response_id=reply.id,
+        reasoning=_reasoning(message.reasoning_content, message.reasoning, message.content) or None,
+    )
+
+
+def error_in(chunk: dict[str, Any]) -> Any:
+    """The error that an event of a stream tells, beside its choices or in one."""
+    return chunk.get("error") or first(chunk.get("choices")).get("error")
+
+
+def read_chunk(chunk: dict[str, Any]) -> Delta:
+    """An event of a stream."""
+    choice = first(chunk.get("choices"))
+    delta = mapping(choice.get("delta"))
+    content, refusal, calls = delta.get("content"), delta.get("refusal"), delta.get("tool_calls")
+    return Delta(
+        text=(refusal if isinstance(refusal, str) else "") or _text(content),
+        reasoning=_reasoning(delta.get("reasoning_content"), delta.get("reasoning"), content),
+        tool_calls=tuple(_call_parts(calls)) if calls else (),
+        finish_reason=text_or_none(choice.get("finish_reason")),
+        usage=read_usage(chunk["usage"]) if chunk.get("usage") else None,
+        model=text_or_none(chunk.get("model")),
+        response_id=text_or_none(chunk.get("id")),
+        is_refusal=bool(refusal),
+    )
+
+
 def status_of(error: Any) -> int:
     """What the error would have been as a status: its code is one, or a word; 502 where it says neither."""
     if not isinstance(error, dict):
@@ -72,24 +117,24 @@ def status_of(error: Any) -> int:
     return 502
 
 
-def text_of(content: Any) -> str:
+def _text(content: Any) -> str:
     if isinstance(content, list):
         parts = (part.get("text") for part in content if isinstance(part, dict))
         return "".join(text for text in parts if isinstance(text, str))
     return content if isinstance(content, str) else ""
 
 
-def reasoning_of(reasoning_content: Any, reasoning: Any, content: Any) -> str:
+def _reasoning(reasoning_content: Any, reasoning: Any, content: Any) -> str:
     """The field of the one or the other, or Mistral's parts: {"type": "thinking", "thinking": [{"text": …}]}."""
     for told in (reasoning_content, reasoning):
         if isinstance(told, str) and told:
             return told
     if not isinstance(content, list):
         return ""
-    return "".join(text_of(part.get("thinking")) for part in content if isinstance(part, dict))
+    return "".join(_text(part.get("thinking")) for part in content if isinstance(part, dict))
 
 
-def call_parts(calls: Any) -> Iterator[ToolCallPart]:
+def _call_parts(calls: Any) -> Iterator[ToolCallPart]:
     for position, call in enumerate(calls if isinstance(calls, list) else ()):
         if not isinstance(call, dict):
             continue

@@ -1,11 +1,12 @@
-"""OpenAI's batch lines: {"custom_id", "method", "url", "body"} → the fields of our requests."""
+"""OpenAI's batch lines: {"custom_id", "method", "url", "body"} → the fields of our requests, and our answers →
+{"id", "custom_id", "response", "error"}."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from client.errors import InvalidRequest
-from client.wire.schemas import ChatRequest
+from client.wire.schemas import ChatRequest, Completion, Embeddings, Usage
 
 CHAT_URL = "/v1/chat/completions"
 EMBEDDINGS_URL = "/v1/embeddings"
@@ -63,3 +64,69 @@ def _embeddings(body: dict[str, Any]) -> dict[str, Any]:
     known = ("model", "dimensions", "metadata")
     fields: dict[str, Any] = {name: rest.pop(name) for name in known if name in rest}
     return {**fields, "texts": texts, **({"extra": rest} if rest else {})}
+
+
+def to_batch(custom_id: str, answer: Completion | Embeddings) -> dict[str, Any]:
+    """The line of the output file."""
+    body = _chat_body(answer) if isinstance(answer, Completion) else _embeddings_body(answer)
+    return {
+        "id": f"batch_req_{answer.job_id}",
+        "custom_id": custom_id,
+        "response": {"status_code": 200, "request_id": answer.job_id, "body": body},
+        "error": None,
+    }
+
+
+def from_output(record: dict[str, Any]) -> dict[str, Any]:
+    """Such a line in the form of our own ones, as far as a table shows them."""
+    body = record["response"]["body"]
+    usage = body.get("usage") or {}
+    flat: dict[str, Any] = {
+        "line": record["custom_id"],
+        "usage": {
+            "input_tokens": usage.get("prompt_tokens"),
+            "output_tokens": usage.get("completion_tokens"),
+        },
+    }
+    if "choices" in body:
+        return flat | {"text": body["choices"][0]["message"].get("content") or ""}
+    return flat | {"vectors": [entry["embedding"] for entry in body.get("data", ())]}
+
+
+def _chat_body(answer: Completion) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": answer.text}
+    if answer.tool_calls:
+        message["tool_calls"] = answer.tool_calls
+    return {
+        "id": answer.response_id or f"chatcmpl-{answer.job_id}",
+        "object": "chat.completion",
+        "created": int(answer.timings.enqueued_at.timestamp()),
+        "model": answer.model,
+        "choices": [
+            {"index": 0, "message": message, "logprobs": None, "finish_reason": answer.finish_reason}
+        ],
+        "usage": _openai_usage(answer.usage),
+    }
+
+
+def _embeddings_body(answer: Embeddings) -> dict[str, Any]:
+    usage = answer.usage.input_tokens
+    return {
+        "object": "list",
+        "data": [
+            {"object": "embedding", "index": index, "embedding": vector}
+            for index, vector in enumerate(answer.vectors)
+        ],
+        "model": answer.model,
+        "usage": None if usage is None else {"prompt_tokens": usage, "total_tokens": usage},
+    }
+
+
+def _openai_usage(usage: Usage) -> dict[str, Any] | None:
+    if usage.input_tokens is None or usage.output_tokens is None:
+        return None
+    return {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+    }

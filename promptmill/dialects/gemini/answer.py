@@ -1,0 +1,99 @@
+"""What is in Gemini's answers; an event of a stream has the form of a whole one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic_core import to_json
+
+from client.wire.schemas import Usage
+from promptmill.dialects.answers import Delta, ToolCallPart, count, first, mapping, text_or_none
+from promptmill.dialects.base import Reply
+
+_FILTERED = (
+    "SAFETY",
+    "RECITATION",
+    "BLOCKLIST",
+    "PROHIBITED_CONTENT",
+    "SPII",
+    "MODEL_ARMOR",
+    "IMAGE_SAFETY",
+    "IMAGE_PROHIBITED_CONTENT",
+    "IMAGE_RECITATION",
+)
+_FINISH_REASONS = {"STOP": "stop", "MAX_TOKENS": "length", **dict.fromkeys(_FILTERED, "content_filter")}
+_BAD_CALLS = ("MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL")  # the model's mistake: ask again
+
+
+class _Vector(Reply):
+    values: list[float]
+
+
+class EmbeddingsReply(Reply):
+    embeddings: list[_Vector] | None = None
+    usageMetadata: Any = None
+    error: Any = None
+
+
+class BadCall(ValueError):
+    """The model made a tool call that is none: `str(error)` is Gemini's reason."""
+
+
+def read_answer(reply: dict[str, Any]) -> Delta:
+    """What an answer or an event adds. Raises BadCall."""
+    candidate, usage = first(reply.get("candidates")), reply.get("usageMetadata")
+    reason = text_or_none(candidate.get("finishReason"))
+    told = mapping(candidate.get("content")).get("parts")
+    parts = [part for part in told if isinstance(part, dict)] if isinstance(told, list) else []
+    calls = tuple(call for part in parts if (call := _call(part)))
+    if reason in _BAD_CALLS and not calls:
+        raise BadCall(reason)
+    return Delta(
+        text=_said(parts, thought=False),
+        reasoning=_said(parts, thought=True),
+        tool_calls=calls,
+        finish_reason=_FINISH_REASONS.get(reason, reason) if reason else None,
+        usage=read_usage(usage) if usage else None,
+        model=text_or_none(reply.get("modelVersion")),
+        response_id=text_or_none(reply.get("responseId")),
+    )
+
+
+def status_of(error: dict[str, Any]) -> int:
+    """What an error in a stream would have been as a status."""
+    code = error.get("code")
+    return code if isinstance(code, int) and 400 <= code < 600 else 500
+
+
+def _call(part: dict[str, Any]) -> ToolCallPart | None:
+    """A `functionCall` part, always a whole call. Its signature is kept where Google's OpenAI endpoint keeps
+    it, and sent back with the call: Gemini 3 refuses a call of its own without it."""
+    call = part.get("functionCall")
+    if not isinstance(call, dict):
+        return None
+    signature = part.get("thoughtSignature")
+    return ToolCallPart(
+        id=call.get("id"),
+        name=call.get("name"),
+        arguments=to_json(call.get("args") or {}).decode(),
+        more={"extra_content": {"google": {"thought_signature": signature}}} if signature else None,
+    )
+
+
+def _said(parts: list[dict[str, Any]], *, thought: bool) -> str:
+    texts = (part.get("text") for part in parts if bool(part.get("thought")) is thought)
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def read_usage(usage: Any) -> Usage:
+    """Google leaves out what is 0, and counts thoughts and what tools put in apart."""
+    if not isinstance(usage, dict):
+        return Usage()
+    prompt, tools = count(usage.get("promptTokenCount")), count(usage.get("toolUsePromptTokenCount"))
+    said, thought = count(usage.get("candidatesTokenCount")), count(usage.get("thoughtsTokenCount"))
+    return Usage(
+        input_tokens=None if prompt is None else prompt + (tools or 0),
+        output_tokens=None if said is None and thought is None else (said or 0) + (thought or 0),
+        cached_input_tokens=count(usage.get("cachedContentTokenCount")),
+        reasoning_tokens=thought,
+    )
