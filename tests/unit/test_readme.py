@@ -22,6 +22,7 @@ README = (ROOT / "README.md").read_text()
 DOCS = sorted(ROOT.glob("docs/**/*.md"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *DOCS]
 README_LINES = 450  # at most
+MOST_CHARS = 120  # in a line, tables aside
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 
@@ -65,6 +66,12 @@ def subcommand(name: str) -> click.Command:
     command = promptmill.get_command(click.Context(promptmill), name)
     assert command is not None, f"there is no command {name}"
     return command
+
+
+def headings(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    found = re.findall(r"^#+ (.+)$", page.read_text(), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
 
 
 def error_classes(root: type) -> Iterator[type]:
@@ -174,6 +181,22 @@ def test_a_link_leads_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#]+)", page.read_text())
 
     assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_link_to_a_heading_finds_it(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]*)#([^)]+)\)", page.read_text())
+
+    assert [
+        (file, to) for file, to in links if to not in headings(page.parent / file if file else page)
+    ] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_line_is_short(page: Path) -> None:
+    lines = [line for line in page.read_text().splitlines() if not line.startswith("|")]
+
+    assert [line for line in lines if len(line) > MOST_CHARS] == []
 
 
 def _clear_environment(monkeypatch: pytest.MonkeyPatch) -> None:
