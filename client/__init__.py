@@ -10,7 +10,7 @@ This package uses relative imports only and nothing of promptmill outside itself
 service can vendor or install it under a name of its own.
 """
 
-from arq.jobs import JobStatus
+from typing import TYPE_CHECKING, Any
 
 from . import errors
 from .costs import Cost
@@ -35,12 +35,15 @@ from .limits.rules.limit import Limit
 from .limits.slots import Slot
 from .limits.why import Waiting
 from .queue import Queue
-from .redis.url import redis_settings
 from .sync import SyncJob, SyncLimits, SyncQueue
 from .wire.codec import decode, encode
 from .wire.events import StreamEvent
 from .wire.keys import KEYS as keys
+from .wire.record import JobStatus
 from .wire.schemas import Attempt, ChatRequest, Completion, Embeddings, EmbedRequest, Message, Timings, Usage
+
+if TYPE_CHECKING:
+    from .arq import redis_settings
 
 __all__ = [
     "Attempt",
@@ -84,3 +87,12 @@ __all__ = [
     "keys",
     "redis_settings",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`redis_settings` alone needs arq."""
+    if name == "redis_settings":
+        from .arq import redis_settings
+
+        return redis_settings
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

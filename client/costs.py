@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal, TypeAlias, get_args
 
-from arq import ArqRedis
+from redis.asyncio import Redis
 
 from .errors import InvalidRequest
 from .redis.connection import reachable
@@ -66,7 +66,7 @@ _WHATS = {
 COUNTS = tuple(field.name for field in fields(Cost) if field.type == "int")
 
 
-async def costs(redis: ArqRedis, since: date | None, until: date | None, by: Sequence[By]) -> list[Cost]:
+async def costs(redis: Redis, since: date | None, until: date | None, by: Sequence[By]) -> list[Cost]:
     """See Queue.costs."""
     groups = _checked(by)
     totals: dict[tuple[Any, ...], Cost] = {}

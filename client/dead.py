@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, cast
 
-from arq.utils import ms_to_datetime
 from pydantic_core import from_json
 
 from .errors import JobNotFound
@@ -20,6 +19,7 @@ from .session import Session
 from .tickets import LIFE_S
 from .wire.codec import decode, describe
 from .wire.keys import KEYS
+from .wire.record import utc
 from .wire.schemas import Attempt
 
 PAGE = 500  # letters a round trip
@@ -117,13 +117,13 @@ def _letter(job_id: str, died_ms: float, data: dict[bytes, bytes]) -> DeadLetter
     crashes = data.get(b"crashes", b"").decode().split("\n")
     return DeadLetter(
         job_id=job_id,
-        died_at=ms_to_datetime(int(died_ms)).astimezone(UTC),
+        died_at=utc(died_ms),
         function=job.get("f", "<unknown>"),
         lane=data.get(b"lane", b"").decode(),
         error=str(error),
         error_type=error.details.get("error_type", type(error).__name__),
         args=list(job.get("a", ())),
         kwargs=job.get("k", {}),
-        crashed_at=[datetime.fromtimestamp(int(line.split()[0]) / 1000, UTC) for line in crashes if line],
+        crashed_at=[utc(int(line.split()[0])) for line in crashes if line],
         attempts=[Attempt.model_validate(row) for row in from_json(data.get(b"attempts") or b"[]")],
     )

@@ -10,19 +10,16 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Generic, Literal, TypeVar, cast
 
-from arq.jobs import DeserializationError, JobDef, JobResult, JobStatus, deserialize_job, deserialize_result
-from arq.utils import ms_to_datetime, timestamp_ms
-
 from .errors import JobAborted, JobError, JobNotFound, ResultTimeout, Unserializable
 from .follow.streams import follow
 from .job_scripts import not_found
 from .limits.why import Waiting, why
 from .redis.connection import reachable
 from .session import Session
-from .tickets import aborted_record, lane_of
 from .wire.codec import decode, describe
 from .wire.events import StreamEvent
 from .wire.keys import KEYS
+from .wire.record import JobStatus, aborted_record, lane_of, now_ms, utc
 
 T = TypeVar("T")
 
@@ -128,10 +125,9 @@ class Job(Generic[T]):
                     token, due_ms = await look.execute()
         with _readable(self.id):
             if record:
-                return _finished(self.id, deserialize_result(record, deserializer=decode)), b""
+                return _finished(self.id, decode(record)), b""
             if payload:
-                job = deserialize_job(payload, deserializer=decode)
-                return _unfinished(self.id, job, token, due_ms), payload
+                return _unfinished(self.id, decode(payload), token, due_ms), payload
         if token not in (None, b"ended"):
             return _overdue(self.id, token), b""
         raise not_found(self.id)
@@ -165,27 +161,25 @@ async def request_abort(session: Session, job_id: str) -> Literal["ended", "aske
         return await session.scripts.abort(job_id, lane, aborted_record(job_id, lane, data))
 
 
-def _finished(job_id: str, result: JobResult) -> JobInfo:
+def _finished(job_id: str, result: dict[str, Any]) -> JobInfo:
     return JobInfo(
         job_id,
         JobStatus.complete,
-        result.function,
-        result.enqueue_time,
-        started_at=result.start_time,
-        finished_at=result.finish_time,
-        tries=result.job_try,
-        success=result.success,
-        error=None if result.success else str(describe(_raised(result.result))),
+        result["f"],
+        utc(result["et"]),
+        started_at=utc(result["st"]),
+        finished_at=utc(result["ft"]),
+        tries=result["t"],
+        success=result["s"],
+        error=None if result["s"] else str(describe(_raised(result["r"]))),
     )
 
 
-def _unfinished(job_id: str, job: JobDef, token: bytes | None, due_ms: float | None) -> JobInfo:
-    due_at = None if due_ms is None else ms_to_datetime(int(due_ms))
-    if token:
-        status = JobStatus.in_progress
-    else:
-        status = JobStatus.deferred if (due_ms or 0) > timestamp_ms() else JobStatus.queued
-    return JobInfo(job_id, status, job.function, job.enqueue_time, due_at=due_at)
+def _unfinished(job_id: str, job: dict[str, Any], token: bytes | None, due_ms: float | None) -> JobInfo:
+    due_at = None if due_ms is None else utc(due_ms)
+    waits = JobStatus.deferred if (due_ms or 0) > now_ms() else JobStatus.queued
+    status = JobStatus.in_progress if token else waits
+    return JobInfo(job_id, status, job["f"], utc(job["et"]), due_at=due_at)
 
 
 def _overdue(job_id: str, token: bytes) -> JobInfo:
@@ -199,7 +193,7 @@ def _overdue(job_id: str, token: bytes) -> JobInfo:
 def _readable(job_id: str) -> Iterator[None]:
     try:
         yield
-    except (ValueError, KeyError, DeserializationError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         raise Unserializable(
             f"Job {job_id} is not written in JSON and is not read: give its producer and its worker our "
             "encode and decode as job_serializer and job_deserializer."

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import Literal
 
-from arq import ArqRedis
+from redis.asyncio import Redis
 
 from .errors import JobError, JobExpired, JobNotFound
 from .tickets import JobTicket
@@ -31,7 +31,7 @@ _UNFINISHED: dict[int, Unfinished] = {1: "waits or runs", 2: "expired", 0: "unkn
 class Scripts:
     """The scripts, bound to one server. A script the server has forgotten is sent again."""
 
-    def __init__(self, redis: ArqRedis, queue: str) -> None:
+    def __init__(self, redis: Redis, queue: str) -> None:
         self._queue = queue
         self._redis = redis
         self._enqueue = redis.register_script(_ENQUEUE)

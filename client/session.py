@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Self
 
-from arq import ArqRedis
+from redis.asyncio import Redis
 
 from .follow.listener import Listener
 from .job_scripts import Scripts
 from .redis.connection import connect
-from .redis.url import redis_settings
+from .redis.url import server_address
 from .wire.keys import KEYS
 
 
@@ -19,7 +19,7 @@ class Session:
     `name` is the key of the default queue. Connections are made when first needed.
     """
 
-    def __init__(self, redis: ArqRedis, signals: ArqRedis, *, name: str = KEYS.queue) -> None:
+    def __init__(self, redis: Redis, signals: Redis, *, name: str = KEYS.queue) -> None:
         self.redis, self.signals = redis, signals
         self.name = name
         self.scripts = Scripts(redis, name)
@@ -28,8 +28,8 @@ class Session:
     @classmethod
     def from_url(cls, url: str, *, ssl_cert_reqs: str | None = None, name: str = KEYS.queue) -> Self:
         """As Queue.from_url."""
-        settings = redis_settings(url, ssl_cert_reqs=ssl_cert_reqs)
-        return cls(connect(settings), connect(settings, max_connections=2, retries=0), name=name)
+        address = server_address(url, ssl_cert_reqs=ssl_cert_reqs)
+        return cls(connect(address), connect(address, max_connections=2, retries=0), name=name)
 
     async def close(self) -> None:
         """Closes the connections. Whoever still waits for a result gets QueueUnavailable."""

@@ -21,7 +21,7 @@ from .limits.slots import LEASE_S, Slot, SlotBlock
 from .loop_thread import LoopThread
 from .queue import Queue
 from .redis.subscriber import CLOSED
-from .redis.url import redis_settings
+from .redis.url import server_address
 from .wire.events import StreamEvent
 from .wire.keys import KEYS
 
@@ -188,7 +188,7 @@ class SyncQueue:
     """
 
     def __init__(self, url: str, *, ssl_cert_reqs: str | None = None, name: str = KEYS.queue) -> None:
-        redis_settings(url, ssl_cert_reqs=ssl_cert_reqs)  # a URL that cannot be used is refused here
+        server_address(url, ssl_cert_reqs=ssl_cert_reqs)  # a URL that cannot be used is refused here
         self._open = lambda: Queue.from_url(url, ssl_cert_reqs=ssl_cert_reqs, name=name)
         self._lock = threading.Lock()
         self._engine: LoopThread | None = None

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
-from time import time_ns
 from typing import Any, Literal, NamedTuple, TypeAlias
 from uuid import uuid4
 
-from .errors import InvalidRequest, JobAborted, Unserializable
+from .errors import InvalidRequest, Unserializable
 from .limits.rules.estimate import input_tokens, output_tokens
 from .limits.rules.lanes import Kind, joined, model_part
 from .requests import check_size
-from .wire.codec import decode, encode
 from .wire.keys import KEYS
+from .wire.record import job_record
 from .wire.schemas import ChatRequest, EmbedRequest
 
 # Who is served first within a lane: a head start in seconds, or its name. It is a head start in time, so
@@ -90,42 +89,10 @@ def tickets(works: Sequence[Work], terms: Terms) -> list[JobTicket]:
     return [JobTicket(id_, *work, defer_ms, life_ms) for id_, work in zip(ids, works, strict=True)]
 
 
-def lane_of(data: bytes | None, queue: str) -> str:
-    """The lane that a job's payload names; `queue` where it names none, as a plain arq client's."""
-    return str(_job(data).get("q", queue))
-
-
-def aborted_record(job_id: str, lane: str, data: bytes | None) -> bytes:
-    """The result of a job that was aborted before it started; `data` is its payload."""
-    job, at_ms = _job(data), _now_ms()
-    return encode(
-        {
-            "t": 0,
-            "f": job.get("f", ""),
-            "a": [],
-            "k": {},
-            "et": job.get("et", at_ms),
-            "s": False,
-            "r": JobAborted("The job was aborted before it started."),
-            "st": at_ms,
-            "ft": at_ms,
-            "q": lane,
-            "id": job_id,
-        }
-    )
-
-
 def _record(function: str, args: Sequence[Any], kwargs: dict[str, Any], lane: str) -> bytes:
-    data = encode({"t": None, "f": function, "a": args, "k": kwargs, "et": _now_ms(), "q": lane})
+    data = job_record(function, args, kwargs, lane)
     check_size(data)
     return data
-
-
-def _job(data: bytes | None) -> dict[str, Any]:
-    try:
-        return decode(data) if data else {}
-    except ValueError:  # pickled by a stranger
-        return {}
 
 
 def _head_start_s(priority: Priority) -> float:
@@ -136,10 +103,6 @@ def _head_start_s(priority: Priority) -> float:
             f"seconds, not {priority!r}."
         )
     return head_start_s
-
-
-def _now_ms() -> int:
-    return time_ns() // 1_000_000
 
 
 def _checked(job_ids: Sequence[str], count: int) -> list[str]:

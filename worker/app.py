@@ -12,6 +12,7 @@ from arq.worker import Function, func
 
 from client import Limits, SyncQueue, decode, encode, redis_settings
 from client.redis.connection import connect
+from client.redis.url import ServerAddress, server_address
 from settings import Settings
 
 from .calls import LLM, OwnPrices, PriceFileError, load_list_prices, read_prices
@@ -54,7 +55,7 @@ def worker_settings(settings: Settings) -> type:
         ctx["http"] = http_client(
             connect_timeout_s=settings.connect_timeout_s, read_timeout_s=settings.request_timeout_s
         )
-        ctx["limits"] = Limits(ctx["redis"], connect(_redis(settings), max_connections=1, retries=0))
+        ctx["limits"] = Limits(ctx["redis"], connect(_address(settings), max_connections=1, retries=0))
         if watchdog := Watchdog.over(settings.loop_lag_warn_ms):
             ctx["watchdog"] = watchdog
         load_list_prices()
@@ -140,6 +141,10 @@ def _own_prices(settings: Settings) -> OwnPrices:
 
 def _redis(settings: Settings) -> RedisSettings:
     return redis_settings(_url(settings), ssl_cert_reqs=settings.redis_ssl_cert_reqs)
+
+
+def _address(settings: Settings) -> ServerAddress:
+    return server_address(_url(settings), ssl_cert_reqs=settings.redis_ssl_cert_reqs)
 
 
 def _url(settings: Settings) -> str:

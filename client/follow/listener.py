@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from arq import ArqRedis
+from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
 from ..errors import QueueUnavailable
@@ -31,7 +31,7 @@ _ALWAYS = KEYS.done_channel("")  # a subscription of our own, so that there is a
 class Listener(Subscriber):
     """Waits for results on behalf of everybody in this process. Belongs to one event loop."""
 
-    def __init__(self, signals: ArqRedis, scripts: Scripts) -> None:
+    def __init__(self, signals: Redis, scripts: Scripts) -> None:
         super().__init__(signals)
         self._scripts = scripts
         self._waiters: dict[str, set[asyncio.Future[bytes]]] = {}

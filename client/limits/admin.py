@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from copy import copy
 from typing import Self, TypeAlias, Unpack, cast
 
-from arq import ArqRedis
+from redis.asyncio import Redis
 
 from ..errors import InvalidRequest
 from ..redis.connection import reachable
@@ -28,7 +28,7 @@ class Limits:
     starts puts the limits of its settings in force only where those have changed since.
     """
 
-    def __init__(self, redis: ArqRedis, signals: ArqRedis | None = None) -> None:
+    def __init__(self, redis: Redis, signals: Redis | None = None) -> None:
         """`signals` is where calls that wait for a slot listen: one connection, while any waits."""
         self._redis = redis
         self._changes = Changes(redis)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from arq import ArqRedis
+from redis.asyncio import Redis
 
 from ..wire.keys import KEYS
 from .listing import unix_ms
@@ -72,7 +72,7 @@ class Release(NamedTuple):
 class CallScripts:
     """The scripts, bound to one server."""
 
-    def __init__(self, redis: ArqRedis) -> None:
+    def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._acquire = redis.register_script(_ACQUIRE)
         self._release = redis.register_script(_RELEASE)

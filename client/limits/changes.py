@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.resources import files
 
-from arq import ArqRedis
+from redis.asyncio import Redis
 
 from ..wire.keys import KEYS
 from .rules.limit import Limit
@@ -21,7 +21,7 @@ _SEED, _CHANGE, _EVICT = map(_source, ("seed", "change", "evict"))
 class Changes:
     """The scripts, bound to one server."""
 
-    def __init__(self, redis: ArqRedis) -> None:
+    def __init__(self, redis: Redis) -> None:
         self._seed = redis.register_script(_SEED)
         self._change = redis.register_script(_CHANGE)
         self._evict = redis.register_script(_EVICT)

@@ -13,8 +13,8 @@ import random
 from contextlib import suppress
 from dataclasses import dataclass
 
-from arq import ArqRedis
 from redis import exceptions as redis_errors
+from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
 from ..errors import QueueUnavailable, SlotTimeout
@@ -44,7 +44,7 @@ class _Waiter:
 class Grants(Subscriber):
     """All calls of this process that want slots. Belongs to one event loop."""
 
-    def __init__(self, scripts: CallScripts, signals: ArqRedis, holds: Holds, channel: str) -> None:
+    def __init__(self, scripts: CallScripts, signals: Redis, holds: Holds, channel: str) -> None:
         super().__init__(signals)
         self._scripts = scripts
         self._holds = holds

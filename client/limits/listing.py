@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from arq import ArqRedis
+from redis.asyncio import Redis
 
 from ..wire.keys import KEYS
 from .rules.gauge import Gauge, flow_of
@@ -41,7 +41,7 @@ class LimitState:
     paused: bool
 
 
-async def states(redis: ArqRedis, pattern: str | None) -> list[LimitState]:
+async def states(redis: Redis, pattern: str | None) -> list[LimitState]:
     """The limit keys that are configured, waited for or in use; by name. `tenant:*` for some of them."""
     async with redis.pipeline(transaction=False) as look:
         look.hgetall(KEYS.limits)
@@ -58,7 +58,7 @@ async def states(redis: ArqRedis, pattern: str | None) -> list[LimitState]:
     return [state for part in _parts(listed, BATCH) for state in await _read(redis, part, entries)]
 
 
-async def _seen(redis: ArqRedis) -> AsyncIterator[str]:
+async def _seen(redis: Redis) -> AsyncIterator[str]:
     prefixes = KEYS.flow(""), KEYS.slots("")
     async for name in redis.scan_iter(match=KEYS.flow_or_slots, count=_SCAN_BATCH):
         text = name.decode()
@@ -67,7 +67,7 @@ async def _seen(redis: ArqRedis) -> AsyncIterator[str]:
                 yield text[len(prefix) :]
 
 
-async def _read(redis: ArqRedis, names: Sequence[str], entries: dict[str, Limit]) -> list[LimitState]:
+async def _read(redis: Redis, names: Sequence[str], entries: dict[str, Limit]) -> list[LimitState]:
     now_ms = unix_ms(await redis.time())
     async with redis.pipeline(transaction=False) as look:
         for name in names:
@@ -109,7 +109,7 @@ def _state(name: str, source: str, gauge: Gauge, waiting: int, blocked_lanes: in
     )
 
 
-async def _due(redis: ArqRedis, lanes: Iterable[bytes], now_ms: int) -> dict[bytes, int]:
+async def _due(redis: Redis, lanes: Iterable[bytes], now_ms: int) -> dict[bytes, int]:
     """How many jobs of each lane could start; a running job stays in its lane with a later score."""
     found: dict[bytes, int] = {}
     for part in _parts(lanes, BATCH):

@@ -9,7 +9,7 @@ from itertools import count
 from types import TracebackType
 from uuid import uuid4
 
-from arq import ArqRedis
+from redis.asyncio import Redis
 
 from ..errors import InvalidRequest, SlotLost
 from ..wire.keys import KEYS
@@ -30,7 +30,7 @@ _inside: ContextVar[Slot | None] = ContextVar("promptmill_slot", default=None)
 class Calls:
     """What the calls of a process share. Opens no connection before somebody waits."""
 
-    def __init__(self, redis: ArqRedis, signals: ArqRedis) -> None:
+    def __init__(self, redis: Redis, signals: Redis) -> None:
         process = uuid4().hex[:16]
         scripts = CallScripts(redis)
         self.channel = KEYS.calls_channel(process)

@@ -10,7 +10,7 @@ from itertools import islice
 from math import ceil
 from typing import Literal, NamedTuple, TypeAlias
 
-from arq import ArqRedis
+from redis.asyncio import Redis
 
 from ..wire.keys import KEYS
 from .listing import unix_ms
@@ -69,7 +69,7 @@ class Seen(NamedTuple):
     holders: list[tuple[bytes, float]]
 
 
-async def why(redis: ArqRedis, queue: str, job_id: str, lane: str, payload: bytes) -> Waiting:
+async def why(redis: Redis, queue: str, job_id: str, lane: str, payload: bytes) -> Waiting:
     """Why the job waits; `lane` is the key of its lane. Two round trips."""
     async with redis.pipeline(transaction=False) as look:
         look.time()
@@ -132,7 +132,7 @@ def _keys_of(lane: str, aliases: dict[str, str]) -> tuple[str, ...]:
     return limit_keys(lane_name(lane), aliases) if lane.startswith(KEYS.lane("")) else ()
 
 
-async def _look(redis: ArqRedis, names: Sequence[str], lane: str, now_ms: int) -> list[Seen]:
+async def _look(redis: Redis, names: Sequence[str], lane: str, now_ms: int) -> list[Seen]:
     entries = list(dict.fromkeys(entry for name in names for entry in names_of(name)))
     async with redis.pipeline(transaction=False) as look:
         look.hmget(KEYS.limits, entries)

@@ -1,4 +1,4 @@
-"""arq's RedisSettings → a client of bounded connections, and what Redis's refusals mean.
+"""A server's address → a client of bounded connections, and what Redis's refusals mean.
 
 A client process holds at most four connections, whatever its load: two for commands, one that listens for
 results, and one for slots while any call waits for one.
@@ -10,16 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from arq import ArqRedis
-from arq.connections import RedisSettings
 from redis import exceptions as redis_errors
-from redis.asyncio import BlockingConnectionPool, ConnectionPool
+from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import ExponentialBackoff
 
 from ..errors import QueueUnavailable
-from ..wire.codec import decode, encode
 from .connections import (
     SentinelConnection,
     SentinelPool,
@@ -28,6 +25,7 @@ from .connections import (
     TLSConnection,
     UnixConnection,
 )
+from .url import ServerAddress
 
 COMMAND_CONNECTIONS = 2
 SOCKET_TIMEOUT_S = 20  # no command of ours takes longer on a healthy server
@@ -38,33 +36,42 @@ _BROKEN = (redis_errors.ConnectionError, redis_errors.TimeoutError)
 
 
 def connect(
-    settings: RedisSettings, *, max_connections: int = COMMAND_CONNECTIONS, retries: int = RETRIES
-) -> ArqRedis:
-    """A client that speaks our codec over at most `max_connections`, which are opened when needed.
+    address: ServerAddress, *, max_connections: int = COMMAND_CONNECTIONS, retries: int = RETRIES
+) -> Redis:
+    """A client over at most `max_connections`, which are opened when needed.
 
     A coroutine that finds them all in use waits for one; it is never refused. A command that meets a
     broken connection is sent again, up to `retries` times.
     """
+    return from_pool(pool(address, max_connections=max_connections, retries=retries))
+
+
+def from_pool(pool: ConnectionPool) -> Redis:
+    """A client over a pool of one's own; closing it closes the pool."""
+    redis = Redis(connection_pool=pool)
+    redis.auto_close_connection_pool = True
+    return redis
+
+
+def pool(
+    address: ServerAddress, *, max_connections: int = COMMAND_CONNECTIONS, retries: int = RETRIES
+) -> BlockingConnectionPool:
+    """The connections of `connect`, for a client of another class."""
     common: dict[str, Any] = {
-        "db": settings.database,
-        "username": settings.username,
-        "password": settings.password,
+        "protocol": 2,  # redis-py 8 would speak RESP3, in which replies have other types
+        "db": address.database,
+        "username": address.username,
+        "password": address.password,
         "socket_timeout": SOCKET_TIMEOUT_S,
-        "socket_connect_timeout": settings.conn_timeout,
+        "socket_connect_timeout": address.conn_timeout,
         # A ping before a command is retried by redis-py inside itself, without end where a password is
         # missing; a command that meets a dead connection is sent again anyhow. A listener is not.
         "health_check_interval": 0 if retries else 30,
         "retry": Retry(ExponentialBackoff(cap=1, base=0.05), retries, _BROKEN),
         "retry_on_error": list(_BROKEN) if retries else [],
     }
-    return from_pool(_pool(settings, common, max_connections))
-
-
-def from_pool(pool: ConnectionPool) -> ArqRedis:
-    """A client over a pool of one's own; closing it closes the pool."""
-    redis = ArqRedis(pool, job_serializer=encode, job_deserializer=decode)
-    redis.auto_close_connection_pool = True
-    return redis
+    pool_class = SentinelPool if address.sentinel else BlockingConnectionPool
+    return pool_class(max_connections=max_connections, timeout=None, **_where(address), **common)
 
 
 @contextmanager
@@ -104,44 +111,25 @@ def _sentence(error: BaseException) -> str:
     return "Redis cannot be reached: check REDIS_URL and that the server is up."
 
 
-def _pool(settings: RedisSettings, common: dict[str, Any], limit: int) -> BlockingConnectionPool:
-    where = _where(settings) | common
-    pool_class = SentinelPool if settings.sentinel else BlockingConnectionPool
-    return pool_class(max_connections=limit, timeout=None, **where)
-
-
-def _where(settings: RedisSettings) -> dict[str, Any]:
-    tls = _tls(settings) if settings.ssl else {}
-    if settings.sentinel:
+def _where(address: ServerAddress) -> dict[str, Any]:
+    tls = _tls(address) if address.ssl else {}
+    if address.sentinel:
         return {
             "connection_class": SentinelTLSConnection if tls else SentinelConnection,
-            "service_name": settings.sentinel_master,
-            "sentinel_manager": _sentinel(settings),
+            "service_name": address.sentinel_master,
+            "sentinel_manager": _sentinel(address),
             **tls,
         }
-    if settings.unix_socket_path:
-        return {"connection_class": UnixConnection, "path": settings.unix_socket_path}
+    if address.unix_socket_path:
+        return {"connection_class": UnixConnection, "path": address.unix_socket_path}
     kind = TLSConnection if tls else TCPConnection
-    return {"connection_class": kind, "host": settings.host, "port": settings.port, **tls}
+    return {"connection_class": kind, "host": address.host, "port": address.port, **tls}
 
 
-def _sentinel(settings: RedisSettings) -> Sentinel:
-    return Sentinel(settings.host, socket_timeout=settings.conn_timeout)  # type: ignore[no-untyped-call]
+def _sentinel(address: ServerAddress) -> Sentinel:
+    return Sentinel(address.host, socket_timeout=address.conn_timeout)  # type: ignore[no-untyped-call]
 
 
-def _tls(settings: RedisSettings) -> dict[str, Any]:
+def _tls(address: ServerAddress) -> dict[str, Any]:
     names = ("cert_reqs", "ca_certs", "certfile", "keyfile", "check_hostname")
-    return {f"ssl_{name}": getattr(settings, f"ssl_{name}") for name in names}
-
-
-def settings_of(pool: ArqRedis) -> RedisSettings:
-    """Where a pool that was handed to us goes, so that the other rooms can go there too."""
-    at = pool.connection_pool.connection_kwargs
-    return RedisSettings(
-        host=at.get("host", "localhost"),
-        port=at.get("port", 6379),
-        unix_socket_path=at.get("path"),
-        database=at.get("db", 0),
-        username=at.get("username"),
-        password=at.get("password"),
-    )
+    return {f"ssl_{name}": getattr(address, f"ssl_{name}") for name in names}

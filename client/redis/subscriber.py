@@ -7,8 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Coroutine
 from typing import Any
 
-from arq import ArqRedis
 from redis import exceptions as redis_errors
+from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
 from ..errors import QueueUnavailable
@@ -23,7 +23,7 @@ CLOSED = "The queue has been closed: open another."
 class Subscriber(ABC):
     """Listens while anybody waits. Belongs to one event loop."""
 
-    def __init__(self, signals: ArqRedis) -> None:
+    def __init__(self, signals: Redis) -> None:
         self._signals = signals
         self._work = asyncio.Event()  # wakes the loop that writes
         self._task: asyncio.Task[None] | None = None

@@ -1,4 +1,4 @@
-"""A URL → arq's RedisSettings.
+"""A URL → where the server is, and how to get in.
 
 redis://user:password@host:6379/0          rediss://…  over TLS, certificate verified
 unix:///path/to/redis.sock                 rediss://…?ssl_cert_reqs=none  Heroku's self-signed one
@@ -7,9 +7,9 @@ redis+sentinel://:password@host:26379,host:26379/mymaster/0
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import ParseResult, parse_qs, unquote, urlparse
-
-from arq.connections import RedisSettings
 
 from ..errors import InvalidRedisURL
 
@@ -21,21 +21,41 @@ _CHECKS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no
 _OPTIONS = ("ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname", "db")
 
 
-def redis_settings(url: str, *, ssl_cert_reqs: str | None = None) -> RedisSettings:
-    """arq's form of a URL. An `ssl_cert_reqs` in the URL wins over the argument.
+@dataclass(frozen=True, slots=True)
+class ServerAddress:
+    """Where a server is, and how to get in. The names are those of arq's RedisSettings (client/arq.py)."""
+
+    host: str | list[tuple[str, int]] = "localhost"  # the sentinels' hosts and ports, where `sentinel`
+    port: int = 6379
+    unix_socket_path: str | None = None
+    database: int = 0
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    ssl: bool = False
+    ssl_cert_reqs: str = "required"
+    ssl_ca_certs: str | None = None
+    ssl_certfile: str | None = None
+    ssl_keyfile: str | None = None
+    ssl_check_hostname: bool = False
+    conn_timeout: int = CONNECT_TIMEOUT_S
+    sentinel: bool = False
+    sentinel_master: str = "mymaster"
+
+
+def server_address(url: str, *, ssl_cert_reqs: str | None = None) -> ServerAddress:
+    """What the URL says. An `ssl_cert_reqs` in the URL wins over the argument.
 
     Raises InvalidRedisURL with one sentence that never shows the URL, as it may hold a password.
     """
     try:
         parts = _parse(url.strip())
         options = _options(parts)
-        settings = _sentinels(parts, options) if "sentinel" in parts.scheme else _server(parts, options)
-        if settings.ssl:
-            _verify(settings, options, ssl_cert_reqs)
+        found = _sentinels(parts, options) if "sentinel" in parts.scheme else _server(parts, options)
+        if parts.scheme.startswith("rediss"):
+            found |= _tls(options, ssl_cert_reqs)
     except ValueError as error:
         raise InvalidRedisURL(f"The Redis URL cannot be used: {error}.") from None
-    settings.conn_timeout = CONNECT_TIMEOUT_S
-    return settings
+    return ServerAddress(**found, conn_timeout=CONNECT_TIMEOUT_S)
 
 
 def _parse(url: str) -> ParseResult:
@@ -58,38 +78,36 @@ def _options(parts: ParseResult) -> dict[str, str]:
     return options
 
 
-def _server(parts: ParseResult, options: dict[str, str]) -> RedisSettings:
+def _server(parts: ParseResult, options: dict[str, str]) -> dict[str, Any]:
     unix = parts.scheme == "unix"
     if unix and not parts.path:
         raise ValueError("unix:// needs the path of a socket")
     if unix and parts.hostname:
         raise ValueError("unix:// needs a third slash before the path of the socket")
-    return RedisSettings(
-        host=parts.hostname or "localhost",
-        port=_port(parts, 6379),
-        ssl=parts.scheme == "rediss",
-        username=_plain(parts.username),
-        password=_plain(parts.password),
-        database=_database(options.get("db") or ("" if unix else parts.path.strip("/"))),
-        unix_socket_path=unquote(parts.path) if unix else None,
-    )
+    return {
+        "host": parts.hostname or "localhost",
+        "port": _port(parts, 6379),
+        "username": _plain(parts.username),
+        "password": _plain(parts.password),
+        "database": _database(options.get("db") or ("" if unix else parts.path.strip("/"))),
+        "unix_socket_path": unquote(parts.path) if unix else None,
+    }
 
 
-def _sentinels(parts: ParseResult, options: dict[str, str]) -> RedisSettings:
+def _sentinels(parts: ParseResult, options: dict[str, str]) -> dict[str, Any]:
     userinfo, _, hosts = parts.netloc.rpartition("@")
     user, _, password = userinfo.partition(":")
     master, _, database = parts.path.strip("/").partition("/")
     if not master:
         raise ValueError("it must name the master: redis+sentinel://host:26379/mymaster")
-    return RedisSettings(
-        host=[_sentinel(host) for host in hosts.split(",")],
-        ssl=parts.scheme == "rediss+sentinel",
-        username=_plain(user),
-        password=_plain(password),
-        database=_database(options.get("db") or database),
-        sentinel=True,
-        sentinel_master=master,
-    )
+    return {
+        "host": [_sentinel(host) for host in hosts.split(",")],
+        "username": _plain(user),
+        "password": _plain(password),
+        "database": _database(options.get("db") or database),
+        "sentinel": True,
+        "sentinel_master": master,
+    }
 
 
 def _sentinel(host: str) -> tuple[str, int]:
@@ -111,21 +129,18 @@ def _port(address: ParseResult, default: int) -> int:
     return port or default
 
 
-def _verify(settings: RedisSettings, options: dict[str, str], ssl_cert_reqs: str | None) -> None:
+def _tls(options: dict[str, str], ssl_cert_reqs: str | None) -> dict[str, Any]:
     required = options.get("ssl_cert_reqs") or ssl_cert_reqs or "required"
     required = required.lower().removeprefix("cert_")
     if required not in _CERT_REQS:
         raise ValueError(f"ssl_cert_reqs must be one of {', '.join(_CERT_REQS)}")
-    settings.ssl_cert_reqs = required
-    settings.ssl_ca_certs = options.get("ssl_ca_certs")
-    settings.ssl_certfile = options.get("ssl_certfile")
-    settings.ssl_keyfile = options.get("ssl_keyfile")
     check = options.get("ssl_check_hostname", str(required == "required")).lower()
     if check not in _CHECKS:
         raise ValueError("ssl_check_hostname must be true or false")
     if _CHECKS[check] and required == "none":
         raise ValueError("ssl_check_hostname=true needs ssl_cert_reqs=required")
-    settings.ssl_check_hostname = _CHECKS[check]
+    files = {name: options.get(name) for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")}
+    return {"ssl": True, "ssl_cert_reqs": required, "ssl_check_hostname": _CHECKS[check], **files}
 
 
 def _plain(quoted: str | None) -> str | None:

@@ -13,6 +13,7 @@ from arq import ArqRedis, Retry
 from arq.jobs import JobStatus
 from arq.worker import func
 
+from client import JobStatus as OurStatus
 from client import Queue
 from client.errors import JobExpired, JobFailed, JobTimedOut, TriesExhausted
 from client.wire.keys import KEYS
@@ -61,7 +62,7 @@ async def test_a_deferred_job_starts_no_sooner_than_it_may(
     ours = await queue.enqueue("add", 1, _defer_s=0.3)
     theirs = await plain.enqueue_job("add", 1, _defer_by=0.3)
     assert theirs is not None
-    assert await ours.status() is JobStatus.deferred
+    assert await ours.status() == OurStatus.deferred
     await ours.result(5)
     assert time.monotonic() - began >= 0.3
     await theirs.result(timeout=5, poll_delay=0.01)

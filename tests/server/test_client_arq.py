@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from arq import ArqRedis, create_pool
 from arq.jobs import Job as ArqJob
+from arq.jobs import JobStatus as ArqStatus
 from arq.jobs import ResultNotFound
 from arq.worker import Worker, func
 
@@ -64,10 +65,17 @@ async def test_arq_reads_a_job_that_we_enqueued(server: Server, queue: Queue, ar
     theirs = ArqJob(job.id, arq, _deserializer=decode)
     definition = await theirs.info()
     assert definition is not None
-    assert (definition.function, await theirs.status()) == ("chat", JobStatus.queued)
+    assert (definition.function, await theirs.status()) == ("chat", ArqStatus.queued)
     await work(server)
     assert await theirs.result(timeout=5) == "answer to hi"
     assert [result.job_id for result in await arq.all_job_results()] == [job.id]
+
+
+def test_the_words_for_the_state_of_a_job_are_arqs() -> None:
+    ours, theirs = list[object](JobStatus), list[object](ArqStatus)
+    assert ours == theirs
+    assert list(map(str, ours)) == list(map(str, theirs))
+    assert list(map(hash, ours)) == list(map(hash, theirs))
 
 
 async def test_arq_reads_a_chat_in_its_lane(queue: Queue, arq: ArqRedis) -> None:
@@ -75,7 +83,7 @@ async def test_arq_reads_a_chat_in_its_lane(queue: Queue, arq: ArqRedis) -> None
     theirs = ArqJob(job.id, arq, KEYS.lane("openai/m|tenant:acme"), decode)
     definition = await theirs.info()
     assert definition is not None
-    assert (definition.function, await theirs.status()) == ("chat", JobStatus.queued)
+    assert (definition.function, await theirs.status()) == ("chat", ArqStatus.queued)
     assert [found.job_id for found in await arq.queued_jobs(queue_name=theirs._queue_name)] == [job.id]
 
 

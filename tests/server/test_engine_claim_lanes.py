@@ -8,17 +8,17 @@ from collections.abc import AsyncIterator
 import pytest
 from arq import ArqRedis
 
-from client.redis.connection import connect
-from client.redis.url import redis_settings
+from client.redis.url import server_address
 from client.wire.keys import KEYS
 from tests.conftest import Server
 from tests.server.test_engine_room import LEASE_MS, OTHER_LANE, Room, ids
+from worker.engine.pool import arq_pool
 
 
 @pytest.fixture
 async def plain_arq(server: Server) -> AsyncIterator[ArqRedis]:
     """A client that knows nothing of lanes."""
-    redis = connect(redis_settings(server.url))
+    redis = arq_pool(server_address(server.url))
     yield redis
     await redis.aclose()
 

@@ -10,12 +10,12 @@ import pytest
 from arq import Retry, func
 
 from client import decode, encode
-from client.redis.connection import connect
-from client.redis.url import redis_settings
+from client.redis.url import server_address
 from client.wire.keys import KEYS
 from tests.conftest import wait_until
 from tests.server.test_engine_room import Room
 from worker.engine import Engine
+from worker.engine.pool import arq_pool
 from worker.engine.scripts import Claimed, Outcome
 
 # arq.worker.Worker may have been bound to Engine by now.
@@ -79,7 +79,7 @@ async def test_a_stock_worker_leaves_our_running_jobs_alone(room: Room) -> None:
 def stock_worker(room: Room, work: Any) -> Any:
     return StockWorker(
         functions=[func(work, name="work")],
-        redis_pool=connect(redis_settings(room.server.url)),
+        redis_pool=arq_pool(server_address(room.server.url)),
         burst=True,
         handle_signals=False,
         max_jobs=20,

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 import pytest
 from redis.exceptions import ConnectionError, ResponseError
 
-from client.redis.url import redis_settings
+from client.redis.url import server_address
 from client.wire.keys import KEYS
 from tests.conftest import Server, wait_until
 from tests.server.test_engine_room import OTHER_LANE, Room, opened
@@ -90,7 +90,7 @@ async def renewing(
     server: Server, held: dict[str, Lease], *, lease_s: float = 1
 ) -> AsyncIterator[tuple[Renewer, list[Lost]]]:
     lost: list[Lost] = []
-    renewer = Renewer(redis_settings(server.url), held, lost.append, lease_s=lease_s)
+    renewer = Renewer(server_address(server.url), held, lost.append, lease_s=lease_s)
     renewer.start()
     try:
         yield renewer, lost
@@ -114,7 +114,7 @@ async def test_what_is_lost_is_told_on_the_loop_that_made_the_renewer(room: Room
     await room.claim_one(worker="w2")
     told: list[tuple[Lost, int]] = []
     renewer = Renewer(
-        redis_settings(room.server.url),
+        server_address(room.server.url),
         {"a": job.lease, "gone": GONE},
         lambda lost: told.append((lost, threading.get_ident())),
         lease_s=60,
@@ -156,7 +156,7 @@ async def test_more_leases_than_one_script_takes_are_renewed(room: Room) -> None
 
 @pytest.mark.parametrize("started", [True, False], ids=["started", "never started"])
 async def test_a_renewer_stops_and_leaves_nothing_open(server: Server, started: bool) -> None:
-    renewer = Renewer(redis_settings(server.url), {"gone": GONE}, lambda lost: None, lease_s=60)
+    renewer = Renewer(server_address(server.url), {"gone": GONE}, lambda lost: None, lease_s=60)
     if started:
         renewer.start()
         await renewer.renew_now()
@@ -169,7 +169,7 @@ async def test_a_renewer_stops_and_leaves_nothing_open(server: Server, started: 
 
 async def test_a_renewal_in_progress_does_not_outlive_the_renewer(room: Room) -> None:
     held = {"gone": GONE}
-    renewer = Renewer(redis_settings(room.server.url), held, lambda lost: None, lease_s=60)
+    renewer = Renewer(server_address(room.server.url), held, lambda lost: None, lease_s=60)
     entered = threading.Event()
 
     async def never(leases: list[Lease], lease_ms: int) -> list[int]:

@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from arq import ArqRedis
+from redis.asyncio import Redis
 
 from client import encode
 from client.redis.connection import connect
-from client.redis.url import redis_settings
+from client.redis.url import server_address
 from client.wire.keys import KEYS
 from tests.conftest import Server
 from worker.engine.scripts import Claim, Claimed, EngineScripts, Lease, Outcome
@@ -29,7 +29,7 @@ class Room:
     server: Server
     raw: Any  # redis.Redis, whose type hints allow for awaitable replies
     scripts: EngineScripts
-    pool: ArqRedis
+    pool: Redis
 
     def now_ms(self) -> int:
         seconds, micros = self.raw.time()
@@ -107,7 +107,7 @@ def ids(claim: Claim) -> list[str]:
 @asynccontextmanager
 async def opened(server: Server) -> AsyncIterator[Room]:
     """A room on this server; it leaves no lane behind."""
-    pool = connect(redis_settings(server.url))
+    pool = connect(server_address(server.url))
     with server.client() as raw:
         try:
             yield Room(server, raw, EngineScripts(pool), pool)

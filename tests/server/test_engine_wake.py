@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from client import Queue
 from client.job import request_abort
-from client.redis.url import redis_settings
+from client.redis.url import server_address
 from client.wire.keys import KEYS
 from tests.conftest import Server, wait_until
 from worker.engine.wake import listen
@@ -18,7 +18,7 @@ from worker.engine.wake import listen
 async def listening(server: Server) -> AsyncIterator[list[str]]:
     """What was heard: 'wake', or the id to abort."""
     heard: list[str] = []
-    settings = redis_settings(server.url)
+    settings = server_address(server.url)
     task = asyncio.create_task(listen(settings, wake=lambda: heard.append("wake"), abort=heard.append))
     try:
         yield heard

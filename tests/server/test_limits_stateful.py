@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 )
 
 from client.redis.connection import connect
-from client.redis.url import redis_settings
+from client.redis.url import server_address
 from client.wire.keys import KEYS
 from tests.conftest import Server
 from tests.server.limits_model import LANES, LEASE_MS, LIMIT_KEYS, Model
@@ -175,7 +175,7 @@ class Flow(RuleBasedStateMachine):
 
 def test_limits_hold_slots_never_leak_and_everybody_gets_a_turn(server: Server) -> None:
     with asyncio.Runner() as runner, server.client() as raw:
-        pool = connect(redis_settings(server.url))
+        pool = connect(server_address(server.url))
         room = LimitsRoom(server, raw, EngineScripts(pool), pool)
 
         def start() -> Model:

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from client import redis_settings
+from client.redis.url import server_address
 from promptmill.cli.doctor.connections import check_connections
 from promptmill.cli.doctor.finding import Finding, has_failed
 from promptmill.cli.doctor.persistence import check_persistence
@@ -76,7 +76,7 @@ def test_connections_must_leave_room_for_a_worker_and_a_client() -> None:
 def test_transport_is_judged_without_showing_the_password(
     url: str, cert_reqs: str | None, level: str
 ) -> None:
-    finding = check_transport(redis_settings(url, ssl_cert_reqs=cert_reqs))
+    finding = check_transport(server_address(url, ssl_cert_reqs=cert_reqs))
     assert finding.level == level
     assert SECRET not in repr(finding)
 

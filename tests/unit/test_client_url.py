@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from arq.connections import RedisSettings
 
 from client import InvalidRedisURL, redis_settings
+from client.redis.url import server_address
 
 PASSWORD = "Zebra4711"
 
 
 def test_a_plain_url() -> None:
-    settings = redis_settings("redis://user:p%40ss%2F%3A@db.example:6380/3")
+    settings = server_address("redis://user:p%40ss%2F%3A@db.example:6380/3")
     assert (settings.host, settings.port, settings.database) == ("db.example", 6380, 3)
     assert (settings.username, settings.password) == ("user", "p@ss/:")
     assert not settings.ssl
@@ -18,29 +20,29 @@ def test_a_plain_url() -> None:
 
 @pytest.mark.parametrize("url", ["redis://", "redis://localhost", " redis://localhost:6379/0\n"])
 def test_what_is_left_out_has_the_usual_values(url: str) -> None:
-    settings = redis_settings(url)
+    settings = server_address(url)
     assert (settings.host, settings.port, settings.database) == ("localhost", 6379, 0)
     assert (settings.username, settings.password) == (None, None)
 
 
 def test_an_ipv6_host() -> None:
-    settings = redis_settings(f"redis://:{PASSWORD}@[::1]:6381/1")
+    settings = server_address(f"redis://:{PASSWORD}@[::1]:6381/1")
     assert (settings.host, settings.port, settings.database) == ("::1", 6381, 1)
 
 
 def test_a_database_may_be_an_option() -> None:
-    assert redis_settings("redis://localhost?db=4").database == 4
-    assert redis_settings("unix:///run/redis.sock?db=5").database == 5
+    assert server_address("redis://localhost?db=4").database == 4
+    assert server_address("unix:///run/redis.sock?db=5").database == 5
 
 
 def test_a_unix_socket() -> None:
-    settings = redis_settings(f"unix://user:{PASSWORD}@/run/my%20redis.sock")
+    settings = server_address(f"unix://user:{PASSWORD}@/run/my%20redis.sock")
     assert settings.unix_socket_path == "/run/my redis.sock"
     assert (settings.username, settings.password) == ("user", PASSWORD)
 
 
 def test_tls_verifies_certificate_and_host_by_default() -> None:
-    settings = redis_settings("rediss://host")
+    settings = server_address("rediss://host")
     assert settings.ssl
     assert (settings.ssl_cert_reqs, settings.ssl_check_hostname) == ("required", True)
 
@@ -59,12 +61,12 @@ def test_tls_verifies_certificate_and_host_by_default() -> None:
 def test_tls_verification_can_be_chosen_and_the_url_wins(
     url: str, argument: str | None, expected: tuple[str, bool]
 ) -> None:
-    settings = redis_settings(url, ssl_cert_reqs=argument)
+    settings = server_address(url, ssl_cert_reqs=argument)
     assert (settings.ssl_cert_reqs, settings.ssl_check_hostname) == expected
 
 
 def test_the_tls_files_are_passed_on() -> None:
-    settings = redis_settings("rediss://h?ssl_ca_certs=/ca.pem&ssl_certfile=/c.pem&ssl_keyfile=/k.pem")
+    settings = server_address("rediss://h?ssl_ca_certs=/ca.pem&ssl_certfile=/c.pem&ssl_keyfile=/k.pem")
     assert (settings.ssl_ca_certs, settings.ssl_certfile, settings.ssl_keyfile) == (
         "/ca.pem",
         "/c.pem",
@@ -73,11 +75,11 @@ def test_the_tls_files_are_passed_on() -> None:
 
 
 def test_a_sentinel_url_names_several_hosts_and_the_master() -> None:
-    settings = redis_settings("redis+sentinel://user:p%40ss@one:26380,two,[::1]:26381/mymaster/2")
+    settings = server_address("redis+sentinel://user:p%40ss@one:26380,two,[::1]:26381/mymaster/2")
     assert settings.host == [("one", 26380), ("two", 26379), ("::1", 26381)]
     assert (settings.sentinel, settings.sentinel_master, settings.database) == (True, "mymaster", 2)
     assert (settings.username, settings.password, settings.ssl) == ("user", "p@ss", False)
-    assert redis_settings("rediss+sentinel://one/mymaster").ssl
+    assert server_address("rediss+sentinel://one/mymaster").ssl
 
 
 @pytest.mark.parametrize(
@@ -114,7 +116,7 @@ def test_a_sentinel_url_names_several_hosts_and_the_master() -> None:
 )
 def test_a_url_that_cannot_be_used_is_refused_without_its_password(url: str, reason: str) -> None:
     with pytest.raises(InvalidRedisURL) as refusal:
-        redis_settings(url)
+        server_address(url)
     sentence = str(refusal.value)
     assert sentence.startswith("The Redis URL cannot be used: ")
     assert reason in sentence
@@ -122,3 +124,11 @@ def test_a_url_that_cannot_be_used_is_refused_without_its_password(url: str, rea
     assert sentence.endswith(".")
     assert "\n" not in sentence
     assert refusal.value.__suppress_context__
+
+
+def test_a_producer_that_has_arq_gets_its_settings() -> None:
+    settings = redis_settings("rediss://user:secret@host:6380/3", ssl_cert_reqs="none")
+    assert isinstance(settings, RedisSettings)
+    assert (settings.host, settings.port, settings.database, settings.password) == ("host", 6380, 3, "secret")
+    assert (settings.ssl, settings.ssl_cert_reqs, settings.conn_timeout) == (True, "none", 5)
+    assert "secret" not in repr(server_address("redis://:secret@host"))

@@ -8,9 +8,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from arq.connections import RedisSettings
-
 from client.redis.connection import connect
+from client.redis.url import ServerAddress
 
 from .outage import UNREACHABLE
 from .scripts import EngineScripts, Lease
@@ -38,7 +37,7 @@ class Renewer:
 
     def __init__(
         self,
-        redis_settings: RedisSettings,
+        address: ServerAddress,
         held: dict[str, Lease],
         lost: Callable[[Lost], None],
         *,
@@ -50,7 +49,7 @@ class Renewer:
         self._home = asyncio.get_running_loop()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._live, name="promptmill renewer", daemon=True)
-        self._redis = connect(redis_settings, max_connections=1, retries=0)
+        self._redis = connect(address, max_connections=1, retries=0)
         self._scripts = EngineScripts(self._redis)
         self._main: asyncio.Task[None] | None = None
 

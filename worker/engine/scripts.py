@@ -8,7 +8,7 @@ from importlib.resources import files
 from itertools import chain
 from typing import Any, Literal
 
-from arq import ArqRedis
+from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
 
 from client.limits.scripts import with_limits
@@ -76,7 +76,7 @@ class Outcome:
 class EngineScripts:
     """The scripts, bound to one connection pool."""
 
-    def __init__(self, redis: ArqRedis) -> None:
+    def __init__(self, redis: Redis) -> None:
         self._claim = redis.register_script(with_limits(_source("claim")))
         self._renew = redis.register_script(with_limits(_source("renew")))
         self._finish = redis.register_script(with_limits(_source("finish")))

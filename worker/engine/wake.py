@@ -6,9 +6,8 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from arq.connections import RedisSettings
-
 from client.redis.connection import connect
+from client.redis.url import ServerAddress
 from client.wire.keys import KEYS
 
 from .outage import UNREACHABLE
@@ -19,14 +18,12 @@ RECONNECT_S = 0.5
 logger = logging.getLogger("arq.worker")
 
 
-async def listen(
-    redis_settings: RedisSettings, *, wake: Callable[[], None], abort: Callable[[str], None]
-) -> None:
+async def listen(address: ServerAddress, *, wake: Callable[[], None], abort: Callable[[str], None]) -> None:
     """Calls `wake` for every signal and `abort` for every job to be aborted, until cancelled.
 
     A signal lost while there is no connection costs at most a poll: after reconnecting, `wake` is called.
     """
-    redis = connect(redis_settings, max_connections=1, retries=0)
+    redis = connect(address, max_connections=1, retries=0)
     try:
         while True:
             pubsub = redis.pubsub()

@@ -20,13 +20,14 @@ from arq.connections import log_redis_info
 from arq.worker import Worker
 
 from client.errors import QueueUnavailable
-from client.redis.connection import connect, reachable, settings_of
+from client.redis.connection import reachable
 from client.wire.keys import KEYS
 
 from . import drain, wake
 from .crew import Crew
 from .finish import Outbox
 from .outage import UNREACHABLE, Outage, RedisGone, as_unreachable
+from .pool import address_of, arq_pool
 from .renew import Renewer
 from .scripts import EngineScripts
 
@@ -86,9 +87,7 @@ class Engine(Crew):
     async def main(self) -> None:
         """Runs until told to stop, or, in burst mode, until nothing is queued."""
         self._outage = Outage(limit_s=self.outage_s)
-        if self._pool is None:
-            assert self.redis_settings is not None
-            self._pool = connect(self.redis_settings)
+        self._pool = self._pool or arq_pool(address_of(self.redis_settings))
         self._pool.default_queue_name = self.queue_name
         self._pool.expires_extra_ms = self.expires_extra_ms
         logger.info("Starting worker for %d functions: %s", len(self.functions), ", ".join(self.functions))
@@ -101,13 +100,13 @@ class Engine(Crew):
 
     async def _with_rooms(self, pool: ArqRedis) -> None:
         """Opens the rooms around the loop, and closes them in the order that loses nothing."""
-        settings = self.redis_settings or settings_of(pool)
+        address = address_of(self.redis_settings or pool)
         self._scripts = EngineScripts(pool)
         self._outbox = Outbox(self._scripts, self._outage, self._settled)
-        self._renewer = renewer = Renewer(settings, self.held, self._lose, lease_s=self.lease_s)
+        self._renewer = renewer = Renewer(address, self.held, self._lose, lease_s=self.lease_s)
         renewer.start()
         self._rooms = [
-            asyncio.create_task(wake.listen(settings, wake=self._woken.set, abort=self._abort)),
+            asyncio.create_task(wake.listen(address, wake=self._woken.set, abort=self._abort)),
             asyncio.create_task(self._outbox.run()),
         ]
         riding = asyncio.create_task(self._ride_outages(renewer))

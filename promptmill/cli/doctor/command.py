@@ -6,7 +6,8 @@ import asyncio
 
 import click
 
-from client import MillError, redis_settings
+from client import MillError
+from client.redis.url import server_address
 from promptmill.cli.failures import FAILED
 from promptmill.cli.opening import open_queue
 from promptmill.cli.printing import print_json
@@ -56,7 +57,7 @@ async def _examine_server() -> list[Finding]:
         return [Finding("server", "fail", "cannot be used", str(error))]
     return [
         check_version(facts.info),
-        check_transport(redis_settings(stack.redis_url, ssl_cert_reqs=stack.settings.redis_ssl_cert_reqs)),
+        check_transport(server_address(stack.redis_url, ssl_cert_reqs=stack.settings.redis_ssl_cert_reqs)),
         check_eviction(facts.info, facts.config),
         check_persistence(facts.info, facts.config),
         check_connections(facts.info, facts.config),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from arq.connections import RedisSettings
+from client.redis.url import ServerAddress
 
 from .finding import Finding
 
 _HERE = ("localhost", "127.0.0.1", "::1")
 
 
-def check_transport(target: RedisSettings) -> Finding:
+def check_transport(target: ServerAddress) -> Finding:
     """TLS, and whether the server's certificate is verified. Shows the host and the port only."""
     if target.unix_socket_path:
         return Finding("transport", "ok", "a unix socket")
@@ -30,7 +30,7 @@ def check_transport(target: RedisSettings) -> Finding:
     )
 
 
-def _address(target: RedisSettings) -> str:
+def _address(target: ServerAddress) -> str:
     if isinstance(target.host, str):
         return f"{target.host}:{target.port}"
     return ", ".join(f"{host}:{port}" for host, port in target.host)

@@ -1,0 +1,63 @@
+"""arq's two records, which are JSON objects here, and its words for the state of a job.
+
+    of a job       t   the try to begin with, or null     f  function   a, k  arguments   et  enqueued, Unix ms
+    of its result  those, with the try it ended in, and   s  whether it succeeded   r  what it returned or raised
+                   st, ft  started and finished, Unix ms  q  queue      id  the job's id
+
+A job of ours tells its lane as `q`, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from enum import Enum
+from time import time_ns
+from typing import Any
+
+from ..errors import JobAborted
+from .codec import decode, encode
+
+
+class JobStatus(str, Enum):  # noqa: UP042  as arq has it
+    """The state of a job; its members equal those of arq's JobStatus."""
+
+    deferred = "deferred"
+    queued = "queued"
+    in_progress = "in_progress"
+    complete = "complete"
+    not_found = "not_found"
+
+
+def job_record(function: str, args: Sequence[Any], kwargs: dict[str, Any], lane: str) -> bytes:
+    """A job enqueued now; `lane` is the key of its lane. Raises Unserializable."""
+    return encode({"t": None, "f": function, "a": args, "k": kwargs, "et": now_ms(), "q": lane})
+
+
+def aborted_record(job_id: str, lane: str, data: bytes | None) -> bytes:
+    """The result of a job that was aborted before it started; `data` is its payload."""
+    job, at_ms = _job(data), now_ms()
+    reason = JobAborted("The job was aborted before it started.")
+    told = {"t": 0, "f": job.get("f", ""), "a": [], "k": {}, "et": job.get("et", at_ms)}
+    return encode({**told, "s": False, "r": reason, "st": at_ms, "ft": at_ms, "q": lane, "id": job_id})
+
+
+def lane_of(data: bytes | None, queue: str) -> str:
+    """The lane that a job's payload names; `queue` where it names none, as a plain arq client's."""
+    return str(_job(data).get("q", queue))
+
+
+def now_ms() -> int:
+    return time_ns() // 1_000_000
+
+
+def utc(ms: float) -> datetime:
+    """Unix milliseconds, as a moment."""
+    return datetime.fromtimestamp(int(ms) / 1000, UTC)
+
+
+def _job(data: bytes | None) -> dict[str, Any]:
+    try:
+        return decode(data) if data else {}
+    except ValueError:  # pickled by a stranger
+        return {}
