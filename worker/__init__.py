@@ -48,6 +48,12 @@ def _from_environment(name: str) -> type:
     """Raises click.ClickException, which arq's CLI shows as one sentence with exit code 1."""
     import click
 
+    from promptmill.names import NameTaken, refuse_hidden, refuse_others
+
+    try:
+        refuse_others()
+    except NameTaken as error:
+        raise click.ClickException(str(error)) from None
     from client import InvalidRedisURL, QueueUnavailable
     from settings import SettingsError, load
 
@@ -57,11 +63,13 @@ def _from_environment(name: str) -> type:
 
     try:
         settings = load()
+        if settings.job_modules:
+            refuse_hidden()
         made = worker_settings(settings) if name == "WorkerSettings" else cpu_worker_settings(settings)
         reach_redis(settings)
         install()
         return made
     except (InvalidRedisURL, QueueUnavailable) as error:
         raise click.ClickException(f"REDIS_URL: {error}") from None
-    except (SettingsError, WorkerUnusable, JobModuleError) as error:
+    except (SettingsError, NameTaken, WorkerUnusable, JobModuleError) as error:
         raise click.ClickException(str(error)) from None

@@ -12,7 +12,9 @@ from typing import Any, NoReturn
 import click
 from click.shell_completion import CompletionItem
 
-from .failures import CLOSED_PIPE, INTERRUPTED, TERMINATED, report
+from promptmill.names import NameTaken, refuse_others
+
+from .failures import CLOSED_PIPE, INTERRUPTED, TERMINATED, WRONG_USAGE, report
 
 # name → where it is, and its line in the help, which a test holds to the command's own
 COMMANDS = {
@@ -117,6 +119,11 @@ def main() -> NoReturn:
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), interrupt)
+    try:
+        refuse_others()
+    except NameTaken as error:
+        click.echo(f"promptmill: {error}", err=True)
+        sys.exit(WRONG_USAGE)
     try:
         promptmill(prog_name="promptmill")
     except SystemExit as end:
