@@ -7,6 +7,7 @@ import os
 import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
@@ -54,6 +55,15 @@ async def wait_until(
         await asyncio.sleep(POLL_S)
 
 
+def wait_blocking(predicate: Callable[[], bool], *, description: str, timeout_s: float = 10) -> None:
+    """`wait_until` for a thread without an event loop."""
+    deadline = time.monotonic() + timeout_s
+    while not predicate():
+        if time.monotonic() > deadline:
+            pytest.fail(f"Waited {timeout_s:g} s for: {description}")
+        time.sleep(POLL_S)
+
+
 async def forever() -> NoReturn:
     """Ends with its task."""
     while True:
@@ -86,15 +96,12 @@ class Server:
         self.process = subprocess.Popen(
             [self.binary, *options.split(), ""], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            try:
-                with self.client() as client:
-                    client.ping()
-                return
-            except redis.RedisError:
-                time.sleep(POLL_S)
-        pytest.fail("The test server does not answer.")
+        wait_blocking(self._answers, description="the test server answers")
+
+    def _answers(self) -> bool:
+        with self.client() as client, suppress(redis.RedisError):
+            return bool(client.ping())
+        return False
 
     def stop(self) -> None:
         if self.process is not None:

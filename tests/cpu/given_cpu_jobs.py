@@ -41,6 +41,15 @@ def spin(name: str, seconds: float) -> str:
 
 
 @job(cpu=True)
+def spin_until(name: str, gate: str) -> str:
+    """Ends when there is a file named `gate`."""
+    began(name)
+    while not os.path.exists(gate):
+        pass
+    return name
+
+
+@job(cpu=True)
 def sleep(seconds: float) -> None:
     time.sleep(seconds)
 

@@ -38,11 +38,13 @@ async def test_a_job_that_computes_finds_its_worker_from_any_lane_and_straight(q
 
 
 async def test_jobs_that_compute_do_not_stall_jobs_that_wait(queue: Queue, fleet: Fleet) -> None:
-    busy = [await queue.enqueue("spin", name, 0.5) for name in ("left", "right", "next")]
+    gate = fleet.told / "gate"
+    busy = [await queue.enqueue("spin_until", name, str(gate)) for name in ("left", "right", "next")]
     await fleet.begun("left")
     await fleet.begun("right")
     await asyncio.gather(*(ask(queue, "waits") for _ in range(5)))
     assert not (fleet.told / "next").exists()  # both processes are busy still
+    gate.touch()
     assert [await job.result(SOON_S) for job in busy] == ["left", "right", "next"]
 
 

@@ -16,7 +16,7 @@ from arq.worker import func
 from client import JobAborted, Queue, decode
 from client.errors import JobError, JobFailed, UnknownFunction
 from client.wire.keys import KEYS
-from tests.conftest import Server, wait_until
+from tests.conftest import Server, forever, wait_until
 from tests.engine.rig import Engines, nothing_left_in
 
 Ctx = dict[str, Any]
@@ -29,7 +29,7 @@ async def add(ctx: Ctx, a: int, b: int = 1) -> int:
 def once(started: asyncio.Event) -> Any:
     async def endless(ctx: Ctx) -> None:
         started.set()
-        await asyncio.sleep(60)
+        await forever()
 
     return endless
 
@@ -129,7 +129,7 @@ async def test_a_job_that_swallows_its_cancellation_keeps_what_it_returns(
     async def swallow(ctx: Ctx) -> str:
         started.set()
         with suppress(asyncio.CancelledError):
-            await asyncio.sleep(60)
+            await forever()
         return "went on"
 
     await engines.start(server, swallow)

@@ -15,7 +15,7 @@ from arq.worker import Worker, func
 from client import Queue, decode, encode
 from client.errors import JobFailed
 from client.wire.keys import KEYS
-from tests.conftest import Server, wait_until
+from tests.conftest import Server, forever, wait_until
 from tests.engine.rig import Engines, nothing_left_in
 
 Ctx = dict[str, Any]
@@ -97,7 +97,7 @@ async def test_an_answer_stands_though_its_hook_is_cancelled(
 
     async def endless(ctx: Ctx) -> None:
         hooked.set()
-        await asyncio.sleep(60)
+        await forever()
 
     engine = await engines.start(server, add, on_job_end=endless, drain_s=0)
     job = await queue.enqueue("add", 1)

@@ -10,7 +10,7 @@ import pytest
 
 from client import Queue, encode
 from client.wire.keys import KEYS
-from tests.conftest import Server, wait_until
+from tests.conftest import Server, forever, wait_until
 from tests.engine.rig import Engines, nothing_left_in
 
 Ctx = dict[str, Any]
@@ -93,7 +93,7 @@ async def test_a_job_handed_back_goes_to_its_own_lane(engines: Engines, server: 
 
     async def endless(ctx: Ctx) -> None:
         started.set()
-        await asyncio.sleep(60)
+        await forever()
 
     engine = await engines.start(server, endless)
     enqueue_raw(server, "mine", "job", function="endless")

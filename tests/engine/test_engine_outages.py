@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from client import JobNotFound, Queue
-from tests.conftest import Server, wait_until
+from tests.conftest import Server, forever, wait_until
 from tests.engine.rig import Engines, Workers, nothing_left_in
 from worker.engine import drain
 
@@ -20,7 +20,7 @@ TERM = signal.SIGTERM
 
 
 async def endless(ctx: dict[str, Any]) -> None:
-    await asyncio.sleep(60)
+    await forever()
 
 
 async def test_an_outage_loses_nothing_and_repeats_nothing(

@@ -17,7 +17,7 @@ from client import JobStatus as OurStatus
 from client import Queue
 from client.errors import JobExpired, JobFailed, JobTimedOut, TriesExhausted
 from client.wire.keys import KEYS
-from tests.conftest import Server, wait_until
+from tests.conftest import Server, forever, wait_until
 from tests.engine.rig import Engines
 
 Ctx = dict[str, Any]
@@ -145,7 +145,7 @@ async def test_a_timeout_ends_the_job_and_says_so(engines: Engines, server: Serv
 
     async def slow(ctx: Ctx) -> None:
         try:
-            await asyncio.sleep(60)
+            await forever()
         except asyncio.CancelledError:
             cancelled.set()
             raise

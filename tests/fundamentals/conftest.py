@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -15,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from client.wire.keys import KEYS
-from tests.conftest import POLL_S, Server, _binary
+from tests.conftest import Server, _binary, wait_blocking
 from tests.engine.rig import Engines
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,10 +118,9 @@ def _start(
     return log
 
 
-def _until(predicate: object, log: Path) -> None:
-    assert callable(predicate)
-    deadline = time.monotonic() + READY_S
-    while not predicate():
-        if time.monotonic() > deadline:
-            pytest.fail(f"{log.stem} is not ready: {log.read_text()[-2000:]}")
-        time.sleep(POLL_S)
+def _until(predicate: Callable[[], bool], log: Path) -> None:
+    try:
+        wait_blocking(predicate, description=f"{log.stem} is ready", timeout_s=READY_S)
+    except pytest.fail.Exception as failure:
+        failure.add_note(log.read_text()[-2000:])
+        raise

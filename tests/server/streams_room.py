@@ -78,6 +78,13 @@ class Reader:
             return await self.task
 
 
+async def somebody_follows(queue: Queue) -> None:
+    async def somebody() -> bool:
+        return bool(await queue.session.redis.pubsub_channels(KEYS.events_channel("*")))
+
+    await wait_until(somebody, description="a subscription")
+
+
 async def nobody_follows(queue: Queue) -> None:
     async def nobody() -> bool:
         return not await queue.session.redis.pubsub_channels(KEYS.events_channel("*"))

@@ -7,7 +7,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import trustme
 from client import Job, Queue, QueueUnavailable, encode
 from client.redis import connection as connections
 from client.wire.keys import KEYS
-from tests.conftest import Server, wait_until
+from tests.conftest import Server, wait_blocking, wait_until
 
 PASSWORD = "Zebra4711"
 QUICK_S = 3.0
@@ -269,18 +269,17 @@ def sentinel_port(own_server: Server, tmp_path: Path) -> Iterator[int]:
         [own_server.binary, str(config), "--sentinel"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        deadline = time.monotonic() + 10
-        with redis.Redis(port=sentinel) as client:
-            while time.monotonic() < deadline:
-                try:
-                    client.ping()
-                    break
-                except redis.ConnectionError:
-                    time.sleep(0.005)
+        wait_blocking(lambda: _answers(sentinel), description="the sentinel answers")
         yield sentinel
     finally:
         process.terminate()
         process.wait(10)
+
+
+def _answers(port: int) -> bool:
+    with redis.Redis(port=port) as client, suppress(redis.ConnectionError):
+        return bool(client.ping())
+    return False
 
 
 def _free_port() -> int:

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -19,7 +18,7 @@ import pytest
 
 from client import InvalidRedisURL, InvalidRequest, Job, Queue, QueueUnavailable, SyncJob, SyncQueue, encode
 from client.wire.keys import KEYS
-from tests.conftest import POLL_S, Server
+from tests.conftest import Server, wait_blocking
 
 ROOT = Path(__file__).parents[2]
 # what holds the connection, and what a `with` has
@@ -43,11 +42,11 @@ def finish(server: Server, job_id: str) -> None:
 
 
 def until_waited_for(server: Server, job_id: str) -> None:
-    deadline = time.monotonic() + 10
     with server.client() as client:
-        while not client.pubsub_channels(KEYS.done_channel(job_id)):
-            assert time.monotonic() < deadline, f"nobody waits for {job_id}"
-            time.sleep(POLL_S)
+        wait_blocking(
+            lambda: bool(client.pubsub_channels(KEYS.done_channel(job_id))),
+            description=f"somebody waits for {job_id}",
+        )
 
 
 def engines() -> list[threading.Thread]:

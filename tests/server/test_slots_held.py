@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import suppress
 from contextvars import Context
 
@@ -12,7 +11,7 @@ import pytest
 from client import InvalidRequest, Queue, SyncQueue, Usage
 from client.errors import RateLimited, SlotLost, SlotTimeout
 from client.wire.keys import KEYS
-from tests.conftest import AnyRedis, Server, wait_until
+from tests.conftest import AnyRedis, Server, forever, wait_blocking, wait_until
 from tests.server.given_slots import MODEL, SHORT_S, apart, are_waiting, hold_briefly, is_held, nothing_left
 
 # -- lost ------------------------------------------------------------------------------------------
@@ -25,7 +24,7 @@ async def test_a_slot_that_is_taken_away_cancels_its_block(one: Queue) -> None:
         nonlocal cancelled
         async with one.limits.slot(MODEL, lease_s=SHORT_S):
             try:
-                await asyncio.sleep(60)
+                await forever()
             except asyncio.CancelledError:
                 cancelled = True
                 raise
@@ -42,7 +41,7 @@ async def test_a_slot_that_is_taken_away_cancels_its_block(one: Queue) -> None:
 async def test_a_cancellation_by_others_goes_on_though_the_slot_is_lost(one: Queue) -> None:
     async def call() -> None:
         async with one.limits.slot(MODEL, lease_s=SHORT_S):
-            await asyncio.sleep(60)
+            await forever()
 
     calling = asyncio.create_task(call())
     await is_held(one)
@@ -142,8 +141,7 @@ async def test_a_thread_learns_at_the_end_that_its_slot_was_lost(one: Queue, ser
     def call(queue: SyncQueue) -> None:
         with queue.limits.slot(MODEL, lease_s=SHORT_S) as slot:
             asyncio.run_coroutine_threadsafe(one.limits.evict(MODEL), loop).result()
-            while not slot.lost:
-                time.sleep(0.01)
+            wait_blocking(lambda: slot.lost, description="the loss is seen")
 
     loop = asyncio.get_running_loop()
     with SyncQueue.from_url(server.url) as queue, pytest.raises(SlotLost):

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from time import monotonic
 
 import pytest
 
@@ -19,6 +18,7 @@ from promptmill.cli.stack.ownership import Lock, read_record
 from promptmill.cli.stack.place import prepare_place
 from promptmill.cli.stack.resp import ask_server
 from settings import Settings
+from tests.conftest import wait_until
 
 try:
     find_server()
@@ -37,13 +37,6 @@ async def main():
         await asyncio.Event().wait()
 asyncio.run(main())
 """
-
-
-async def wait_until(predicate: Callable[[], bool], *, description: str, timeout_s: float = 10) -> None:
-    deadline = monotonic() + timeout_s
-    while not predicate():
-        assert monotonic() < deadline, f"not within {timeout_s} s: {description}"
-        await asyncio.sleep(0.01)
 
 
 @pytest.fixture

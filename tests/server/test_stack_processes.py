@@ -9,7 +9,6 @@ import sys
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from time import monotonic
 
 import pytest
 
@@ -19,6 +18,7 @@ from promptmill.cli.stack.ownership import read_record
 from promptmill.cli.stack.place import prepare_place
 from promptmill.cli.stack.resp import ask_server
 from settings import Settings
+from tests.conftest import wait_until
 
 try:
     find_server()
@@ -54,14 +54,6 @@ def worker_is(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
         monkeypatch.setattr(processes, "_python", lambda name: stand_in if name == "arq" else real(name))
 
     return install
-
-
-async def wait_for_another_worker(socket: Path, than: int) -> int:
-    deadline = monotonic() + 10
-    while (pid := await worker_pid(socket)) == than:
-        assert monotonic() < deadline, "no other worker within 10 s"
-        await asyncio.sleep(0.01)
-    return pid
 
 
 async def worker_pid(socket: Path) -> int:
@@ -129,7 +121,11 @@ async def test_up_starts_a_dead_worker_again_and_says_so(
     async with open_stack(settings, worker=True, owner="up", say=said.append):
         first = await worker_pid(place.socket)
         os.kill(first, signal.SIGKILL)
-        await wait_for_another_worker(place.socket, first)
+
+        async def is_another() -> bool:
+            return await worker_pid(place.socket) != first
+
+        await wait_until(is_another, description="another worker")
     assert "started again in 0.01 s" in said[0]
 
 

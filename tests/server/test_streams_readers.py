@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Generator
 from contextlib import aclosing
 from itertools import pairwise
@@ -18,7 +19,7 @@ from client.wire import events
 from client.wire.events import position
 from client.wire.keys import KEYS
 from tests.conftest import Server, wait_until
-from tests.server.streams_room import Reader, Worker, hired, nobody_follows
+from tests.server.streams_room import Reader, Worker, hired, nobody_follows, somebody_follows
 from worker.streams import lines, relay
 
 
@@ -97,8 +98,12 @@ async def test_a_reader_that_does_not_keep_up_costs_little_and_misses_nothing(
 
 
 async def test_readers_go_on_when_the_server_was_stopped_and_started(
-    own_server: Server, own_queue: Queue, monkeypatch: pytest.MonkeyPatch
+    own_server: Server,
+    own_queue: Queue,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.DEBUG, "promptmill")
     monkeypatch.setattr(subscriber, "RECONNECT_S", 0.02)
     monkeypatch.setattr(relay, "RETRY_S", 0.02)
     async with hired(own_server) as worker:
@@ -109,7 +114,7 @@ async def test_readers_go_on_when_the_server_was_stopped_and_started(
             await reader.has("Hel")
             own_server.stop()
             tell("lo ")
-            await asyncio.sleep(0.1)
+            await wait_until(lambda: "streams wait" in caplog.text, description="the worker notices")
             own_server.start()
             tell("there")
             await wait_until(lambda: "there" in "".join(reader.words()), description="the rest")
@@ -136,7 +141,7 @@ def test_a_thread_follows_a_stream(server: Server) -> None:
 async def test_a_job_that_is_not_streamed_gives_its_text_at_its_end(queue: Queue, server: Server) -> None:
     await queue.chat("Hi", job_id="a")
     reader = Reader(queue)
-    await asyncio.sleep(0)
+    await somebody_follows(queue)
     await queue.session.redis.set(KEYS.result("a"), _record(_completion("Hello")), px=60_000)
     await queue.session.redis.publish(KEYS.done_channel("a"), "")
     assert await reader.ends() == ["Hello", "done"]
@@ -147,7 +152,7 @@ async def test_a_job_that_is_not_streamed_gives_its_text_at_its_end(queue: Queue
 async def test_an_aborted_job_and_an_unknown_one_end_too(queue: Queue) -> None:
     job = await queue.chat("Hi", stream=True, job_id="a")
     reader = Reader(queue)
-    await asyncio.sleep(0.01)
+    await somebody_follows(queue)
     assert await job.abort()
     assert await reader.ends() == ["error"]
     assert type(reader.seen[0].error).__name__ == "JobAborted"

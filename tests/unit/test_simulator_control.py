@@ -1,5 +1,7 @@
 """The simulator's truth and its knobs: `/stats`, `/config`, the command line, the process."""
 
+from __future__ import annotations
+
 import asyncio
 import signal
 import sys
@@ -15,6 +17,7 @@ from promptmill import simulator
 from promptmill.simulator import InvalidConfig, SimulatorConfig, create_app, serve
 from promptmill.simulator.command import simulator as command
 from promptmill.simulator.stats import MAX_REQUEST_IDS, RequestStats
+from tests.conftest import wait_until
 
 HEADERS = {"Authorization": "Bearer sk-test"}
 BODY = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
@@ -47,10 +50,10 @@ async def patch(session: ClientSession, settings: Any) -> tuple[int, Any]:
 
 
 async def wait_for_open(session: ClientSession, count: int) -> None:
-    deadline = asyncio.get_running_loop().time() + 5
-    while (await get(session, "/stats"))["open"] != count:
-        assert asyncio.get_running_loop().time() < deadline, f"never {count} open calls"
-        await asyncio.sleep(0.005)
+    async def all_open() -> bool:
+        return bool((await get(session, "/stats"))["open"] == count)
+
+    await wait_until(all_open, description=f"{count} open calls")
 
 
 async def test_stats_tell_what_happened(provider: ClientSession) -> None:

@@ -1,7 +1,8 @@
 """The simulator's caps: calls at once, requests and tokens a minute."""
 
+from __future__ import annotations
+
 import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ from aiohttp import ClientSession
 from promptmill.simulator import SimulatorConfig, serve
 from promptmill.simulator.admission import Admission, Bucket, RateLimit
 from promptmill.simulator.openai import format_duration
+from tests.conftest import wait_until
 
 OPENAI = {"Authorization": "Bearer sk-test"}
 ANTHROPIC = {"x-api-key": "sk-test", "anthropic-version": "2023-06-01"}
@@ -23,13 +25,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now_s
-
-
-async def wait_until(predicate: Callable[[], Awaitable[bool]], description: str) -> None:
-    deadline = asyncio.get_running_loop().time() + 5
-    while not await predicate():
-        assert asyncio.get_running_loop().time() < deadline, f"timed out: {description}"
-        await asyncio.sleep(0.005)
 
 
 async def call(session: ClientSession, path: str = "/v1/chat/completions") -> Any:
@@ -51,7 +46,7 @@ async def test_a_call_over_the_concurrency_cap_is_refused_with_retry_after() -> 
         async def both_open() -> bool:
             return bool((await stats(session))["open"] == 2)
 
-        await wait_until(both_open, "two calls are open")
+        await wait_until(both_open, description="two calls are open")
         status, headers, body = await call(session)
         assert status == 429
         assert headers["retry-after"] == "1"
@@ -69,7 +64,7 @@ async def test_a_call_over_the_concurrency_cap_is_refused_with_retry_after() -> 
         async def none_open() -> bool:
             return bool((await stats(session))["open"] == 0)
 
-        await wait_until(none_open, "places are given back by those who hang up")
+        await wait_until(none_open, description="places are given back by those who hang up")
 
 
 async def test_a_call_over_the_requests_cap_says_so_in_openais_words() -> None:
