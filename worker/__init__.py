@@ -9,12 +9,12 @@ imported when they are first asked for, too.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .registry import JobModuleError, job
 
 if TYPE_CHECKING:
-    from .engine.run import Context
+    from .context import Context
     from .sdks.connections import http_client
     from .sdks.sdk_httpx2 import httpx2_client
 
@@ -31,10 +31,10 @@ __all__ = [
     "job",
 ]
 
-_LAZY = {"Context": ".engine.run", "http_client": ".sdks.connections", "httpx2_client": ".sdks.sdk_httpx2"}
+_LAZY = {"Context": ".context", "http_client": ".sdks.connections", "httpx2_client": ".sdks.sdk_httpx2"}
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name in _LAZY:
         globals()[name] = getattr(importlib.import_module(_LAZY[name], __name__), name)
     elif name in ("CpuWorkerSettings", "WorkerSettings"):
@@ -57,9 +57,10 @@ def _from_environment(name: str) -> type:
     from client import InvalidRedisURL, QueueUnavailable
     from settings import SettingsError, load
 
-    from .app import WorkerUnusable, reach_redis, worker_settings
+    from .app import worker_settings
     from .cpu.app import cpu_worker_settings
     from .engine import install
+    from .options import WorkerUnusable, reach_redis
 
     try:
         settings = load()

@@ -19,11 +19,11 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from importlib import import_module
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, TypeAlias, TypeVar, overload
 
 from arq.worker import Function, func
 
-Coro = Callable[..., Coroutine[Any, Any, Any]]
+Coro: TypeAlias = Callable[..., Coroutine[Any, Any, Any]]
 C = TypeVar("C", bound=Coro)
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -83,7 +83,7 @@ def job(
     def register(made: Callable[..., Any]) -> Callable[..., Any]:
         if refusal := _refusal(made, cpu):
             raise JobModuleError(refusal)
-        coroutine: Any = _computed_elsewhere if cpu else _taking_ctx(made)
+        coroutine: Coro = _computed_elsewhere if cpu else _taking_ctx(made)
         function = func(
             coroutine,
             name=name or made.__name__,
@@ -116,17 +116,17 @@ def _taking_ctx(coroutine: Coro) -> Coro:
         return coroutine
 
     @wraps(coroutine)
-    async def without_ctx(_ctx: dict[str, Any], /, *args: Any, **kwargs: Any) -> Any:
+    async def without_ctx(_ctx: object, /, *args: object, **kwargs: object) -> object:
         return await coroutine(*args, **kwargs)
 
     return without_ctx
 
 
-async def _computed_elsewhere(_ctx: dict[str, Any], /, *args: Any, **kwargs: Any) -> Any:
+async def _computed_elsewhere(_ctx: object, /, *args: object, **kwargs: object) -> object:
     raise NotImplementedError("This worker's wiring has no place for CPU jobs.")
 
 
-def _refusal(made: Any, cpu: bool) -> str | None:
+def _refusal(made: object, cpu: bool) -> str | None:
     """Why it cannot be a job."""
     waits = inspect.iscoroutinefunction(made)
     if cpu and (waits or not inspect.isfunction(made)):
@@ -139,7 +139,7 @@ def _refusal(made: Any, cpu: bool) -> str | None:
     return None
 
 
-def _called(thing: Any) -> str:
+def _called(thing: object) -> str:
     return getattr(thing, "__name__", None) or "my_job(…)"
 
 
@@ -154,6 +154,5 @@ def _add(function: Function) -> None:
 
 
 def _origin(function: Function) -> tuple[str, str]:
-    made: Any = function.compute if isinstance(function, CpuFunction) else function.coroutine
-    made = inspect.unwrap(made)
+    made = inspect.unwrap(function.compute if isinstance(function, CpuFunction) else function.coroutine)
     return made.__module__, made.__qualname__

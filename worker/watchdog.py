@@ -14,65 +14,77 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from types import FrameType
 from typing import Any
 
-from .engine.run import Run, call
+from arq.worker import Function
+
+from .context import Context, CoroutineFunction
 
 SILENCE_S = 10.0  # between two warnings about one function
 
 _OURS = f"{Path(__file__).parent}{os.sep}"  # the engine's own tasks are not a job's
-_CALL = call.__code__  # the frame that holds a job's run
 
 logger = logging.getLogger("arq.worker")
 
 
-class Watchdog(threading.Thread):
-    """Watches the loop it is made on. `stop` it before the loop is closed."""
+class Watchdog:
+    """Watches the loop it is started on, and the functions that `watched` returns. With 0 ms it does nothing."""
 
     def __init__(self, warn_ms: int) -> None:
-        super().__init__(name="promptmill watchdog", daemon=True)
         self._warn_s = warn_ms / 1000
-        self._loop = asyncio.get_running_loop()
-        self._home = threading.get_ident()
-        self._jobs = 0  # changed on the loop only
+        self._runs: dict[
+            asyncio.Task[Any] | None, tuple[str, str]
+        ] = {}  # → function, job id; changed on the loop only
         self._work = threading.Event()
-        self._stopped = threading.Lock()  # free once it is to stop; waiting for a lock is the cheapest tick
-        self._stopped.acquire()
         self._warned_s: dict[str, float] = {}  # function → when
+        self._thread: threading.Thread | None = None
 
-    @classmethod
-    def over(cls, warn_ms: int) -> Watchdog | None:
-        """A watchdog that watches; None where `warn_ms` is 0."""
-        if not warn_ms:
-            return None
-        watchdog = cls(warn_ms)
-        watchdog.start()
-        return watchdog
+    def watched(self, function: Function) -> Function:
+        """The same job, known to the watchdog while it runs."""
+        if not self._warn_s:
+            return function
+        coroutine: CoroutineFunction = partial(self._call, function)
+        return replace(function, coroutine=coroutine)
+
+    def start(self) -> None:
+        """Call it on the loop that is to be watched, and `stop` it before that is closed."""
+        if self._warn_s:
+            self._loop, self._home = asyncio.get_running_loop(), threading.get_ident()
+            self._stopped = (
+                threading.Lock()
+            )  # free once it is to stop; waiting for a lock is the cheapest tick
+            self._stopped.acquire()
+            self._thread = threading.Thread(target=self._watch, name="promptmill watchdog", daemon=True)
+            self._thread.start()
 
     def stop(self) -> None:
-        """Returns when it has ended: within milliseconds. Once only."""
-        self._stopped.release()
-        self._work.set()
-        self.join()
-
-    def enter(self) -> None:
-        """A job starts. On the loop."""
-        self._jobs += 1
-        if self._jobs == 1:
+        """Returns when it has ended: within milliseconds. Idempotent."""
+        if self._thread is not None:
+            self._stopped.release()
             self._work.set()
+            self._thread.join()
+            self._thread = None
 
-    def leave(self) -> None:
-        """A job has ended. On the loop."""
-        self._jobs -= 1
+    async def _call(self, function: Function, ctx: Context, /, *args: object, **kwargs: object) -> object:
+        task = asyncio.current_task()
+        self._runs[task] = function.name, ctx.job_id
+        if len(self._runs) == 1:
+            self._work.set()
+        try:
+            return await function.coroutine(ctx, *args, **kwargs)
+        finally:
+            del self._runs[task]
 
-    def run(self) -> None:
+    def _watch(self) -> None:
         while not self._told_to_stop(self._warn_s / 2):
-            if not self._jobs:
+            if not self._runs:
                 self._work.clear()
-                if not self._jobs and self._stopped.locked():
+                if not self._runs and self._stopped.locked():
                     self._work.wait()
                 continue
             task = self._running()
@@ -95,9 +107,26 @@ class Watchdog(threading.Thread):
     def _told_to_stop(self, within_s: float) -> bool:
         return self._stopped.acquire(timeout=within_s)
 
+    def _blocking(self, task: asyncio.Task[Any], frames: list[FrameType]) -> tuple[str, str, str] | None:
+        """The function, how the log names its run, and the line it is at; None where it is no job's."""
+        if run := self._runs.get(task):
+            function, job_id = run
+            ours = Watchdog._call.__code__  # innermost first: its run has begun where this is
+            begun = next((depth for depth, frame in enumerate(frames) if frame.f_code is ours), None)
+            return None if begun is None else (function, f"{job_id}:{function}", _line(frames[:begun]))
+        coroutine: Any = task.get_coro()
+        code = getattr(coroutine, "cr_code", None)  # a task that a job has started
+        if code is None or code.co_filename.startswith(_OURS):
+            return None
+        begun = next((depth for depth, frame in enumerate(frames) if frame.f_code is code), None)
+        if begun is None:
+            return None
+        name = coroutine.__qualname__
+        return name, f"a task of a job, {name} ({task.get_name()}),", _line(frames[: begun + 1])
+
     def _report(self, task: asyncio.Task[Any]) -> None:
         frames = list(_stack(sys._current_frames().get(self._home)))
-        found = _culprit(task, frames)
+        found = self._blocking(task, frames)
         if found is None:
             return
         function, ref, at = found
@@ -110,35 +139,6 @@ class Watchdog(threading.Thread):
             "function that computes with @job(cpu=True), or call what blocks with asyncio.to_thread",
             *(ref, self._warn_s * 1000, at),
         )
-
-
-def hooks() -> dict[str, Any]:
-    """What tells the watchdog in a worker's context that there is something to watch: hooks of arq's."""
-
-    async def on_job_start(ctx: dict[Any, Any]) -> None:
-        ctx["watchdog"].enter()
-
-    async def on_job_end(ctx: dict[Any, Any]) -> None:
-        ctx["watchdog"].leave()
-
-    return {"on_job_start": on_job_start, "on_job_end": on_job_end}
-
-
-def _culprit(task: asyncio.Task[Any], frames: list[FrameType]) -> tuple[str, str, str] | None:
-    """The function, how the log names its run, and the line it is at; None where it is no job's."""
-    for depth, frame in enumerate(frames):  # innermost first
-        if frame.f_code is _CALL:
-            run: Run = frame.f_locals["run"]
-            return run.function, run.ref, _line(frames[:depth])
-    coroutine: Any = task.get_coro()
-    code = getattr(coroutine, "cr_code", None)  # a task that a job has started
-    if code is None or code.co_filename.startswith(_OURS):
-        return None
-    started = next((depth for depth, frame in enumerate(frames) if frame.f_code is code), None)
-    if started is None:
-        return None
-    name = coroutine.__qualname__
-    return name, f"a task of a job, {name} ({task.get_name()}),", _line(frames[: started + 1])
 
 
 def _line(frames: list[FrameType]) -> str:

@@ -26,7 +26,7 @@ from benchmarks.stage import Stuck, stage
 from benchmarks.system import System, Work
 from client import Limit, Queue
 from client.wire.keys import KEYS
-from worker.engine.meter import Meter
+from worker.context import Meter
 from worker.engine.scripts import EngineScripts, Outcome
 from worker.engine.settlement import use
 

@@ -88,7 +88,7 @@ async def test_an_abort_never_hits_a_later_job_of_the_same_id(
     await wait_until(lambda: "again" in engine.runs, description="it runs")
     await queue.enqueue("gated")  # another claim, which reads the requests again
     await wait_until(lambda: len(engine.runs) == 2, description="both run")
-    await engine._heed_aborts()
+    await engine._find_aborts()
     release.set()
     assert await job.result(5) == "unharmed"
 

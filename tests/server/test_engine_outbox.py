@@ -19,8 +19,9 @@ from tests.conftest import Server, wait_until
 from tests.server.test_engine_room import Room, opened
 from worker.engine import finish
 from worker.engine.finish import BATCH, Outbox
-from worker.engine.outage import UNREACHABLE, Outage
+from worker.engine.outage import Outage
 from worker.engine.scripts import Lease, Outcome
+from worker.unreachable import UNREACHABLE
 
 TTL_MS = 60_000
 

@@ -15,7 +15,7 @@ from client.wire.keys import KEYS
 from promptmill.dialects import Delta
 from tests.conftest import Server, wait_until
 from tests.server.streams_room import Reader, Worker, hired
-from worker.engine.meter import Meter
+from worker.context import Meter
 from worker.streams import lines, relay
 
 

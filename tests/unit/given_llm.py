@@ -13,14 +13,14 @@ from arq import Retry
 
 from client import decode, encode
 from client.limits.rules import lanes
-from client.wire.schemas import Usage
+from client.wire.schemas import Attempt, Usage
 from promptmill.dialects import ChatAnswer
 from settings import Settings
 from tests.conftest import AnyRedis
 from worker.calls import LLM
-from worker.engine.meter import Meter
-from worker.engine.run import Reroute, Throttled
-from worker.jobs import chat
+from worker.context import Meter
+from worker.jobs import JobContext, Services, chat
+from worker.signals import Reroute, Throttled
 
 HI = {"messages": [{"role": "user", "content": "Hi"}], "metadata": {"mine": 1}}
 ANSWER = ChatAnswer(
@@ -58,6 +58,35 @@ class ScriptedLLM(LLM):
     chat = embed = _next
 
 
+class Booked(list[tuple[Attempt, str]]):
+    """In place of the worker's totals: the attempts that were added, and their tenants."""
+
+    def add(self, attempt: Attempt, tenant: str) -> None:
+        self.append((attempt, tenant))
+
+
+def a_context(
+    llm: Any = None, *, redis: Any = None, totals: Any = None, limits: Any = None, **fields: Any
+) -> JobContext:
+    """What the engine gives a run, and the worker's services; those that are not given are not there."""
+    nothing: Any = None
+    totals = Booked() if totals is None else totals
+    services = Services(redis, learner=nothing, totals=totals, relay=nothing, llm=llm, limits=limits)
+    given: dict[str, Any] = {
+        "job_id": "j1",
+        "job_try": 1,
+        "enqueued_at": datetime.fromtimestamp(ENQUEUED_MS / 1000, UTC),
+        "score_ms": ENQUEUED_MS,
+        "lane": "",
+        "limit_keys": (),
+        "token": "mill:1:host:7:abc",
+        "payload": b"",
+        "has_run": False,
+        "meter": Meter(),
+    }
+    return JobContext({"services": services}, **{**given, **fields})
+
+
 @pytest.fixture
 async def redis() -> AsyncIterator[AnyRedis]:
     async with fakeredis.FakeAsyncRedis() as redis:
@@ -68,8 +97,9 @@ class Runs:
     """Runs one job as the engine would: a run that ends in a retry uses a try, unless it was turned away."""
 
     def __init__(self, redis: AnyRedis) -> None:
-        self.redis = redis
-        self.ctx: dict[str, Any] = {}
+        self.redis, self.ctx = redis, a_context()
+        self.totals = Booked()
+        self.limits: Any = None
         self.tries_used, self.has_run = 0, False
         self.lane: str | None = None
         self.payload: bytes | None = None
@@ -83,18 +113,17 @@ class Runs:
             self.lane = lanes.lane_name(model, "embed" if job.__name__ == "embed" else "chat")
         if self.payload is None:
             self.payload = encode({"t": None, "f": job.__name__, "a": [request], "k": {}, "et": ENQUEUED_MS})
-        self.ctx = {
-            "job_id": "j1",
-            "job_try": self.tries_used + 1,
-            "enqueue_time": datetime.fromtimestamp(ENQUEUED_MS / 1000, UTC),
-            "has_run": self.has_run,
-            "redis": self.redis,
-            "llm": llm,
-            "meter": Meter(),
-            "lane": self.lane,
-            "limit_keys": lanes.limit_keys(self.lane, defaults) if self.lane else (),
-            "payload": self.payload,
-        }
+        self.ctx = a_context(
+            llm,
+            redis=self.redis,
+            totals=self.totals,
+            limits=self.limits,
+            job_try=self.tries_used + 1,
+            lane=self.lane,
+            limit_keys=tuple(lanes.limit_keys(self.lane, defaults)) if self.lane else (),
+            payload=self.payload,
+            has_run=self.has_run,
+        )
         data = decode(self.payload)
         try:
             return await job(self.ctx, *data["a"], **data["k"])

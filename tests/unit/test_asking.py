@@ -1,18 +1,17 @@
-"""`ctx["llm"].ask`: a slot, a call, the settlement and the books, in one line of a job."""
+"""`ctx.llm.ask`: a slot, a call, the settlement and the ledger, in one line of a job."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from client import InvalidRequest, errors
 from client.limits.slots import Slot
-from tests.unit.given_llm import ANSWER, ScriptedLLM
-from worker.engine.meter import Meter
+from client.wire.schemas import ChatRequest
+from tests.unit.given_llm import ANSWER, HI, ScriptedLLM, a_context
 from worker.jobs.job_llm import JobLLM
 
 
@@ -34,18 +33,10 @@ class Limits:
             raise
 
 
-def a_run(*outcomes: Any, held: tuple[str, ...] = ()) -> dict[str, Any]:
-    attempts = []
-    return {
-        "job_id": "j1",
-        "lane": "tenant:acme",
-        "limit_keys": held,
-        "llm": ScriptedLLM(*outcomes),
-        "limits": Limits(),
-        "meter": Meter(),
-        "book": SimpleNamespace(add=lambda attempt, tenant: attempts.append((attempt, tenant))),
-        "attempts": attempts,
-    }
+def a_run(*outcomes: Any, held: tuple[str, ...] = ()) -> Any:
+    ctx = a_context(ScriptedLLM(*outcomes), lane="tenant:acme", limit_keys=held)
+    ctx["limits"] = Limits()
+    return ctx
 
 
 async def test_a_call_is_made_under_a_slot_settled_and_booked() -> None:
@@ -55,7 +46,7 @@ async def test_a_call_is_made_under_a_slot_settled_and_booked() -> None:
     assert ctx["limits"].asked == [(("openai/gpt-4o", "gpu-box"), {"tokens": 114, "wait_s": 3})]
     (slot,) = ctx["limits"].slots
     assert (slot._tokens, slot._output) == (11, 2)
-    ((attempt, tenant),) = ctx["attempts"]
+    ((attempt, tenant),) = ctx.services.totals
     assert (attempt.number, attempt.model, attempt.usage, tenant) == (
         1,
         "openai/gpt-4o",
@@ -70,14 +61,14 @@ async def test_calls_of_a_job_have_ids_of_their_own_and_its_meter_adds_them_up()
     llm = JobLLM(ctx)
     await llm.ask(None, "Hi")
     await llm.ask(None, [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}])
-    assert ctx["llm"].call_ids == ["j1:1", "j1:2"]
-    assert (ctx["meter"].requests, ctx["meter"].tokens, ctx["meter"].answered) == (2, 22, False)
+    assert ctx.services.llm.call_ids == ["j1:1", "j1:2"]
+    assert (ctx.meter.requests, ctx.meter.tokens, ctx.meter.answered) == (2, 22, False)
 
 
 async def test_a_job_in_its_models_lane_signals_for_its_calls() -> None:
     ctx = a_run(ANSWER, held=("openai/gpt-4o-mini", "openai"))
     await JobLLM(ctx).ask(None, "Hi")
-    assert ctx["meter"].answered
+    assert ctx.meter.answered
 
 
 async def test_a_refusal_is_the_slots_and_costs_nothing() -> None:
@@ -86,7 +77,7 @@ async def test_a_refusal_is_the_slots_and_costs_nothing() -> None:
         await JobLLM(ctx).ask("openai/gpt-4o", "Hi")
     (slot,) = ctx["limits"].slots
     assert (slot._signal, slot._wait_s, slot._tokens) == ("refused", 4, 0)
-    ((attempt, _),) = ctx["attempts"]
+    ((attempt, _),) = ctx.services.totals
     assert (attempt.error, attempt.cost_usd) == ("RateLimited", 0)
 
 
@@ -113,5 +104,5 @@ async def test_what_cannot_be_asked_is_refused_before_a_slot_is_taken() -> None:
 
 async def test_it_is_the_workers_llm_in_all_else() -> None:
     ctx = a_run(ANSWER)
-    assert await JobLLM(ctx).chat(None, call_id="mine") is ANSWER
-    assert JobLLM(ctx).settings is ctx["llm"].settings
+    assert await JobLLM(ctx).chat(ChatRequest.model_validate(HI), call_id="mine") is ANSWER
+    assert JobLLM(ctx).settings is ctx.services.llm.settings

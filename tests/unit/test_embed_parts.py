@@ -18,9 +18,9 @@ from client.wire.schemas import Embeddings, EmbedRequest, Usage
 from promptmill.dialects import EmbedAnswer
 from tests.conftest import AnyRedis, forever, wait_until
 from tests.unit.given_llm import Runs, ScriptedLLM, redis
-from worker.engine.run import Reroute, Throttled
 from worker.jobs import embed
 from worker.jobs import embed_run as parts
+from worker.signals import Reroute, Throttled
 
 __all__ = ["redis"]
 
@@ -69,16 +69,12 @@ class HeavyLLM(TextLLM):
 
 
 class Slots:
-    """`ctx["limits"]`, with that many slots besides the job's own."""
+    """The limits of the fleet, with that many slots besides the job's own."""
 
     def __init__(self, free: int) -> None:
         self.free = asyncio.Semaphore(free)
         self.asked: list[tuple[str, ...]] = []
         self.refusals: list[float] = []
-
-    def under(self, held: object) -> Slots:
-        assert not held
-        return self
 
     @asynccontextmanager
     async def slot(self, *limit_keys: str) -> AsyncIterator[Slots]:
@@ -96,16 +92,12 @@ class Slots:
 class RunsWithSlots(Runs):
     def __init__(self, redis: AnyRedis) -> None:
         super().__init__(redis)
-        self.slots = Slots(2)
+        self.limits = Slots(2)
 
     async def __call__(  # type: ignore[override]  # it runs `embed` only
         self, llm: ScriptedLLM, request: Any = REQUEST
     ) -> Any:
-        async def job(ctx: Any, data: Any) -> Any:
-            return await embed({**ctx, "limits": self.slots}, data)
-
-        job.__name__ = "embed"
-        return await super().__call__(llm, job, request)
+        return await super().__call__(llm, embed, request)
 
 
 @pytest.fixture
@@ -137,16 +129,16 @@ async def test_parts_are_asked_for_side_by_side_and_keep_their_order(
     result = await run(llm)
     assert letters(result) == "abcd"
     assert llm.peak == 3  # the job's own slot, and two
-    assert run.slots.asked[0] == ("openai/text-embedding-3-small", "openai")
+    assert run.limits.asked[0] == ("openai/text-embedding-3-small", "openai")
     assert (result.usage.input_tokens, result.usage.output_tokens) == (4, 0)
     assert [attempt.number for attempt in result.attempts] == [1, 2, 3, 4]
     assert sorted(attempt.part for attempt in result.attempts) == [0, 1, 2, 3]
-    assert (run.ctx["meter"].tokens, run.ctx["meter"].answered) == (4, True)
+    assert (run.ctx.meter.tokens, run.ctx.meter.answered) == (4, True)
     assert not await redis.exists(KEYS.parts("j1"))
 
 
 async def test_without_a_free_slot_the_jobs_own_carries_all_parts(run: RunsWithSlots) -> None:
-    run.slots = Slots(0)
+    run.limits = Slots(0)
     llm = TextLLM()
     assert letters(await run(llm)) == "abcd"
     assert llm.peak == 1
@@ -186,11 +178,11 @@ async def test_a_part_that_has_used_its_tries_fails_the_job(run: RunsWithSlots, 
 
 async def test_a_refusal_stops_the_run_and_uses_no_try(run: RunsWithSlots) -> None:
     llm = TextLLM({"a": [errors.RateLimited("slow", status=429)]})
-    run.slots = Slots(0)
+    run.limits = Slots(0)
     with pytest.raises(Throttled):
         await run(llm)
     assert llm.asked == ["a"]
-    assert run.ctx["meter"].refused
+    assert run.ctx.meter.refused
     assert letters(await run(llm)) == "abcd"
 
 
@@ -199,15 +191,15 @@ async def test_a_refusal_under_another_slot_is_that_slots_to_signal(run: RunsWit
     llm = TextLLM({text: [refused] for text in "bcd"})
     with pytest.raises(Throttled):
         await run(llm)
-    assert set(run.slots.refusals) == {2.0}
-    assert not run.ctx["meter"].refused
+    assert set(run.limits.refusals) == {2.0}
+    assert not run.ctx.meter.refused
 
 
 async def test_a_permanent_failure_stops_the_run_and_fails_the_job(
     run: RunsWithSlots, redis: AnyRedis
 ) -> None:
     llm = TextLLM({"a": [errors.AuthenticationFailed("no", status=401)]})
-    run.slots = Slots(0)
+    run.limits = Slots(0)
     with pytest.raises(errors.AuthenticationFailed):
         await run(llm)
     assert llm.asked == ["a"]
@@ -215,7 +207,7 @@ async def test_a_permanent_failure_stops_the_run_and_fails_the_job(
 
 
 async def test_a_provider_that_is_down_is_left_alone_after_three_failures(run: RunsWithSlots) -> None:
-    run.slots = Slots(0)
+    run.limits = Slots(0)
     llm = TextLLM({text: [DOWN] for text in "abcd"})
     with pytest.raises(Retry):
         await run(llm)
@@ -244,7 +236,7 @@ async def test_each_of_many_parts_is_kept_as_it_is_done(
     run: RunsWithSlots, redis: AnyRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parts, "MANY_PARTS", 4)
-    run.slots = Slots(0)
+    run.limits = Slots(0)
     with pytest.raises(asyncio.CancelledError):
         await run(TextLLM({"c": [asyncio.CancelledError()]}))
     run.has_run = True
@@ -269,7 +261,7 @@ async def test_cancelling_the_job_cancels_all_of_its_calls(run: RunsWithSlots) -
     with pytest.raises(asyncio.CancelledError):
         await task
     assert llm.running == 0
-    assert (run.ctx["meter"].called, run.ctx["meter"].tokens) == (True, None)
+    assert (run.ctx.meter.called, run.ctx.meter.tokens) == (True, None)
 
 
 @pytest.mark.parametrize("vectors", [[[1.0], [1.0, 2.0]], [[1.0], "AAAA"], ["!!!!", "AACAPw=="], [[], []]])

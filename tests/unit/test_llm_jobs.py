@@ -20,8 +20,8 @@ from client.wire.schemas import Completion, Embeddings, Usage
 from promptmill.dialects import EmbedAnswer
 from tests.conftest import AnyRedis
 from tests.unit.given_llm import ANSWER, HI, Runs, ScriptedLLM, redis, run
-from worker.engine.run import Throttled
 from worker.jobs import chat, embed
+from worker.signals import Throttled
 
 __all__ = ["redis", "run"]
 

@@ -13,8 +13,8 @@ from arq import Retry
 from client import errors
 from client.wire.schemas import Attempt, Usage
 from promptmill.dialects import Delta
-from tests.unit.given_llm import ANSWER, HI, Runs, ScriptedLLM, redis, run
-from worker.jobs import attempts, chat
+from tests.unit.given_llm import ANSWER, Runs, ScriptedLLM, redis, run
+from worker.jobs.call import CallProgress
 
 __all__ = ["redis", "run"]
 
@@ -25,22 +25,17 @@ Booked: TypeAlias = Callable[..., Awaitable[tuple[Any, Attempt, str]]]
 
 @pytest.fixture
 def booked(run: Runs) -> Booked:
-    """The attempts that the totals are told of."""
-    found = []
-    book = SimpleNamespace(add=lambda attempt, tenant: found.append((attempt, tenant)))
+    """The attempt that the totals are told of."""
 
     async def booked(
         *outcomes: Any, lane: str = "openai/gpt-4o-mini|tenant:acme"
     ) -> tuple[Any, Attempt, str]:
-        async def job(ctx: Any, request: Any) -> Any:
-            return await chat({**ctx, "book": book}, request)
-
-        job.__name__, run.lane = "chat", lane
+        run.lane = lane
         try:
-            result: object = await run(ScriptedLLM(*outcomes), job, HI)
+            result: object = await run(ScriptedLLM(*outcomes))
         except BaseException as error:
             result = error
-        ((attempt, tenant),) = found
+        ((attempt, tenant),) = run.totals
         return result, attempt, tenant
 
     return booked
@@ -89,20 +84,18 @@ async def test_an_answer_without_usage_has_none(booked: Booked) -> None:
 
 
 async def test_a_stream_that_breaks_off_has_cost_what_it_had_told(run: Runs) -> None:
-    ctx: dict[str, Any] = {}
     heard: list[Delta] = []
-    tell = attempts.overheard(ctx, heard.append)
-    ctx["told"] = told = attempts.CallProgress()
+    progress = CallProgress(heard.append)
     deltas = [
         Delta(usage=Usage(input_tokens=9, output_tokens=1)),
         Delta(text="Hel"),
         Delta(usage=Usage(output_tokens=2)),
     ]
     for delta in deltas:
-        tell(delta)
+        progress.hear(delta)
     assert heard == deltas
-    assert told.usage == USAGE
-    assert told.ttft_s is not None
+    assert progress.usage == USAGE
+    assert progress.ttft_s is not None
 
 
 async def test_a_call_whose_worker_died_is_told_of_and_uses_no_try(run: Runs) -> None:
@@ -115,20 +108,14 @@ async def test_a_call_whose_worker_died_is_told_of_and_uses_no_try(run: Runs) ->
 
 
 async def test_each_dead_worker_is_told_of_once(run: Runs) -> None:
-    counted = []
-
-    async def job(ctx: Any, request: Any) -> Any:
-        return await chat({**ctx, "book": SimpleNamespace(add=lambda each, _: counted.append(each))}, request)
-
-    job.__name__ = "chat"
     llm = ScriptedLLM(errors.ServerError("x", status=500), errors.ServerError("x", status=500), ANSWER)
     await run.crash()
     with pytest.raises(Retry):
-        await run(llm, job)
+        await run(llm)
     await run.crash()
     with pytest.raises(Retry):
-        await run(llm, job)
-    answer = await run(llm, job)
+        await run(llm)
+    answer = await run(llm)
     assert [each.error for each in answer.attempts] == [
         "JobCrashed",
         "ServerError",
@@ -137,4 +124,4 @@ async def test_each_dead_worker_is_told_of_once(run: Runs) -> None:
         None,
     ]
     assert [each.number for each in answer.attempts] == [1, 2, 3, 4, 5]
-    assert counted == answer.attempts
+    assert [each for each, _ in run.totals] == answer.attempts

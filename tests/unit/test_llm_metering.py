@@ -6,7 +6,7 @@ import pytest
 
 from client import errors
 from client.wire.schemas import Usage
-from worker.engine.meter import Meter
+from worker.context import Meter
 from worker.jobs import metering
 
 

@@ -15,10 +15,10 @@ from client.wire.schemas import ChatRequest, Completion, Embeddings, EmbedReques
 from promptmill.dialects import EmbedAnswer
 from tests.conftest import AnyRedis
 from tests.unit.given_llm import ANSWER, HI, Runs, ScriptedLLM, redis, run
-from worker.engine.meter import Meter
-from worker.engine.run import Reroute, Throttled
+from worker.context import Meter
 from worker.jobs import chat, embed
 from worker.jobs.reroute import lane_for, payload_for
+from worker.signals import Reroute, Throttled
 
 __all__ = ["redis", "run"]
 
@@ -93,7 +93,7 @@ async def test_a_job_outside_of_its_models_lane_is_moved_before_any_call(run: Ru
         await run(llm, request={**HI, "model": "openai/gpt-4o"})
     assert moved.value.lane == "openai/gpt-4o"
     assert llm.call_ids == []
-    assert run.ctx["meter"] == Meter()
+    assert run.ctx.meter == Meter()
     assert (await run(llm)).text == "Hello"
     assert llm.call_ids == ["j1:1"]
 
@@ -132,7 +132,7 @@ async def test_a_lane_that_is_right_but_brought_no_limits_costs_no_second_move(
 
 async def test_an_answer_is_metered(run: Runs) -> None:
     await run(ScriptedLLM(ANSWER))
-    meter = run.ctx["meter"]
+    meter = run.ctx.meter
     assert (meter.called, meter.answered, meter.tokens, meter.output_tokens) == (True, True, 11, 2)
     assert meter.usd is None or 0 < meter.usd < 1
 
@@ -140,14 +140,14 @@ async def test_an_answer_is_metered(run: Runs) -> None:
 async def test_a_refusal_is_metered(run: Runs) -> None:
     with pytest.raises(Throttled):
         await run(ScriptedLLM(errors.RateLimited("x", status=429, retry_after_s=3)))
-    assert run.ctx["meter"] == Meter(called=True, tokens=0, usd=0.0, refused=True, refused_s=3)
+    assert run.ctx.meter == Meter(called=True, tokens=0, usd=0.0, refused=True, refused_s=3)
 
 
 @pytest.mark.parametrize("end", [asyncio.CancelledError, RuntimeError])
 async def test_a_call_that_is_cut_short_counts_as_made(run: Runs, end: type[BaseException]) -> None:
     with pytest.raises(end):
         await run(ScriptedLLM(end()))
-    assert run.ctx["meter"] == Meter(called=True)
+    assert run.ctx.meter == Meter(called=True)
 
 
 # -- fallbacks ---------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -11,8 +12,9 @@ from arq import Retry
 from arq.worker import func
 
 from client import errors
+from tests.unit.given_llm import ScriptedLLM, a_context
 from worker.jobs import user_job
-from worker.sdks.failures import worth_a_try
+from worker.jobs.sdk_failures import worth_a_try
 
 
 class APIConnectionError(Exception): ...
@@ -97,7 +99,8 @@ async def ended(error: Exception, *, job_try: int = 1, max_tries: int | None = N
 
     function = user_job(func(job, max_tries=max_tries), 5)
     try:
-        return await function.coroutine({"job_id": "j", "job_try": job_try, "llm": None})
+        limits = SimpleNamespace(under=lambda held: None)
+        return await function.coroutine(a_context(ScriptedLLM(), limits=limits, job_try=job_try))
     except Exception as raised:
         return raised
 

@@ -10,7 +10,8 @@ import click
 
 from client.wire.keys import KEYS
 from settings import Settings
-from worker.app import worker_settings
+from worker.limits import configured
+from worker.options import OURS, jobs_of_modules, shared_options
 from worker.registry import CpuFunction
 
 from .child import can_limit_memory
@@ -22,15 +23,15 @@ logger = logging.getLogger("arq.worker")
 
 
 def cpu_worker_settings(settings: Settings) -> type:
-    """The LLM worker's settings, with a pool of processes. Raises WorkerUnusable, JobModuleError."""
-    shared = {name: value for name, value in vars(worker_settings(settings)).items() if name[:2] != "__"}
-    computing = [function.name for function in shared["functions"] if isinstance(function, CpuFunction)]
+    """The class that `arq worker.CpuWorkerSettings` runs. Raises WorkerUnusable, SettingsError, JobModuleError."""
+    functions = [*OURS, *jobs_of_modules(settings)]
+    computing = [function.name for function in functions if isinstance(function, CpuFunction)]
     processes = settings.cpu_processes or os.cpu_count() or 1
     pool = Pool(
         settings.job_modules, processes=processes if computing else 0, memory_mb=settings.cpu_memory_mb
     )
 
-    async def on_startup(ctx: dict[str, Any]) -> None:
+    async def on_startup(ctx: dict[Any, Any]) -> None:
         try:
             await pool.open()
         except ChildUnusable as error:
@@ -42,24 +43,16 @@ def cpu_worker_settings(settings: Settings) -> type:
             logger.warning("CPU_MEMORY_MB has no effect: only Linux can limit the memory of a process.")
         logger.info("%d processes for CPU jobs: %s", processes, ", ".join(computing))
 
-    async def on_shutdown(ctx: dict[str, Any]) -> None:
+    async def on_shutdown(ctx: dict[Any, Any]) -> None:
         await pool.close()
 
-    return type(
-        "CpuWorkerSettings",
-        (),
-        {
-            **shared,
-            "__doc__": "What `arq worker.CpuWorkerSettings` runs, made from the environment.",
-            "functions": [
-                for_cpu_worker(function, pool, timeout_s=settings.job_timeout_s)
-                for function in shared["functions"]
-            ],
-            "queue_name": KEYS.lane(LANE),
-            "on_startup": on_startup,
-            "on_shutdown": on_shutdown,
-            "on_job_start": None,  # the watchdog's: this loop only waits
-            "on_job_end": None,
-            "max_jobs": processes,
-        },
-    )
+    options = {
+        **shared_options(settings, configured(settings)),
+        "__doc__": "What `arq worker.CpuWorkerSettings` runs, made from the environment.",
+        "functions": [for_cpu_worker(job, pool, timeout_s=settings.job_timeout_s) for job in functions],
+        "queue_name": KEYS.lane(LANE),
+        "on_startup": on_startup,
+        "on_shutdown": on_shutdown,
+        "max_jobs": processes,
+    }
+    return type("CpuWorkerSettings", (), options)

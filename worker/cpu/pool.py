@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from client.errors import JobTimedOut
-from worker.engine.run import Throttled
+from worker.signals import Throttled
 
 from .process import START_LIMIT_S, ChildUnusable, CpuProcess
 
 FIRST_BACKOFF_S = 1.0  # between attempts to start a process; doubled each time
 LONGEST_BACKOFF_S = 30.0
 THROTTLED_S = 5.0  # until a job that found no process may come back
-FAREWELL_S = 1.0  # for idle processes to end by themselves
+END_LIMIT_S = 1.0  # for idle processes to end by themselves
 
 logger = logging.getLogger("arq.worker")
 
@@ -70,7 +70,7 @@ class Pool:
             child.dismiss() if child.usable else child.kill()
         ends = [asyncio.create_task(child.ended()) for child in children]
         if ends:
-            _, late = await asyncio.wait(ends, timeout=FAREWELL_S)
+            _, late = await asyncio.wait(ends, timeout=END_LIMIT_S)
             for child in children:
                 child.kill()
             await asyncio.gather(*late)

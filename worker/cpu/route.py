@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from arq.worker import Function
 
 from client import decode, encode
 from client.errors import UnknownFunction
 from client.wire.keys import KEYS
-from worker.engine.run import Reroute
+from worker.context import Context, CoroutineFunction
 from worker.registry import CpuFunction
+from worker.signals import Reroute
 
 from .pool import Pool
 from .process import START_LIMIT_S
@@ -22,7 +22,7 @@ MARGIN_S = 10.0  # the engine's timeout is the later one: a job's time begins wh
 
 def for_llm_worker(function: Function) -> Function:
     """The function as it is, or, where it computes, one that moves its job into the lane of CPU jobs."""
-    moved: Any = _moved
+    moved: CoroutineFunction = _moved
     return replace(function, coroutine=moved) if isinstance(function, CpuFunction) else function
 
 
@@ -32,16 +32,16 @@ def for_cpu_worker(function: Function, pool: Pool, *, timeout_s: float) -> Funct
         return replace(function, coroutine=_refusing(function.name))
     limit_s = timeout_s if function.timeout_s is None else function.timeout_s
 
-    async def computed(ctx: dict[str, Any], /, *args: Any, **kwargs: Any) -> Any:
+    async def computed(ctx: Context, /, *args: object, **kwargs: object) -> object:
         call = {
             "f": function.name,
             "a": args,
             "k": kwargs,
-            "ctx": {"job_id": ctx["job_id"], "job_try": ctx["job_try"]},
+            "ctx": {"job_id": ctx.job_id, "job_try": ctx.job_try},
         }
         return await pool.run(call, limit_s=limit_s)
 
-    coroutine: Any = computed
+    coroutine: CoroutineFunction = computed
     return replace(function, coroutine=coroutine, timeout_s=START_LIMIT_S + limit_s + MARGIN_S)
 
 
@@ -50,13 +50,13 @@ def lane_for(lane: str) -> str:
     return "|".join([LANE, *(part for part in lane.split("|") if part not in ("", LANE))])
 
 
-async def _moved(ctx: dict[str, Any], /, *args: Any, **kwargs: Any) -> Any:
-    lane = lane_for(ctx["lane"])
-    raise Reroute(lane, encode({**decode(ctx["payload"]), "q": KEYS.lane(lane)}))
+async def _moved(ctx: Context, /, *args: object, **kwargs: object) -> None:
+    lane = lane_for(ctx.lane)
+    raise Reroute(lane, encode({**decode(ctx.payload), "q": KEYS.lane(lane)}))
 
 
-def _refusing(name: str) -> Any:
-    async def refused(_ctx: dict[str, Any], /, *args: Any, **kwargs: Any) -> Any:
+def _refusing(name: str) -> CoroutineFunction:
+    async def refused(_ctx: Context, /, *args: object, **kwargs: object) -> None:
         raise UnknownFunction(
             f"{name!r} is no job for the lane {LANE!r}: mark it with @job(cpu=True), or enqueue it elsewhere."
         )

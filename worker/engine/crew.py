@@ -14,10 +14,11 @@ from arq.cron import CronJob
 from arq.worker import Function, Worker
 
 from client.wire.keys import KEYS
+from worker.context import Context
+from worker.unreachable import UNREACHABLE
 
 from . import run
 from .finish import Outbox
-from .outage import UNREACHABLE
 from .pace import Pace
 from .renew import Lost
 from .run import Ended, Policy, Run
@@ -32,18 +33,19 @@ logger = logging.getLogger("arq.worker")
 class Crew(Worker):
     """arq's Worker with another way to carry out jobs; Engine adds the loop."""
 
+    make_context: type[Context]
     _outbox: Outbox
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.runs: dict[str, Run] = {}
         self.held: dict[str, Lease] = {}  # runs, and outcomes not yet written: all that is to be renewed
-        self._afterwards: dict[Lease, dict[Any, Any]] = {}  # what after_job_end is to be called with
+        self._afterwards: dict[Lease, Context] = {}  # what after_job_end is to be called with
         self._background: set[asyncio.Task[None]] = set()
         self._pace = Pace()
         self._woken = asyncio.Event()
-        self._hungry = False  # the last claim left due jobs behind
-        self._told_of_loss_s = -math.inf  # that Redis has lost its data; monotonic
+        self._wants_more = False  # the last claim left due jobs behind
+        self._loss_reported_at_s = -math.inf  # that Redis has lost its data; monotonic
         self._policy = Policy(
             timeout_s=self.job_timeout_s,
             max_tries=self.max_tries,
@@ -84,7 +86,7 @@ class Crew(Worker):
             function = run.read(current, self.functions, self._policy)
         except (Exception, asyncio.CancelledError) as error:
             return self._failed(current, error, None)
-        ctx = run.context(current, self.ctx)
+        ctx = run.context(current, self.ctx, self.make_context)
         if self.after_job_end:
             self._afterwards[current.lease] = ctx
         try:
@@ -123,10 +125,10 @@ class Crew(Worker):
             self._outbox.put(ended.outcome)
         else:
             self._forget(current.lease)
-        if self._hungry:
+        if self._wants_more:
             self._woken.set()
 
-    def _forget(self, lease: Lease) -> dict[Any, Any] | None:
+    def _forget(self, lease: Lease) -> Context | None:
         """Renews the lease no longer. Returns what after_job_end is to be called with."""
         if self.held.get(lease.job_id) is lease:
             del self.held[lease.job_id]
@@ -141,20 +143,20 @@ class Crew(Worker):
             case "retried" | "handed back":
                 self.jobs_retried += 1
 
-    def _settled(self, outcome: Outcome, accepted: bool) -> None:
+    def _on_written(self, outcome: Outcome, accepted: bool) -> None:
         """The outcome is written, or was refused."""
         ctx = self._forget(outcome.lease)
         if ctx is not None:
             self._in_background(self._after(ctx))
-        if self._hungry or (self.burst and not self.held):
+        if self._wants_more or (self.burst and not self.held):
             self._woken.set()
 
-    async def _after(self, ctx: dict[Any, Any]) -> None:
+    async def _after(self, ctx: Context) -> None:
         assert self.after_job_end is not None
         try:
             await self.after_job_end(ctx)
         except Exception:
-            logger.exception("%s: after_job_end failed", ctx["job_id"])
+            logger.exception("%s: after_job_end failed", ctx.job_id)
 
     # -- runs that are to stop -------------------------------------------------------------------------
 
@@ -167,7 +169,7 @@ class Crew(Worker):
         if self.allow_abort_jobs and (current := self.runs.get(job_id)) is not None:
             self._cancel(current, "abort")
 
-    async def _heed_aborts(self) -> None:
+    async def _find_aborts(self) -> None:
         """Cancels runs that plain arq clients want aborted: they write a request, but tell nobody."""
         newest = await self.pool.zrange(KEYS.aborts, 0, NEWEST_ABORTS - 1, desc=True, withscores=True)
         for job_id, asked_ms in newest:
@@ -198,7 +200,7 @@ class Crew(Worker):
         if ended:
             logger.warning("the leases of %d jobs were lost; they have ended elsewhere", ended)
         if lost := len(unknown) - ended:
-            self._told_of_loss_s = monotonic()
+            self._loss_reported_at_s = monotonic()
             logger.error(
                 "Redis no longer knows %d of the jobs that run here: it has lost its data; they are cancelled",
                 lost,
@@ -215,7 +217,7 @@ class Crew(Worker):
 
     # -- the end ---------------------------------------------------------------------------------------
 
-    def _in_background(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def _in_background(self, coroutine: Coroutine[object, None, None]) -> None:
         task = self.loop.create_task(coroutine)
         self._background.add(task)
         task.add_done_callback(self._background.discard)

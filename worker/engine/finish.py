@@ -10,7 +10,9 @@ from itertools import islice
 
 from redis.exceptions import RedisError
 
-from .outage import UNREACHABLE, Outage
+from worker.unreachable import UNREACHABLE
+
+from .outage import Outage
 from .scripts import EngineScripts, Outcome
 
 BATCH = 250  # outcomes a script: some 5 ms of the server's time at most
@@ -23,11 +25,11 @@ class Outbox:
     """Outcomes on their way to Redis, in order. `run` writes; whoever puts does not wait."""
 
     def __init__(
-        self, scripts: EngineScripts, outage: Outage, settled: Callable[[Outcome, bool], None]
+        self, scripts: EngineScripts, outage: Outage, on_written: Callable[[Outcome, bool], None]
     ) -> None:
         self._scripts = scripts
         self._outage = outage
-        self._settled = settled
+        self._on_written = on_written
         self._waiting: deque[Outcome] = deque()
         self._kick = asyncio.Event()
         self._empty = asyncio.Event()
@@ -75,5 +77,5 @@ class Outbox:
                 self._waiting.popleft()
                 if not ok and not uncertain:
                     logger.warning("%s: not accepted, its lease was lost", outcome.lease.job_id)
-                self._settled(outcome, ok)
+                self._on_written(outcome, ok)
             uncertain = False

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from client.redis.connection import connect
 from client.redis.url import ServerAddress
+from worker.unreachable import UNREACHABLE
 
-from .outage import UNREACHABLE
 from .scripts import EngineScripts, Lease
 
 BATCH = 500  # leases a script: about a millisecond of the server's time

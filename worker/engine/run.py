@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from time import time_ns
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from arq.constants import keep_cronjob_progress
 from arq.cron import CronJob
@@ -18,15 +18,12 @@ from arq.worker import Function, JobExecutionFailed, Retry, RetryJob
 from client.errors import JobCrashed, JobError, JobFailed, JobTimedOut
 from client.wire import events
 from client.wire.keys import KEYS
+from worker.context import Context, Meter
+from worker.signals import Reroute, Throttled
 
 from . import settlement
-from .meter import Meter
 from .record import read_job, write_result
 from .scripts import Claimed, Lease, Outcome, Verb
-
-if TYPE_CHECKING:  # what jobs find in their context; the engine knows neither
-    from client import Limits
-    from worker.jobs.job_llm import JobLLM
 
 RETRY_TTL_S = 88_400  # seconds; what arq gives its own count of tries
 MAX_CRASHES = 3  # workers a job may take with it before it is a dead letter
@@ -34,41 +31,6 @@ MAX_CRASHES = 3  # workers a job may take with it before it is a dead letter
 Ending = Literal["complete", "failed", "retried", "handed back"]
 
 logger = logging.getLogger("arq.worker")
-
-
-class Throttled(Retry):
-    """As arq.Retry, but the run that ended so uses no try: the job was only turned away.
-
-    Without a delay the job keeps its place in its lane, and the cooldown of its limit does the waiting.
-    """
-
-
-class Reroute(Exception):
-    """Raised by a job that belongs into another lane: it goes there, in its place in time, and uses no try.
-
-    `lane` is the lane's name; `payload` replaces the job's where given.
-    """
-
-    def __init__(self, lane: str, payload: bytes | None = None) -> None:
-        super().__init__(lane)
-        self.lane = lane
-        self.payload = payload
-
-
-class Context(dict[Any, Any]):
-    """arq's context of a run, with our additions as attributes, too: `ctx.limits` is `ctx["limits"]`."""
-
-    @property
-    def limits(self) -> Limits:
-        """The limits of the fleet: `async with ctx.limits.slot("openai/gpt-4o"): …`"""
-        limits: Limits = self["limits"]
-        return limits
-
-    @property
-    def llm(self) -> JobLLM:
-        """The worker's LLM, as a job of one's own sees it: `await ctx.llm.ask("openai/gpt-4o", prompt)`."""
-        llm: JobLLM = self["llm"]
-        return llm
 
 
 @dataclass(slots=True)
@@ -81,8 +43,8 @@ class Run:
     stop: Literal["abort", "hand back", "lost"] | None = None
     job_try: int = 1
     function: str = "<unknown>"
-    args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] | None = None
+    args: tuple[object, ...] = ()
+    kwargs: Mapping[str, object] | None = None
     enqueued_ms: int = 0
     started_ms: int = 0
     ended: Ended | None = None  # what it came to; whatever stops a hook afterwards does not change it
@@ -146,7 +108,7 @@ def read(run: Run, functions: Mapping[str, Function | CronJob], policy: Policy) 
     return function
 
 
-async def call(run: Run, function: Function | CronJob, ctx: dict[str, Any], policy: Policy) -> Any:
+async def call(run: Run, function: Function | CronJob, ctx: Context, policy: Policy) -> object:
     """What the job returns, within its timeout."""
     timeout_s = policy.timeout_s if function.timeout_s is None else function.timeout_s
     try:
@@ -159,27 +121,25 @@ async def call(run: Run, function: Function | CronJob, ctx: dict[str, Any], poli
         raise JobFailed(f"{name}: {error}".removesuffix(": "), error_type=name) from error
 
 
-def context(run: Run, shared: dict[Any, Any]) -> Context:
+def context(run: Run, shared: Mapping[Any, Any], make: type[Context]) -> Context:
     """arq's context for this run, and what the job may want to know of its lane and its limits."""
-    context = Context(shared)
-    context.update(
-        job_id=run.lease.job_id,
+    claimed, lease = run.claimed, run.lease
+    return make(
+        shared,
+        job_id=lease.job_id,
         job_try=run.job_try,
-        enqueue_time=datetime.fromtimestamp(run.enqueued_ms / 1000, UTC),
-        score=run.claimed.score_ms,
-        has_run=run.claimed.has_run,
-        lane=KEYS.lane_name(run.lease.lane),
-        limit_keys=settlement.keys_of(run.lease.limit_keys),
+        enqueued_at=datetime.fromtimestamp(run.enqueued_ms / 1000, UTC),
+        score_ms=claimed.score_ms,
+        lane=KEYS.lane_name(lease.lane),
+        limit_keys=settlement.keys_of(lease.limit_keys),
+        token=lease.token,
+        payload=claimed.payload or b"",
+        has_run=claimed.has_run,
         meter=run.meter,
-        payload=run.claimed.payload,
-        token=run.lease.token,
     )
-    if "limits" in shared:  # what the job holds by its lane, it does not wait for
-        context["limits"] = shared["limits"].under(context["limit_keys"])
-    return context
 
 
-def succeeded(run: Run, result: Any, function: Function | CronJob, policy: Policy) -> Ended:
+def succeeded(run: Run, result: object, function: Function | CronJob, policy: Policy) -> Ended:
     return Ended(_final(run, "done", True, result, function, policy), "complete")
 
 
@@ -197,11 +157,11 @@ def failed(run: Run, error: BaseException, function: Function | CronJob | None, 
     foreign_cancel = isinstance(error, asyncio.CancelledError) and run.stop is None
     if policy.retry_jobs and (isinstance(error, RetryJob) or foreign_cancel):
         return Ended(_again(run, "retry", None), "retried")
-    verb: Verb = "dead" if _belongs_with_the_dead(error) else "done"
+    verb: Verb = "dead" if _is_dead_letter(error) else "done"
     return Ended(_final(run, verb, False, error, function, policy), "failed")
 
 
-def _belongs_with_the_dead(error: BaseException) -> bool:
+def _is_dead_letter(error: BaseException) -> bool:
     """Crashed workers, and tries that ran out: what a person should look at and may want to run again."""
     exhausted = isinstance(error, JobExecutionFailed) and str(error).endswith("retries exceeded")
     worth_a_try = isinstance(error, JobError) and error.retryable  # and yet not tried again: none is left
@@ -239,12 +199,12 @@ def _final(
         text = _record(run, success, result)
     keep_ms = keep_cronjob_progress * 1000 if isinstance(function, CronJob) else 0
     ttl_ms = 0 if forever else round(ttl_s * 1000)
-    told = run.meter.told
-    end = "" if told is None else (events.done(told) if success else events.failed(result)).decode()
+    last_id = run.meter.last_event_id
+    end = "" if last_id is None else (events.done(last_id) if success else events.failed(result)).decode()
     return Outcome(run.lease, verb, text, ttl_ms=ttl_ms, keep_ms=keep_ms, use=_use(run, verb), to=end)
 
 
-def _record(run: Run, success: bool, result: Any) -> bytes:
+def _record(run: Run, success: bool, result: object) -> bytes:
     record = serialize_result(
         run.function,
         run.args,

@@ -13,8 +13,7 @@ from redis.commands.core import AsyncScript
 
 from client.limits.scripts import with_limits
 from client.wire.keys import KEYS
-
-from .outage import as_unreachable
+from worker.unreachable import as_unreachable
 
 DEAD_TTL_S = 30 * 86_400  # how long a dead letter waits for somebody to look at it
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .meter import Meter
+from worker.context import Meter
+
 from .scripts import Claimed, Verb
 
 METERED = "!"  # the claim's mark before a limit key that reckons with requests, tokens, dollars or refusals

@@ -9,8 +9,7 @@ from collections.abc import Callable
 from client.redis.connection import connect
 from client.redis.url import ServerAddress
 from client.wire.keys import KEYS
-
-from .outage import UNREACHABLE
+from worker.unreachable import UNREACHABLE
 
 READ_TIMEOUT_S = 5.0
 RECONNECT_S = 0.5

@@ -22,31 +22,34 @@ from arq.worker import Worker
 from client.errors import QueueUnavailable
 from client.redis.connection import reachable
 from client.wire.keys import KEYS
+from worker.context import Context
+from worker.unreachable import UNREACHABLE, as_unreachable
 
 from . import drain, wake
 from .crew import Crew
 from .finish import Outbox
-from .outage import UNREACHABLE, Outage, RedisGone, as_unreachable
+from .outage import Outage, RedisGone
 from .pool import address_of, arq_pool
 from .renew import Renewer
 from .scripts import EngineScripts
 
 BATCH = 500  # jobs a claim: a few milliseconds of the server's time
 REPLY_LIMIT_S = 1.0  # for the reply to the last claim, once the worker has been told to stop
-FAREWELL_LIMIT_S = 0.5  # for taking the health check's key away
+HEALTH_KEY_LIMIT_S = 0.5  # for taking the health check's key away
 HOLD_EXTRA_S = 3_600  # how much longer than any job its crash can be told from a first start
 
 logger = logging.getLogger("arq.worker")
 
 
 class Engine(Crew):
-    """arq's Worker, with another loop. Takes arq's parameters and five of its own.
+    """arq's Worker, with another loop. Takes arq's parameters and six of its own.
 
     :param lease_s: how long a job is this worker's without being renewed; renewed every third of it
     :param drain_s: how long running jobs may go on after TERM or INT
     :param outage_s: how long Redis may be away before the worker gives up
     :param on_data_lost: called with arq's context when Redis has lost its data: what was configured is gone
     :param models: the models, as provider/model, of chats and embeddings whose lanes name none
+    :param make_context: what the context of a run is made of, for jobs that want more than arq's
 
     Four connections at most: two for commands (the jobs' own `ctx["redis"]` included), one that
     listens, one that renews.
@@ -62,6 +65,7 @@ class Engine(Crew):
         outage_s: float = 300,
         on_data_lost: Callable[[dict[Any, Any]], Awaitable[None]] | None = None,
         models: tuple[str, str] = ("", ""),
+        make_context: type[Context] = Context,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
@@ -70,6 +74,7 @@ class Engine(Crew):
         self.outage_s = outage_s
         self.on_data_lost = on_data_lost
         self.models = models
+        self.make_context = make_context
         self._epoch = ""
         self.name = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:6]}"
         self._stopping = asyncio.Event()
@@ -102,7 +107,7 @@ class Engine(Crew):
         """Opens the rooms around the loop, and closes them in the order that loses nothing."""
         address = address_of(self.redis_settings or pool)
         self._scripts = EngineScripts(pool)
-        self._outbox = Outbox(self._scripts, self._outage, self._settled)
+        self._outbox = Outbox(self._scripts, self._outage, self._on_written)
         self._renewer = renewer = Renewer(address, self.held, self._lose, lease_s=self.lease_s)
         renewer.start()
         self._rooms = [
@@ -131,9 +136,7 @@ class Engine(Crew):
 
     def _stop(self, signum: Signals) -> None:
         sig = Signals(signum)
-        if self._stopping.is_set():
-            self._hurry.set()
-        if sig == Signals.SIGUSR1:  # arq's own, for a reload: no draining
+        if self._stopping.is_set() or sig == Signals.SIGUSR1:  # arq's own, for a reload: no draining
             self._hurry.set()
         self._stopping.set()
         self._woken.set()
@@ -159,7 +162,7 @@ class Engine(Crew):
         if self._pool is None:
             return
         with suppress(*UNREACHABLE):
-            async with asyncio.timeout(FAREWELL_LIMIT_S):
+            async with asyncio.timeout(HEALTH_KEY_LIMIT_S):
                 await self.pool.delete(self.health_check_key)
         if self.on_shutdown:
             await self.on_shutdown(self.ctx)
@@ -173,7 +176,7 @@ class Engine(Crew):
     async def _serve_through_outages(self, riding: asyncio.Task[None]) -> None:
         while not self._stopping.is_set():
             serving = asyncio.create_task(self._serve())
-            await self._unless_told(serving, patience_s=REPLY_LIMIT_S)
+            await self._unless_stopping(serving, patience_s=REPLY_LIMIT_S)
             if not serving.done():  # Redis hangs
                 await drain.end([serving])
                 return
@@ -184,7 +187,7 @@ class Engine(Crew):
             if not self._outage.lasting:
                 return
             past = asyncio.create_task(self._outage.past())
-            await self._unless_told(past, riding)
+            await self._unless_stopping(past, riding)
             past.cancel()
             if riding.done():
                 riding.result()  # RedisGone
@@ -196,11 +199,11 @@ class Engine(Crew):
             self._woken.set()
             await self._outage.ride_out(self.pool.ping, renewer.renew_now)
 
-    async def _unless_told(self, *tasks: asyncio.Task[Any], patience_s: float = 0) -> None:
+    async def _unless_stopping(self, *tasks: asyncio.Task[Any], patience_s: float = 0) -> None:
         """Waits for one of `tasks`, no longer than `patience_s` once the worker has been told to stop."""
-        told = asyncio.create_task(self._stopping.wait())
-        await asyncio.wait((*tasks, told), return_when=asyncio.FIRST_COMPLETED)
-        told.cancel()
+        stopping = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait((*tasks, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
         if patience_s and not any(task.done() for task in tasks):
             await asyncio.wait(tasks, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
 
@@ -226,13 +229,13 @@ class Engine(Crew):
         with as_unreachable():
             await self.heart_beat()
         if self.runs:
-            await self._heed_aborts()
+            await self._find_aborts()
 
     async def _claim(self) -> float:
         """Claims what there is room for and starts it. Returns how long to wait at most, in seconds."""
         want = self._room()
         if want <= 0 or not self.allow_pick_jobs:
-            self._hungry = True
+            self._wants_more = True
             return self.poll_delay_s
         claim = await self._scripts.claim(
             self.queue_name,
@@ -247,8 +250,8 @@ class Engine(Crew):
         for claimed in claim.jobs:
             self._start(claimed)
         if any(job_id in self.runs for job_id in claim.aborts):
-            await self._heed_aborts()
-        self._hungry = claim.more
+            await self._find_aborts()
+        self._wants_more = claim.more
         if claim.more:
             return 0
         wait_s = (claim.next_ms - claim.now_ms) / 1000
@@ -257,8 +260,8 @@ class Engine(Crew):
     def _notice(self, epoch: str) -> None:
         """Renews at once where Redis has lost its data, so that what ran under lost slots is cancelled."""
         if self._epoch and epoch != self._epoch:
-            told = self.runs or monotonic() < self._told_of_loss_s + self.lease_s  # by the renewal
-            logger.log(logging.DEBUG if told else logging.ERROR, "Redis has lost its data")
+            is_reported = self.runs or monotonic() < self._loss_reported_at_s + self.lease_s  # by the renewal
+            logger.log(logging.DEBUG if is_reported else logging.ERROR, "Redis has lost its data")
             self._in_background(self._start_afresh())
         self._epoch = epoch
 
@@ -290,10 +293,6 @@ class Engine(Crew):
             return not any(await pipe.execute())
 
 
-_OURS = ("lease_s", "drain_s", "outage_s", "on_data_lost", "models")
-Engine.__signature__ = inspect.Signature(
-    [
-        *inspect.signature(Worker).parameters.values(),
-        *(inspect.signature(Engine.__init__).parameters[name] for name in _OURS),
-    ]
-)
+# arq's get_kwargs reads the signature, and **kwargs would hide arq's own parameters from it.
+_OURS = [p for p in inspect.signature(Engine.__init__).parameters.values() if p.kind is p.KEYWORD_ONLY]
+Engine.__signature__ = inspect.Signature([*inspect.signature(Worker).parameters.values(), *_OURS])

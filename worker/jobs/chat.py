@@ -1,39 +1,57 @@
-"""The job that completes a prompt."""
+"""The job that completes a prompt: read, find the route, call, and say what follows."""
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
+from client.errors import JobError
 from client.wire.schemas import ChatRequest, Completion
-from promptmill.dialects import ChatAnswer
+from promptmill.dialects import Delta
 
-from . import attempts
-from .attempts import Answered
+from .call import Call, CallProgress, timings
+from .failure import what_follows
+from .request import find_route, read_request
+from .services import JobContext
 
 
-async def chat(ctx: dict[str, Any], request: dict[str, Any]) -> Completion:
+async def chat(ctx: JobContext, request: dict[str, Any]) -> Completion:
     """One completion: `request` is a ChatRequest as JSON data.
 
-    Raises arq.Retry where another try may help, Moved where the job belongs into the lane of its model or of
-    the next of its fallbacks, and otherwise a JobError: BadRequest for a request that cannot be used,
-    ProviderNotConfigured, or the last attempt's error. Cancelling it stops the call. With `stream`, what the
-    provider writes is relayed as it comes.
+    Raises arq.Retry where another try may help, Throttled where the provider has no room, Reroute where the job
+    belongs into the lane of its model or of the next of its fallbacks, and otherwise a JobError: BadRequest for a
+    request that cannot be used, ProviderNotConfigured, or the last attempt's error. `ctx.meter` tells what was
+    used, however the run ends. Cancelling it stops the call, and leaves the ledger of earlier attempts as it is.
+    With `stream`, what the provider writes is relayed as it comes.
     """
-    asked = attempts.read_request(ChatRequest, request)
-    llm = ctx["llm"]
-    outcome: Answered[ChatAnswer]
-    if asked.stream:
-        async with ctx["relay"].line(ctx["job_id"], ctx["token"], ctx["meter"]) as tell:
-            call = partial(llm.chat_stream, asked, on_delta=attempts.overheard(ctx, tell))
-            outcome = await attempts.run(ctx, asked, llm.chat_route, lambda call_id: call(call_id=call_id))
-    else:
-        outcome = await attempts.run(
-            ctx, asked, llm.chat_route, lambda call_id: llm.chat(asked, call_id=call_id)
-        )
-    answer = outcome.answer
+    asked = read_request(ChatRequest, request)
+    if not asked.stream:
+        return await _complete(ctx, asked)
+    async with ctx.services.relay.line(ctx.job_id, ctx.token, ctx.meter) as tell:
+        return await _complete(ctx, asked, tell)
+
+
+async def _complete(
+    ctx: JobContext, asked: ChatRequest, tell: Callable[[Delta], None] | None = None
+) -> Completion:
+    llm = ctx.services.llm
+    start = await find_route(ctx, asked, llm.chat_route)  # or to another lane: only there it is admitted
+    call, progress = Call(ctx, start.route, start.next_number, ctx.meter), CallProgress(tell)
+    try:
+        if tell is None:
+            answer = await call.make(llm.chat(asked, call_id=call.id), progress)
+        else:
+            streaming = llm.chat_stream(asked, call_id=call.id, on_delta=progress.hear)
+            answer = await call.make(streaming, progress)
+    except JobError as error:
+        raise await what_follows(ctx, asked, start, error, call.attempt, [call.attempt]) from None
     return Completion(
-        **outcome.fields(),
+        job_id=ctx.job_id,
+        model=f"{start.route.provider.name}/{answer.model}",  # the provider's name for it
+        usage=answer.usage,
+        cost_usd=call.attempt.cost_usd,
+        timings=timings(ctx, call.attempt.started_at, call.attempt.duration_s),
+        attempts=[*start.earlier, call.attempt],
         text=answer.text,
         finish_reason=answer.finish_reason,
         tool_calls=answer.tool_calls,

@@ -7,10 +7,10 @@ finishes the job deletes them, unless it is a dead letter now.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
+from typing import cast
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
@@ -19,7 +19,9 @@ from redis.exceptions import RedisError
 from client.wire.keys import KEYS
 from client.wire.schemas import EmbedRequest, Usage
 from promptmill.dialects import Route
-from worker.jobs.embed_split import Part
+
+from .embed_split import Part
+from .services import JobContext
 
 TTL_S = 86_400  # a day after the last part
 _BATCH = 4  # parts a round trip: they may have many megabytes
@@ -35,7 +37,7 @@ class Vectored:
     dimensions: int
     model: str  # as the provider named it
     usage: Usage
-    cost_usd: float | None
+    cost_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class PartHeader:
     cost_usd: float | None
 
 
-_TOLD = TypeAdapter(PartHeader)
+_HEADER = TypeAdapter(PartHeader)
 
 
 def name(asked: EmbedRequest, route: Route, part: Part) -> str:
@@ -57,36 +59,36 @@ def name(asked: EmbedRequest, route: Route, part: Part) -> str:
     return f"{part.start}:{blake2b(to_json(options), digest_size=12).hexdigest()}"
 
 
-async def find(ctx: dict[str, Any], names: Sequence[str]) -> dict[str, Vectored]:
+async def find(ctx: JobContext, names: Sequence[str]) -> dict[str, Vectored]:
     """The parts of these names that are there."""
     found: dict[str, Vectored] = {}
-    key = KEYS.parts(ctx["job_id"])
+    key, redis = KEYS.parts(ctx.job_id), ctx.services.redis
     try:
-        kept = set(await ctx["redis"].hkeys(key))
+        kept = set(await cast(Awaitable[list[bytes]], redis.hkeys(key)))
         there = [name for name in names if name.encode() in kept]
         for at in range(0, len(there), _BATCH):
             batch = there[at : at + _BATCH]
             fields = [field for one in batch for field in (one, _beside(one))]
-            values = await ctx["redis"].hmget(key, fields)
-            for one, numbers, told in zip(batch, values[::2], values[1::2], strict=True):
-                if numbers is not None and told is not None:
-                    found[one] = _read(numbers, told)
+            values = await cast(Awaitable[list[bytes | None]], redis.hmget(key, fields))
+            for one, numbers, header in zip(batch, values[::2], values[1::2], strict=True):
+                if numbers is not None and header is not None:
+                    found[one] = _read(numbers, header)
     except (RedisError, OSError, ValidationError) as error:
-        logger.warning("%s: cannot read all of its parts: %s", ctx["job_id"], error)
+        logger.warning("%s: cannot read all of its parts: %s", ctx.job_id, error)
     return found
 
 
-async def put(ctx: dict[str, Any], name: str, part: Vectored) -> bool:
+async def put(ctx: JobContext, name: str, part: Vectored) -> bool:
     """Keeps a part. False where it cannot."""
-    key = KEYS.parts(ctx["job_id"])
-    told = PartHeader(part.dimensions, part.model, part.usage, part.cost_usd)
+    key = KEYS.parts(ctx.job_id)
+    header = PartHeader(part.dimensions, part.model, part.usage, part.cost_usd)
     try:
-        async with ctx["redis"].pipeline(transaction=True) as pipe:
-            pipe.hset(key, mapping={name: part.numbers, _beside(name): _TOLD.dump_json(told)})
+        async with ctx.services.redis.pipeline(transaction=True) as pipe:
+            pipe.hset(key, mapping={name: part.numbers, _beside(name): _HEADER.dump_json(header)})
             pipe.expire(key, TTL_S)
             await pipe.execute()
     except (RedisError, OSError) as error:
-        logger.warning("%s: cannot keep a part: %s", ctx["job_id"], error)
+        logger.warning("%s: cannot keep a part: %s", ctx.job_id, error)
         return False
     return True
 
@@ -95,6 +97,6 @@ def _beside(name: str) -> str:
     return f"{name}:told"
 
 
-def _read(numbers: bytes, told: bytes) -> Vectored:
-    found = _TOLD.validate_json(told)
+def _read(numbers: bytes, header: bytes) -> Vectored:
+    found = _HEADER.validate_json(header)
     return Vectored(numbers, found.dimensions, found.model, found.usage, found.cost_usd)

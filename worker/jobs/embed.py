@@ -11,30 +11,34 @@ from typing import Any
 from client.errors import MalformedResponse
 from client.wire.schemas import Embeddings, EmbedRequest, Usage
 from client.wire.vectors import Vectors
-from worker.engine.run import Reroute
-from worker.jobs.embed_split import split
+from worker.signals import Reroute
 
-from . import attempts
+from .call import timings
 from .embed_run import Embedding, Vectored
+from .embed_split import split
+from .failure import what_follows
+from .request import find_route, read_request
+from .services import JobContext
 
 
-async def embed(ctx: dict[str, Any], request: dict[str, Any]) -> Embeddings:
+async def embed(ctx: JobContext, request: dict[str, Any]) -> Embeddings:
     """The vectors of an EmbedRequest's texts, in their order; `request` is the EmbedRequest as JSON data.
 
     The texts go out in parts that the provider takes, side by side where its limits have room. Parts that
     are done stay done: a job that runs again asks for the others only. Raises as `chat` does. Cancelling it
     stops all calls.
     """
-    asked = attempts.read_request(EmbedRequest, request)
-    start = await attempts.begin(ctx, asked, ctx["llm"].embed_route)
+    asked = read_request(EmbedRequest, request)
+    start = await find_route(ctx, asked, ctx.services.llm.embed_route)
     provider = start.route.provider
     items = asked.texts_per_call or provider.embed_items
     parts = split(asked.texts, items=items, tokens=provider.embed_tokens)
-    started_at, started = datetime.now(UTC), time.monotonic()
+    started_at, begun_s = datetime.now(UTC), time.monotonic()
     embedding = Embedding(ctx, asked, start, parts)
     if failed := await embedding.run():
-        follows = await attempts.follow(ctx, asked, failed, start, embedding.attempts)
-        if failed.error.retryable and not isinstance(follows, Reroute):  # another model starts anew
+        error, last = failed
+        follows = await what_follows(ctx, asked, start, error, last, embedding.attempts)
+        if error.retryable and not isinstance(follows, Reroute):  # another model starts anew
             await embedding.keep()
         raise follows
     done = deque(embedding.done.pop(part) for part in parts)
@@ -42,11 +46,11 @@ async def embed(ctx: dict[str, Any], request: dict[str, Any]) -> Embeddings:
     usage, cost_usd = _usage(done), _cost_usd(done)
     vectors = await _joined(done, str(start.route))
     return Embeddings(
-        job_id=ctx["job_id"],
+        job_id=ctx.job_id,
         model=model,
         usage=usage,
         cost_usd=cost_usd,
-        timings=attempts.timings(ctx, started_at, time.monotonic() - started),
+        timings=timings(ctx, started_at, time.monotonic() - begun_s),
         attempts=[*start.earlier, *embedding.attempts],
         vectors=vectors,
         metadata=asked.metadata,

@@ -7,22 +7,24 @@ import logging
 from binascii import a2b_base64
 from collections import deque
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from typing import Any
+from typing import NamedTuple
 
-from client.errors import MalformedResponse, MillError, Overloaded, RateLimited
+from client.errors import JobError, MalformedResponse, MillError, Overloaded, RateLimited
 from client.limits.rules.lanes import model_key
+from client.limits.slots import SlotBlock
 from client.wire.schemas import Attempt, EmbedRequest
 from client.wire.vectors import NUMBER_BYTES, pack
 from promptmill.dialects import EmbedAnswer
-from worker.engine.meter import Meter
-from worker.jobs.embed_split import Part
-from worker.jobs.retries import uses_a_try
+from worker.context import Meter
 
-from . import attempts, done_parts, metering
-from .attempts import Failed, Start
+from . import done_parts, metering
+from .call import Call
 from .done_parts import Vectored
+from .embed_split import Part
+from .request import Start
+from .retries import uses_a_try
+from .services import JobContext
 
 RUNNERS = 8  # calls of one job at once
 MANY_PARTS = 8  # from here on each part is kept as it is done, for a worker that is killed
@@ -34,10 +36,17 @@ __all__ = ["Embedding", "Vectored"]
 logger = logging.getLogger("promptmill.jobs")
 
 
+class Failed(NamedTuple):
+    """A call that was not answered."""
+
+    error: JobError
+    attempt: Attempt
+
+
 class Embedding:
     """One run of an embedding job. `attempts` are its physical calls, by number."""
 
-    def __init__(self, ctx: dict[str, Any], asked: EmbedRequest, start: Start, parts: Sequence[Part]) -> None:
+    def __init__(self, ctx: JobContext, asked: EmbedRequest, start: Start, parts: Sequence[Part]) -> None:
         self.done: dict[Part, Vectored] = {}
         self._ctx, self._asked, self._start = ctx, asked, start
         self._parts = parts
@@ -48,7 +57,7 @@ class Embedding:
         self._next_number = start.next_number
         self._waiting: set[asyncio.Task[None]] = set()  # runners without a slot
         self._names: dict[Part, str] = {}
-        self._on_shelf: set[Part] = set()
+        self._kept: set[Part] = set()
 
     @property
     def attempts(self) -> list[Attempt]:
@@ -63,7 +72,7 @@ class Embedding:
                 for _ in range(min(RUNNERS, len(self._todo)) - 1):
                     self._waiting.add(group.create_task(self._run_further()))
                 while part := self._take():
-                    await self._ask(part, self._ctx["meter"])
+                    await self._ask(part, self._ctx.meter)
                     await self._keep_one_of_many(part)
         except BaseExceptionGroup as group_of_errors:  # faults of our own; a failed call is none
             raise group_of_errors.exceptions[0] from None
@@ -94,17 +103,16 @@ class Embedding:
                     if failed and isinstance(failed.error, RateLimited | Overloaded):
                         slot.refused(failed.error.retry_after_s)
             except MillError as error:  # no slot to be had, or it was lost
-                logger.debug("%s: one runner less: %s", self._ctx["job_id"], error)
+                logger.debug("%s: one runner less: %s", self._ctx.job_id, error)
                 return
             finally:
                 self._waiting.discard(task)
             await self._keep_one_of_many(part)
 
-    def _slot(self) -> AbstractAsyncContextManager[Any]:
+    def _slot(self) -> SlotBlock:
         """A slot beside the job's own, under all that the job is admitted under."""
-        limit_keys = self._ctx["limit_keys"] or (model_key(str(self._start.route)),)
-        slot: AbstractAsyncContextManager[Any] = self._ctx["limits"].under(()).slot(*limit_keys)
-        return slot
+        limit_keys = self._ctx.limit_keys or (model_key(str(self._start.route)),)
+        return self._ctx.services.limits.slot(*limit_keys)
 
     def _take(self) -> Part | None:
         if not self._todo:
@@ -126,34 +134,32 @@ class Embedding:
 
     async def _ask(self, part: Part, meter: Meter) -> Failed | None:
         number, self._next_number = self._next_number, self._next_number + 1
-        request = self._asked.model_copy(update={"texts": self._asked.texts[part.start : part.end]})
-        packed: list[bytes] = []
-
-        async def call(call_id: str) -> EmbedAnswer:
-            answer: EmbedAnswer = await self._ctx["llm"].embed(request, call_id=call_id)
-            packed.append(await _packed(answer, str(self._start.route)))
-            return answer
-
-        of_part = Meter()
-        of_many = part.start if len(self._parts) > 1 else None
+        of_part, of_many = Meter(), part.start if len(self._parts) > 1 else None
+        call = Call(self._ctx, self._start.route, number, of_part, of_many)
         try:
-            made = await attempts.make(self._ctx, self._start.route, number, call, of_part, of_many)
-        except Failed as failed:
-            self._attempts.append(failed.attempt)
+            vectored = await call.make(self._vectors(part, call.id))
+        except JobError as error:
+            self._attempts.append(call.attempt)
+            failed = Failed(error, call.attempt)
             self._fail(failed)
             return failed
         finally:
-            self._settle(of_part, meter)
-        self._attempts.append(made.attempt)
+            self._add_up(of_part, meter)
+        self._attempts.append(call.attempt)
         self._in_a_row = 0
-        dimensions = len(packed[0]) // (part.end - part.start) // NUMBER_BYTES
-        answer = made.answer
-        self.done[part] = Vectored(packed[0], dimensions, answer.model, answer.usage, made.attempt.cost_usd)
+        self.done[part] = replace(vectored, cost_usd=call.attempt.cost_usd)
         return None
 
-    def _settle(self, of_part: Meter, meter: Meter) -> None:
+    async def _vectors(self, part: Part, call_id: str) -> Vectored:
+        texts = self._asked.texts[part.start : part.end]
+        request = self._asked.model_copy(update={"texts": texts})
+        answer = await self._ctx.services.llm.embed(request, call_id=call_id)
+        numbers = await _packed(answer, str(self._start.route))
+        return Vectored(numbers, len(numbers) // len(texts) // NUMBER_BYTES, answer.model, answer.usage)
+
+    def _add_up(self, of_part: Meter, meter: Meter) -> None:
         """What another slot signals is not signalled again by the job's own."""
-        total = self._ctx["meter"]
+        total = self._ctx.meter
         if meter is not total:
             of_part = replace(
                 of_part, requests=0, answered=False, refused=False, overloaded=False, refused_s=None
@@ -179,7 +185,7 @@ class Embedding:
         names = {self._name(part): part for part in self._parts}
         for name, part in (await done_parts.find(self._ctx, list(names))).items():
             self.done[names[name]] = part
-            self._on_shelf.add(names[name])
+            self._kept.add(names[name])
         self._todo = deque(part for part in self._parts if part not in self.done)
 
     async def _keep_one_of_many(self, part: Part) -> None:
@@ -187,10 +193,10 @@ class Embedding:
             await self._keep(part)
 
     async def _keep(self, part: Part) -> None:
-        if part in self._on_shelf:
+        if part in self._kept:
             return
         if await done_parts.put(self._ctx, self._name(part), self.done[part]):
-            self._on_shelf.add(part)
+            self._kept.add(part)
 
     def _name(self, part: Part) -> str:
         if part not in self._names:

@@ -1,37 +1,34 @@
-"""`ctx["llm"]` of a job of one's own: an LLM that also asks within the limits of the fleet, and keeps the books."""
+"""`ctx.llm` of a job of one's own: an LLM that also asks within the limits of the fleet, and keeps the ledger."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count
 from typing import Any
 
 from pydantic import ValidationError
 
-from client.errors import InvalidRequest
+from client.errors import InvalidRequest, JobError
 from client.limits.rules import estimate
 from client.limits.rules.lanes import model_key
-from client.wire.schemas import ChatRequest, Message
+from client.wire.schemas import ChatRequest
 from promptmill.dialects import ChatAnswer, summarise
-from worker.engine.meter import Meter
+from worker.context import Meter, Prompt
 
-from . import attempts, metering
-from .attempts import Failed
-
-Prompt = str | Sequence[Message | dict[str, Any]]
+from . import metering
+from .call import Call
+from .services import JobContext
 
 
 class JobLLM:
     """The worker's LLM, all its verbs, as one run of a job sees it."""
 
-    def __init__(self, ctx: dict[str, Any]) -> None:
+    def __init__(self, ctx: JobContext) -> None:
+        llm = ctx.services.llm
         self._ctx = ctx
-        self._llm = ctx["llm"]
         self._numbers = count(1)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._llm, name)
+        self.settings, self.chat_route, self.embed_route = llm.settings, llm.chat_route, llm.embed_route
+        self.chat, self.chat_stream, self.embed = llm.chat, llm.chat_stream, llm.embed
 
     async def ask(
         self,
@@ -43,37 +40,24 @@ class JobLLM:
         wait_s: float | None = None,
         **fields: Any,
     ) -> ChatAnswer:
-        """One physical call under a slot of its own, in the totals of what calls cost: `(await ask(…)).text`
-
-        `model` None is DEFAULT_MODEL, `prompt` a user's words or messages, `limits` more limit keys, `tokens`
-        what is reserved (the estimate of the input, and max_tokens, by default), `wait_s` how long to wait for
-        the slot (SlotTimeout afterwards), and `fields` those of a ChatRequest, such as max_tokens. Not
-        retried: a job that lets the error escape runs again as a whole. Raises ProviderError,
-        ProviderNotConfigured, SlotTimeout, InvalidRequest. Cancelling it closes the connection.
-        """
+        """See worker.context.Asks."""
         request = _request(model, prompt, fields)
-        route = self._llm.chat_route(request.model)
+        route = self.chat_route(request.model)
         key, meter = model_key(str(route)), Meter()
         if tokens is None:
             tokens = estimate.input_tokens(request) + estimate.output_tokens(request)
-        async with self._ctx["limits"].slot(key, *limits, tokens=tokens, wait_s=wait_s) as slot:
+        async with self._ctx.limits.slot(key, *limits, tokens=tokens, wait_s=wait_s) as slot:
+            call = Call(self._ctx, route, next(self._numbers), meter)
             try:
-                made = await attempts.make(
-                    self._ctx,
-                    route,
-                    next(self._numbers),
-                    lambda call_id: self._llm.chat(request, call_id=call_id),
-                    meter,
-                )
-                slot.settle(made.answer.usage, usd=meter.usd)
-            except Failed as failed:
-                slot.settle(
-                    tokens=meter.tokens if meter.called else 0, usd=meter.usd if meter.called else 0.0
-                )
-                raise failed.error from None
+                answer = await call.make(self.chat(request, call_id=call.id))
+            except JobError:
+                used = (meter.tokens, meter.usd) if meter.called else (0, 0.0)
+                slot.settle(tokens=used[0], usd=used[1])
+                raise
+            else:
+                slot.settle(answer.usage, usd=meter.usd)
             finally:
-                metering.add(self._ctx["meter"], _beside(meter, key in self._ctx["limit_keys"]))
-        answer: ChatAnswer = made.answer
+                metering.add(self._ctx.meter, _beside(meter, key in self._ctx.limit_keys))
         return answer
 
 

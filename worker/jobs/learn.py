@@ -10,8 +10,8 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from client.limits.rules.lanes import model_key
@@ -43,7 +43,7 @@ class Learner:
     """Writes `mill:flow:{provider/model}` as answers come in. One per process."""
 
     def __init__(
-        self, redis: Any, own_prices: OwnPrices, clock: Callable[[], float] = time.monotonic
+        self, redis: Redis, own_prices: OwnPrices, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._redis = redis
         self._own_prices = own_prices

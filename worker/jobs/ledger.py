@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from pydantic_core import from_json, to_json
 from redis.exceptions import RedisError
@@ -17,23 +16,25 @@ from redis.exceptions import RedisError
 from client.errors import JobCrashed
 from client.wire.keys import ATTEMPTS_TTL_S, KEYS
 from client.wire.schemas import Attempt
-from worker.jobs.totals import tenant_of
+
+from .services import JobContext
+from .totals import tenant_of
 
 MAX_ATTEMPTS = 200  # remembered; a job may be turned away for a day, its result must not grow as long
 
 logger = logging.getLogger("promptmill.ledger")
 
 
-async def read(ctx: dict[str, Any], model: str) -> list[Attempt]:
+async def read(ctx: JobContext, model: str) -> list[Attempt]:
     """The attempts before this run, oldest first. A job on its first run costs no round trip.
 
     What a worker was doing when it died is taken down here, as a call to `model` that may have been made.
     """
-    if not ctx["has_run"]:
+    if not ctx.has_run:
         return []
-    job_id = ctx["job_id"]
+    job_id = ctx.job_id
     try:
-        async with ctx["redis"].pipeline(transaction=False) as pipe:
+        async with ctx.services.redis.pipeline(transaction=False) as pipe:
             pipe.lrange(KEYS.attempts(job_id), 0, -1)
             pipe.lrange(KEYS.crashes(job_id), 0, -1)
             rows, crashes = await pipe.execute()
@@ -64,18 +65,17 @@ def _lost(crash: bytes, number: int, model: str) -> Attempt:
     )
 
 
-def count(ctx: dict[str, Any], attempt: Attempt) -> None:
+def count(ctx: JobContext, attempt: Attempt) -> None:
     """Adds an attempt to the totals of its day. Nothing is written here: see worker/jobs/totals.py."""
-    if book := ctx.get("book"):
-        book.add(attempt, tenant_of(ctx["lane"]))
+    ctx.services.totals.add(attempt, tenant_of(ctx.lane))
 
 
-async def append(ctx: dict[str, Any], attempts: Sequence[Attempt], *, is_first: bool) -> None:
+async def append(ctx: JobContext, attempts: Sequence[Attempt], *, is_first: bool) -> None:
     """Writes attempts of a run that failed. One round trip. The script that finishes the job deletes all."""
-    job_id = ctx["job_id"]
+    job_id = ctx.job_id
     key = KEYS.attempts(job_id)
     try:
-        async with ctx["redis"].pipeline(transaction=True) as pipe:
+        async with ctx.services.redis.pipeline(transaction=True) as pipe:
             if is_first:
                 pipe.delete(key)
             pipe.rpush(key, *map(to_json, attempts[-MAX_ATTEMPTS:]))

@@ -7,7 +7,7 @@ from typing import TypeVar
 from client.errors import ContentFiltered, JobError, Overloaded, ProviderError, RateLimited
 from client.wire.refusals import GAVE_UP_STATUSES
 from client.wire.schemas import Usage
-from worker.engine.meter import Meter
+from worker.context import Meter
 
 _N = TypeVar("_N", int, float)
 

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from client import decode, encode
 from client.limits.rules import estimate, lanes
 from client.wire.keys import KEYS
 from client.wire.schemas import ChatRequest, EmbedRequest
 from promptmill.dialects import Route
-from worker.engine.run import Reroute
+from worker.signals import Reroute
+
+from .services import JobContext
 
 
-def is_admitted(ctx: dict[str, Any], route: Route) -> bool:
+def is_admitted(ctx: JobContext, route: Route) -> bool:
     """Whether the job was claimed under the limits of the model it is about to call."""
-    return lanes.model_key(str(route)) in ctx["limit_keys"]
+    return lanes.model_key(str(route)) in ctx.limit_keys
 
 
-def to_its_model(ctx: dict[str, Any], asked: ChatRequest | EmbedRequest) -> Reroute | None:
+def to_its_model(ctx: JobContext, asked: ChatRequest | EmbedRequest) -> Reroute | None:
     """The way to the lane of the job's own model; None where the job is in it already."""
-    lane = lane_for(asked, ctx["lane"])
-    return None if lane == ctx["lane"] else Reroute(lane, payload_for(ctx["payload"], lane, asked))
+    lane = lane_for(asked, ctx.lane)
+    return None if lane == ctx.lane else Reroute(lane, payload_for(ctx.payload, lane, asked))
 
 
-def to_fallback(ctx: dict[str, Any], asked: ChatRequest | EmbedRequest) -> Reroute:
+def to_fallback(ctx: JobContext, asked: ChatRequest | EmbedRequest) -> Reroute:
     """The way to the next of `asked.fallbacks`: the same request to another model."""
     model, *rest = asked.fallbacks
     request = asked.model_copy(update={"model": model, "fallbacks": rest})
-    lane = lane_for(request, ctx["lane"])
-    return Reroute(lane, payload_for(ctx["payload"], lane, request))
+    lane = lane_for(request, ctx.lane)
+    return Reroute(lane, payload_for(ctx.payload, lane, request))
 
 
 def lane_for(asked: ChatRequest | EmbedRequest, lane: str) -> str:

@@ -1,4 +1,4 @@
-"""The totals of every physical attempt: a book in memory, written together ten times a second.
+"""The totals of every physical attempt: kept in memory, written together ten times a second.
 
 Best effort, and never in the way of an answer: a Redis that is away costs nothing but memory, a few numbers
 for each model and tenant, and what a killed worker had not written yet, FLUSH_S of totals, is lost. A
@@ -12,8 +12,8 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
 
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from client.limits.rules.lanes import model_key
@@ -32,7 +32,7 @@ logger = logging.getLogger("promptmill.ledger")
 class Totals:
     """The totals that this process has not written yet. Belongs to one event loop."""
 
-    def __init__(self, redis: Any) -> None:
+    def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._days: dict[str, dict[str, float]] = {}
         self._dirty = asyncio.Event()

@@ -1,19 +1,20 @@
-"""What a job of one's own gets beside arq's context: `ctx["llm"].ask`, and another try where one may help."""
+"""What a job of one's own gets beside arq's context: `ctx.limits`, `ctx.llm`, and another try where one may help."""
 
 from __future__ import annotations
 
 import random
 from dataclasses import replace
-from typing import Any
 
 from arq import Retry
 from arq.worker import Function
 
 from client.errors import JobError
-from worker.jobs.retries import Again, decide
-from worker.sdks.failures import worth_a_try
+from worker.context import CoroutineFunction
 
 from .job_llm import JobLLM
+from .retries import Again, decide
+from .sdk_failures import worth_a_try
+from .services import JobContext
 
 
 def user_job(function: Function, max_tries: int) -> Function:
@@ -22,27 +23,30 @@ def user_job(function: Function, max_tries: int) -> Function:
     Such an error is a retryable JobError, or an SDK's that stands for one. Each run uses a try, as a job
     may have paid for other calls before: after the last of `max_tries`, or of its own, the error is raised.
     """
-    coroutine: Any = function.coroutine
+    coroutine = function.coroutine
     most = max_tries if function.max_tries is None else function.max_tries
 
-    async def run(ctx: dict[str, Any], /, *args: Any, **kwargs: Any) -> Any:
+    async def run(ctx: JobContext, /, *args: object, **kwargs: object) -> object:
+        ctx["limits"] = ctx.services.limits.under(
+            ctx.limit_keys
+        )  # what it holds by its lane, it does not wait for
         ctx["llm"] = JobLLM(ctx)
         try:
             return await coroutine(ctx, *args, **kwargs)
         except Exception as error:  # a group of them is one, too
             found = worth_a_try(error)
-            if found is None and (told := _told(error)) is not error:
-                raise told from None
+            if found is None and (typed := _first_typed_error(error)) is not error:
+                raise typed from None
             if found is None:
                 raise
-        if ctx["job_try"] >= most:
+        if ctx.job_try >= most:
             raise found
-        again = Retry(_delay_s(found, ctx["job_try"], most))
-        again.add_note(f"try {ctx['job_try']} of {most} failed: {found}")  # for the log
+        again = Retry(_delay_s(found, ctx.job_try, most))
+        again.add_note(f"try {ctx.job_try} of {most} failed: {found}")  # for the log
         raise again
 
-    again: Any = run
-    return replace(function, coroutine=again)
+    complete: CoroutineFunction = run
+    return replace(function, coroutine=complete)
 
 
 def _delay_s(error: JobError, job_try: int, max_tries: int) -> float:
@@ -57,7 +61,7 @@ def _delay_s(error: JobError, job_try: int, max_tries: int) -> float:
     return follows.delay_s
 
 
-def _told(error: Exception) -> Exception:
+def _first_typed_error(error: Exception) -> Exception:
     """Of a group, such as a TaskGroup's, the typed error that says why."""
     each = error.exceptions if isinstance(error, ExceptionGroup) else ()
     return next((one for one in each if isinstance(one, JobError) and not one.retryable), error)

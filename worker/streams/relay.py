@@ -15,8 +15,8 @@ from client.errors import JobError
 from client.wire import events
 from client.wire.keys import KEYS
 from promptmill.dialects import Delta
-from worker.engine.meter import Meter
-from worker.engine.outage import UNREACHABLE, as_unreachable
+from worker.context import Meter
+from worker.unreachable import UNREACHABLE, as_unreachable
 
 from .lines import Coalescer, Line, Row
 
@@ -47,7 +47,7 @@ class Relay:
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(), name="promptmill relay")
         line, coalescer = Line(job_id, int(token.split(":")[1])), self._coalescer
-        meter.told = ""
+        meter.last_event_id = ""
 
         def add(delta: Delta) -> None:
             if coalescer.add(line, delta):
@@ -62,7 +62,7 @@ class Relay:
         except BaseException:
             coalescer.drop(line)
             raise
-        meter.told = line.last_id
+        meter.last_event_id = line.last_id
 
     async def close(self) -> None:
         """Gives up what is not written. Idempotent."""

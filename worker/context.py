@@ -1,0 +1,101 @@
+"""What the engine gives a run, and what the run's calls tell it in return. A leaf: imports the client alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import InitVar, dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from client import Limits
+from client.wire.schemas import Message
+
+if TYPE_CHECKING:
+    from promptmill.dialects import (
+        ChatAnswer,  # it loads an HTTP library, which a module of jobs need not have
+    )
+
+CoroutineFunction: TypeAlias = Callable[..., Coroutine[Any, Any, Any]]  # what arq calls with a run's context
+Prompt: TypeAlias = str | Sequence[Message | dict[str, Any]]
+
+
+@dataclass(slots=True)
+class Meter:
+    """What the calls of a run really used: its job fills it in, and the engine settles the reservation by it.
+
+    A run that is cut short leaves what is known until then.
+    """
+
+    called: bool = False  # a request has gone out: its reservation is not simply given back
+    requests: int = 1  # so many have gone out under the run's own slots, where one has
+    tokens: int | None = None  # input + output, summed over calls; None: unknown, the reservation stands
+    output_tokens: int | None = None  # for the learned mean
+    usd: float | None = None  # None: unknown, the reservation stands
+    answered: bool = False  # the provider answered: congestion control may raise the limit
+    refused: bool = False  # 429, 503 or 529
+    overloaded: bool = False  # it was 503 or 529: whoever was not refused may be, too
+    refused_s: float | None = None  # how long the provider asked us to wait, seconds
+    last_event_id: str | None = None  # of a streamed run; empty where it has said nothing
+
+
+class Asks(Protocol):
+    """The worker's LLM, as a job of one's own sees it."""
+
+    async def ask(
+        self,
+        model: str | None,
+        prompt: Prompt,
+        /,
+        *limits: str,
+        tokens: int | None = None,
+        wait_s: float | None = None,
+        **fields: Any,
+    ) -> ChatAnswer:
+        """One physical call under a slot of its own, in the totals of what calls cost: `(await ask(…)).text`
+
+        `model` None is DEFAULT_MODEL, `prompt` a user's words or messages, `limits` more limit keys, `tokens`
+        what is reserved (the estimate of the input, and max_tokens, by default), `wait_s` how long to wait for
+        the slot (SlotTimeout afterwards), and `fields` those of a ChatRequest, such as max_tokens. Not
+        retried: a job that lets the error escape runs again as a whole. Raises ProviderError,
+        ProviderNotConfigured, SlotTimeout, InvalidRequest. Cancelling it closes the connection.
+        """
+
+
+@dataclass(eq=False, repr=False)
+class Context(dict[Any, Any]):
+    """arq's context of one run, by arq's names, with ours as attributes: `ctx["job_id"]`, `ctx.limits`."""
+
+    shared: InitVar[Mapping[Any, Any]]  # arq's context of the whole worker
+    job_id: str
+    job_try: int
+    enqueued_at: datetime
+    score_ms: int  # when it was due
+    lane: str  # its name; empty for a queue of arq's
+    limit_keys: tuple[str, ...]  # that the job holds by its lane
+    token: str  # the fencing token
+    payload: bytes  # the job's record
+    has_run: bool  # a run of it has begun before
+    meter: Meter
+
+    def __post_init__(self, shared: Mapping[Any, Any]) -> None:
+        self.update(
+            shared,
+            job_id=self.job_id,
+            job_try=self.job_try,
+            enqueue_time=self.enqueued_at,
+            score=self.score_ms,
+            lane=self.lane,
+            limit_keys=self.limit_keys,
+        )
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of the fleet: `async with ctx.limits.slot("openai/gpt-4o"): …`"""
+        limits: Limits = self["limits"]
+        return limits
+
+    @property
+    def llm(self) -> Asks:
+        """The worker's LLM: `await ctx.llm.ask("openai/gpt-4o", prompt)`."""
+        llm: Asks = self["llm"]
+        return llm

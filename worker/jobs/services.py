@@ -1,0 +1,49 @@
+"""What the jobs of a worker share, and what one run of them reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+
+from client import Limits
+from settings import Settings
+from worker.calls import LLM, OwnPrices
+from worker.context import Context
+from worker.streams import Relay
+
+from .learn import Learner
+from .totals import Totals
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """One of each for a worker. Belongs to one event loop."""
+
+    redis: Redis
+    learner: Learner
+    totals: Totals
+    relay: Relay
+    llm: LLM
+    limits: Limits
+
+    @classmethod
+    def open(cls, settings: Settings, redis: Redis, signals: Redis, own_prices: OwnPrices) -> Services:
+        """Connects to nothing yet. `signals` is where calls that wait for a slot listen; the job's own is `redis`."""
+        learner = Learner(redis, own_prices)
+        llm = LLM.open(settings, observe=learner.observe, own_prices=own_prices)
+        return cls(redis, learner, Totals(redis), Relay(redis), llm, Limits(redis, signals))
+
+    async def close(self) -> None:
+        """Writes what is left, then closes all connections. Idempotent."""
+        for each in (self.relay, self.totals, self.llm, self.learner, self.limits):
+            await each.close()
+
+
+class JobContext(Context):
+    """A run of one of the worker's jobs."""
+
+    @property
+    def services(self) -> Services:
+        services: Services = self["services"]
+        return services
