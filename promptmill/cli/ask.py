@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from .opening import no_worker_hint, open_queue
+from .open_queue import no_worker_hint, open_queue
 from .printing import print_result, print_stream
 
 

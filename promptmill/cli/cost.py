@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -13,8 +12,8 @@ import click
 
 from client.costs import By, Cost
 
-from .opening import open_queue
-from .printing import print_json
+from .open_queue import with_queue
+from .printing import print_json, table
 
 GROUPS: tuple[By, ...] = get_args(By)
 COLUMNS = ("CALLS", "ERRORS", "INPUT", "CACHED", "OUTPUT", "REASONING", "USD", "UNKNOWN", "UNPRICED")
@@ -58,34 +57,22 @@ def cost(by: tuple[By, ...], since: date, until: date | None, as_json: bool) -> 
     Every call to a provider counts, failed and cancelled ones, too. UNKNOWN is how many calls did not tell
     their tokens, UNPRICED how many have no known price: USD is the sum of the others.
     """
-    found = asyncio.run(_costs(by, since, until))
+    found = with_queue("cost", lambda queue: queue.costs(since, until, by=by))
     if as_json:
         print_json(found)
     elif found:
-        click.echo(table(found, by))
+        click.echo(cost_table(found, by))
     else:
         click.echo("No calls were made in that time.", err=True)
 
 
-async def _costs(by: Sequence[By], since: date, until: date | None) -> list[Cost]:
-    async with open_queue("cost") as (queue, _):
-        return await queue.costs(since, until, by=by)
-
-
-def table(costs: Sequence[Cost], by: Sequence[By]) -> str:
-    """A line for each, and the total where there are several: names to the left, numbers to the right."""
+def cost_table(costs: Sequence[Cost], by: Sequence[By]) -> str:
+    """A line for each, and the total where there are several."""
     rows = [(*(name.upper() for name in by), *COLUMNS)]
     rows += [(*(str(getattr(each, name)) for name in by), *_numbers(each)) for each in costs]
     if len(costs) > 1:
         rows.append((*("total", *("" for _ in by))[: len(by)], *_numbers(reduce(Cost.__add__, costs))))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if at < len(by) else cell.rjust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    )
+    return table(rows, texts=len(by))
 
 
 def _numbers(cost: Cost) -> tuple[str, ...]:

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
-
 import click
 
-from client import DeadLetter, Queue
+from client import DeadLetter
 
-from .opening import open_queue
+from .open_queue import with_queue
 from .printing import print_json
-
-T = TypeVar("T")
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _all = click.option("--all", "everything", is_flag=True, help="All of them.")
@@ -35,7 +29,7 @@ def dead() -> None:
 @_as_json
 def list_(limit: int, as_json: bool) -> None:
     """List them, the latest first."""
-    letters = _with_queue(lambda queue: queue.dead.latest(limit=limit))
+    letters = with_queue("dead", lambda queue: queue.dead.latest(limit=limit))
     if as_json:
         print_json(letters)
         return
@@ -50,7 +44,7 @@ def list_(limit: int, as_json: bool) -> None:
 @_as_json
 def show(job_id: str, as_json: bool) -> None:
     """Show one, with its arguments and its history."""
-    letter = _with_queue(lambda queue: queue.dead.get(job_id))
+    letter = with_queue("dead", lambda queue: queue.dead.get(job_id))
     print_json(letter) if as_json else click.echo(_describe(letter))
 
 
@@ -68,7 +62,7 @@ def show(job_id: str, as_json: bool) -> None:
 def retry(job_ids: tuple[str, ...], everything: bool, spread_s: float) -> None:
     """Queue them again under their ids, with all their tries."""
     ids = _chosen(job_ids, everything)
-    revived = _with_queue(lambda queue: queue.dead.retry(ids, spread_s=spread_s))
+    revived = with_queue("dead", lambda queue: queue.dead.retry(ids, spread_s=spread_s))
     click.echo(f"{len(revived)} queued again.")
     if ids and (left := [id_ for id_ in ids if id_ not in revived]):
         raise click.ClickException(
@@ -82,21 +76,14 @@ def retry(job_ids: tuple[str, ...], everything: bool, spread_s: float) -> None:
 def delete(job_ids: tuple[str, ...], everything: bool) -> None:
     """Delete them for good."""
     ids = _chosen(job_ids, everything)
-    click.echo(f"{_with_queue(lambda queue: queue.dead.delete(ids))} deleted.")
+    deleted = with_queue("dead", lambda queue: queue.dead.delete(ids))
+    click.echo(f"{deleted} deleted.")
 
 
 def _chosen(job_ids: tuple[str, ...], everything: bool) -> list[str] | None:
     if everything == bool(job_ids):
         raise click.UsageError("Name the ids, or say --all.")
     return None if everything else list(job_ids)
-
-
-def _with_queue(verb: Callable[[Queue], Awaitable[T]]) -> T:
-    async def run() -> T:
-        async with open_queue("dead") as (queue, _):
-            return await verb(queue)
-
-    return asyncio.run(run())
 
 
 def _describe(letter: DeadLetter) -> str:

@@ -11,7 +11,7 @@ from pydantic_core import from_json
 from client import Job, Queue
 from client.tickets import HEAD_STARTS_S
 
-from .opening import no_worker_hint, open_queue
+from .open_queue import no_worker_hint, open_queue
 
 
 @click.command()

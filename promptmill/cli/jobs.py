@@ -9,7 +9,7 @@ import click
 from client import Job, JobInfo, JobStatus, ResultTimeout
 
 from .failures import FAILED
-from .opening import no_worker_hint, open_queue
+from .open_queue import no_worker_hint, open_queue, with_queue
 from .printing import print_json, print_result
 
 ABORT_WAIT_S = 10  # for the worker to cancel the job and say so
@@ -26,7 +26,7 @@ def status(job_id: str, as_json: bool) -> None:
 
     Prints deferred, queued, in_progress or complete, and what else is known.
     """
-    info = asyncio.run(_info(job_id))
+    info = with_queue("status", lambda queue: queue.job(job_id).info())
     print_json(info) if as_json else click.echo(_describe(info))
 
 
@@ -61,11 +61,6 @@ def abort(ctx: click.Context, job_id: str) -> None:
         click.echo(f"Job {job_id} had finished: its result stands.", err=True)
         ctx.exit(FAILED)
     click.echo(f"Job {job_id} was aborted.")
-
-
-async def _info(job_id: str) -> JobInfo:
-    async with open_queue("status") as (queue, _):
-        return await queue.job(job_id).info()
 
 
 async def _result(job_id: str, wait_s: float, *, as_json: bool) -> None:

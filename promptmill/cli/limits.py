@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
-
 import click
 
-from client import Limit, LimitState, Queue
+from client import Limit, LimitState
 from client.limits.rules.limit import FIELDS, parse_changes
 
-from .opening import open_queue
-from .printing import print_json
-
-T = TypeVar("T")
+from .open_queue import with_queue
+from .printing import print_json, table
 
 COLUMNS = ("KEY", "LIMIT", "EFFECTIVE", "IN-USE", "WAITING", "COOLDOWN", "RPM-USED", "TPM-USED")
-_LEFT = 2  # columns that are text
+_TEXTS = 2  # columns that are text
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _key = click.argument("key", metavar="KEY")
@@ -41,14 +35,14 @@ def list_(pattern: str | None, as_json: bool) -> None:
 
     With a PATTERN, such as tenant:*, those that begin so.
     """
-    states = _with_queue(lambda queue: queue.limits.list(pattern))
+    states = with_queue("limits", lambda queue: queue.limits.list(pattern))
     if as_json:
         print_json(states)
         return
     if not states:
         click.echo("Nothing is limited, waited for or in use.", err=True)
         return
-    click.echo(table([COLUMNS, *map(row, states)]))
+    click.echo(table([COLUMNS, *map(row, states)], texts=_TEXTS))
 
 
 @limits.command("set", epilog=f"Fields: {', '.join(FIELDS)}.")
@@ -60,7 +54,7 @@ def set_(key: str, words: tuple[str, ...]) -> None:
     The other fields stay; FIELD=none takes one away. For example: openai/gpt-4o concurrency=50 rpm=600
     """
     changes = parse_changes(words)
-    _tell(key, _with_queue(lambda queue: queue.limits.set(key, **changes)))
+    _tell(key, with_queue("limits", lambda queue: queue.limits.set(key, **changes)))
 
 
 @limits.command()
@@ -71,7 +65,7 @@ def remove(ctx: click.Context, key: str) -> None:
 
     A pattern that matches the key holds for it again.
     """
-    if not _with_queue(lambda queue: queue.limits.remove(key)):
+    if not with_queue("limits", lambda queue: queue.limits.remove(key)):
         raise click.ClickException(f"{key} has no limit of its own: see `promptmill limits list`.")
     click.echo(f"{key}: removed")
 
@@ -83,14 +77,14 @@ def pause(key: str) -> None:
 
     What runs goes on. `resume` ends it.
     """
-    _tell(key, _with_queue(lambda queue: queue.limits.pause(key)))
+    _tell(key, with_queue("limits", lambda queue: queue.limits.pause(key)))
 
 
 @limits.command()
 @_key
 def resume(key: str) -> None:
     """End a pause, and a cooldown."""
-    _tell(key, _with_queue(lambda queue: queue.limits.resume(key)))
+    _tell(key, with_queue("limits", lambda queue: queue.limits.resume(key)))
 
 
 @limits.command()
@@ -101,7 +95,8 @@ def evict(key: str, holder: str | None) -> None:
 
     All of them, or the one HOLDER. Their work is cancelled, and jobs go back to the queue.
     """
-    click.echo(f"{_with_queue(lambda queue: queue.limits.evict(key, holder)):,} evicted.")
+    evicted = with_queue("limits", lambda queue: queue.limits.evict(key, holder))
+    click.echo(f"{evicted:,} evicted.")
 
 
 def row(state: LimitState) -> tuple[str, ...]:
@@ -119,19 +114,6 @@ def row(state: LimitState) -> tuple[str, ...]:
     )
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Columns side by side: text to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = (
-        "  ".join(
-            cell.ljust(width) if at < _LEFT else cell.rjust(width)
-            for at, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        ).rstrip()
-        for cells in rows
-    )
-    return "\n".join(lines)
-
-
 def _used(per_minute: float | None, left: float | None) -> str:
     """How much of the bucket, a tenth of a minute, is used; above 100 % where estimates were too low."""
     if per_minute is None or left is None:
@@ -142,11 +124,3 @@ def _used(per_minute: float | None, left: float | None) -> str:
 
 def _tell(key: str, limit: Limit) -> None:
     click.echo(f"{key}: {limit.words() or 'no limit of its own'}")
-
-
-def _with_queue(verb: Callable[[Queue], Awaitable[T]]) -> T:
-    async def run() -> T:
-        async with open_queue("limits") as (queue, _):
-            return await verb(queue)
-
-    return asyncio.run(run())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -15,6 +16,19 @@ from client import Completion, Embeddings, Job, ResultTimeout
 def print_json(value: Any) -> None:
     """JSON on stdout, indented; pydantic models, dataclasses and dates included."""
     click.echo(to_json(value, indent=2, fallback=str).decode())
+
+
+def table(rows: Sequence[Sequence[str]], *, texts: int) -> str:
+    """Columns side by side: the first `texts` to the left, the others, which are numbers, to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = (
+        "  ".join(
+            cell.ljust(width) if at < texts else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ).rstrip()
+        for cells in rows
+    )
+    return "\n".join(lines)
 
 
 def print_result(value: Any, *, as_json: bool) -> None:

@@ -14,7 +14,7 @@ import click
 from client import Queue
 from client.wire.keys import ELSEWHERE_MS, KEYS
 
-from .opening import open_queue
+from .open_queue import open_queue
 from .printing import print_json
 
 SCAN_BATCH = 1_000  # keys a round trip

@@ -10,8 +10,9 @@ from click.testing import CliRunner
 
 from client import Limit, LimitState, SyncQueue
 from client.wire.keys import KEYS
-from promptmill.cli.limits import COLUMNS, row, table
+from promptmill.cli.limits import COLUMNS, row
 from promptmill.cli.main import promptmill
+from promptmill.cli.printing import table
 from tests.conftest import Server
 
 
@@ -123,6 +124,6 @@ def test_a_row_says_where_its_limit_comes_from_and_what_is_used() -> None:
 
 
 def test_the_columns_of_a_table_are_aligned() -> None:
-    assert table([("KEY", "LIMIT", "N"), ("a", "rpm=1", "1,000"), ("longer", "-", "-")]) == (
+    assert table([("KEY", "LIMIT", "N"), ("a", "rpm=1", "1,000"), ("longer", "-", "-")], texts=2) == (
         "KEY     LIMIT      N\na       rpm=1  1,000\nlonger  -          -"
     )

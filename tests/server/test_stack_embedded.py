@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from promptmill.cli.lock import Lock
 from promptmill.cli.stack import StackError, open_stack
+from promptmill.cli.stack.data_dir import prepare_data_dir
 from promptmill.cli.stack.embedded import find_server
-from promptmill.cli.stack.ownership import Lock, read_record
-from promptmill.cli.stack.place import prepare_place
-from promptmill.cli.stack.resp import ask_server
+from promptmill.cli.stack.ownership import read_record
 from settings import Settings
 from tests.conftest import wait_until
 
@@ -66,23 +66,23 @@ def owner(settings: Settings) -> Iterator[Callable[[str], subprocess.Popen[bytes
 
 
 async def test_what_was_written_is_there_after_a_stop_and_a_start(settings: Settings) -> None:
-    place = prepare_place(settings.data_dir)
+    data_dir = prepare_data_dir(settings.data_dir)
     async with open_stack(settings, worker=False) as stack:
-        assert stack.redis_url == place.url
-        assert await ask_server(place.socket, "SET answer 42") == "+OK"
-    assert await ask_server(place.socket, "PING") is None
-    assert read_record(place) is None
+        assert stack.redis_url == data_dir.url
+        assert await data_dir.ask_server("SET answer 42") == "+OK"
+    assert await data_dir.ask_server("PING") is None
+    assert read_record(data_dir) is None
     async with open_stack(settings, worker=False):
-        assert await ask_server(place.socket, "STRLEN answer") == ":2"
+        assert await data_dir.ask_server("STRLEN answer") == ":2"
 
 
 async def test_only_we_can_reach_it_and_it_never_evicts(settings: Settings) -> None:
-    place = prepare_place(settings.data_dir)
+    data_dir = prepare_data_dir(settings.data_dir)
     async with open_stack(settings, worker=False):
-        assert place.socket.stat().st_mode & 0o077 == 0
+        assert data_dir.socket.stat().st_mode & 0o077 == 0
         from client import Queue
 
-        async with Queue.from_url(place.url) as queue:
+        async with Queue.from_url(data_dir.url) as queue:
             config = await queue.session.redis.config_get("*")
     assert config["port"] == "0"
     assert config["maxmemory-policy"] == "noeviction"
@@ -93,12 +93,12 @@ async def test_only_we_can_reach_it_and_it_never_evicts(settings: Settings) -> N
 async def test_the_server_ends_when_its_owner_is_killed(
     settings: Settings, owner: Callable[[str], subprocess.Popen[bytes]]
 ) -> None:
-    place = prepare_place(settings.data_dir)
+    data_dir = prepare_data_dir(settings.data_dir)
     process = owner("obeys")
     process.kill()
 
     def is_free() -> bool:
-        lock = Lock.attempt(place.server_lock)
+        lock = Lock.attempt(data_dir.server_lock)
         if lock:
             lock.release()
         return lock is not None
@@ -110,43 +110,43 @@ async def test_the_server_ends_when_its_owner_is_killed(
 async def test_the_next_start_goes_on_after_its_owner_is_killed(
     settings: Settings, owner: Callable[[str], subprocess.Popen[bytes]], habit: str
 ) -> None:
-    place = prepare_place(settings.data_dir)
+    data_dir = prepare_data_dir(settings.data_dir)
     process = owner(habit)
-    assert await ask_server(place.socket, "SET answer 42") == "+OK"
+    assert await data_dir.ask_server("SET answer 42") == "+OK"
     process.send_signal(signal.SIGKILL)
     process.wait()
     async with open_stack(settings, worker=False):
-        assert await ask_server(place.socket, "STRLEN answer") == ":2"
-        record = read_record(place)
+        assert await data_dir.ask_server("STRLEN answer") == ":2"
+        record = read_record(data_dir)
         assert record is not None
         assert record.pid == os.getpid()
 
 
 async def test_a_torn_tail_of_the_append_only_file_is_loaded(settings: Settings) -> None:
-    place = prepare_place(settings.data_dir)
+    data_dir = prepare_data_dir(settings.data_dir)
     async with open_stack(settings, worker=False):
-        await ask_server(place.socket, "SET answer 42")
-    (tail,) = place.data_dir.glob("appendonlydir/*.incr.aof")
+        await data_dir.ask_server("SET answer 42")
+    (tail,) = data_dir.path.glob("appendonlydir/*.incr.aof")
     with tail.open("ab") as file:
         file.write(b"*3\r\n$3\r\nSET\r\n$5\r\nto")
     async with open_stack(settings, worker=False):
-        assert await ask_server(place.socket, "STRLEN answer") == ":2"
+        assert await data_dir.ask_server("STRLEN answer") == ":2"
 
 
 async def test_a_server_that_cannot_start_says_why(settings: Settings) -> None:
-    place = prepare_place(settings.data_dir)
-    (place.data_dir / "appendonlydir").write_text("in the way")
+    data_dir = prepare_data_dir(settings.data_dir)
+    (data_dir.path / "appendonlydir").write_text("in the way")
     with pytest.raises(StackError, match=r"The server stopped: .*append.* \(more in .*server.log\)"):
         async with open_stack(settings, worker=False):
             pytest.fail("it started")
-    assert Lock.attempt(place.lock) is not None
+    assert Lock.attempt(data_dir.lock) is not None
 
 
 async def test_a_long_data_path_works_and_leaves_no_socket_behind(settings: Settings) -> None:
     settings = settings.model_copy(update={"data_dir": f"{settings.data_dir}/{'x' * 120}"})
     async with open_stack(settings, worker=False) as stack:
         socket = Path(stack.redis_url.removeprefix("unix://"))
-        assert await ask_server(socket, "PING") == "+PONG"
+        assert await prepare_data_dir(settings.data_dir).ask_server("PING") == "+PONG"
     assert not socket.parent.exists()
 
 

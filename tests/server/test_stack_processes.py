@@ -13,10 +13,9 @@ from pathlib import Path
 import pytest
 
 from promptmill.cli.stack import StackError, is_simulated, open_stack, processes
+from promptmill.cli.stack.data_dir import prepare_data_dir
 from promptmill.cli.stack.embedded import find_server
 from promptmill.cli.stack.ownership import read_record
-from promptmill.cli.stack.place import prepare_place
-from promptmill.cli.stack.resp import ask_server
 from settings import Settings
 from tests.conftest import wait_until
 
@@ -70,23 +69,23 @@ async def test_a_worker_is_ready_when_the_stack_is_and_is_told_to_stop_before_th
     settings: Settings, worker_is: Callable[[str], None]
 ) -> None:
     worker_is(WORKER)
-    place = prepare_place(settings.data_dir)
+    data_dir = prepare_data_dir(settings.data_dir)
     async with open_stack(settings, worker=True, max_jobs=7) as stack:
-        assert await ask_server(place.socket, "EXISTS arq:queue:health-check") == ":1"
+        assert await data_dir.ask_server("EXISTS arq:queue:health-check") == ":1"
         assert stack.settings.max_jobs == 7
-        record = read_record(place)
+        record = read_record(data_dir)
         assert record is not None
         assert (record.owner, record.worker, record.ready) == ("run", True, True)
     async with open_stack(settings, worker=False):
-        assert await ask_server(place.socket, "STRLEN worker:stopped") == ":1"
+        assert await data_dir.ask_server("STRLEN worker:stopped") == ":1"
 
 
 async def test_the_health_of_a_killed_worker_is_not_taken_for_a_new_ones(
     settings: Settings, worker_is: Callable[[str], None]
 ) -> None:
-    place = prepare_place(settings.data_dir)
+    data_dir = prepare_data_dir(settings.data_dir)
     async with open_stack(settings, worker=False):
-        await ask_server(place.socket, "SET arq:queue:health-check stale")
+        await data_dir.ask_server("SET arq:queue:health-check stale")
     worker_is("raise SystemExit('OPENAI_API_KEY is missing.')")
     with pytest.raises(
         StackError, match=r"The worker stopped: OPENAI_API_KEY is missing\. \(more in .*worker.log"
@@ -99,16 +98,16 @@ async def test_a_worker_that_dies_ends_the_block_that_relies_on_it(
     settings: Settings, worker_is: Callable[[str], None]
 ) -> None:
     worker_is(WORKER)
-    place = prepare_place(settings.data_dir)
+    data_dir = prepare_data_dir(settings.data_dir)
 
     async def rely_on_it() -> None:
         async with open_stack(settings, worker=True):
-            os.kill(await worker_pid(place.socket), signal.SIGKILL)
+            os.kill(await worker_pid(data_dir.socket), signal.SIGKILL)
             await asyncio.Event().wait()
 
     with pytest.raises(StackError, match="The worker stopped: it was killed by signal 9"):
         await rely_on_it()
-    assert await ask_server(place.socket, "PING") is None
+    assert await data_dir.ask_server("PING") is None
 
 
 async def test_up_starts_a_dead_worker_again_and_says_so(
@@ -117,13 +116,13 @@ async def test_up_starts_a_dead_worker_again_and_says_so(
     monkeypatch.setattr("promptmill.cli.stack.watch.FIRST_BACKOFF_S", 0.01)
     worker_is(WORKER)
     said: list[str] = []
-    place = prepare_place(settings.data_dir)
+    data_dir = prepare_data_dir(settings.data_dir)
     async with open_stack(settings, worker=True, owner="up", say=said.append):
-        first = await worker_pid(place.socket)
+        first = await worker_pid(data_dir.socket)
         os.kill(first, signal.SIGKILL)
 
         async def is_another() -> bool:
-            return await worker_pid(place.socket) != first
+            return await worker_pid(data_dir.socket) != first
 
         await wait_until(is_another, description="another worker")
     assert "started again in 0.01 s" in said[0]
@@ -137,7 +136,7 @@ async def test_another_command_is_served_by_the_worker_of_up(
         worker_is("raise SystemExit('a second worker was started')")
         async with open_stack(settings, worker=True, owner="run") as stack:
             assert (stack.kind, stack.redis_url) == ("attached", up.redis_url)
-        assert await ask_server(prepare_place(settings.data_dir).socket, "PING") == "+PONG"
+        assert await prepare_data_dir(settings.data_dir).ask_server("PING") == "+PONG"
 
 
 async def test_a_second_run_is_refused_with_the_pid_of_the_first(
@@ -156,7 +155,7 @@ async def test_a_cancelled_block_stops_everything_and_stays_cancelled(
     settings: Settings, worker_is: Callable[[str], None]
 ) -> None:
     worker_is(WORKER)
-    place = prepare_place(settings.data_dir)
+    data_dir = prepare_data_dir(settings.data_dir)
     opened = asyncio.Event()
 
     async def hold() -> None:
@@ -169,7 +168,7 @@ async def test_a_cancelled_block_stops_everything_and_stays_cancelled(
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert await ask_server(place.socket, "PING") is None
+    assert await data_dir.ask_server("PING") is None
 
 
 async def test_a_simulated_stack_has_every_provider_at_the_simulator(settings: Settings) -> None:

@@ -13,9 +13,9 @@ import pytest
 from client import Queue
 from client.wire.keys import KEYS
 from promptmill.cli.enqueue import enqueue, put, read_pair, read_value
-from promptmill.cli.stack.errors import StackError
+from promptmill.cli.stack import StackError
+from promptmill.cli.stack.data_dir import SOCKET_PATH_LIMIT_BYTES, prepare_data_dir
 from promptmill.cli.stack.ownership import OwnerRecord, decide
-from promptmill.cli.stack.place import SOCKET_PATH_LIMIT_BYTES, prepare_place
 from promptmill.cli.stack.processes import environment_of, simulated
 from settings import ProviderSettings, Settings, load
 
@@ -118,29 +118,29 @@ def test_a_simulated_run_is_not_sent_to_real_providers() -> None:
 
 
 def test_the_data_directory_is_made_for_us_alone(tmp_path: Path) -> None:
-    place = prepare_place(str(tmp_path / "a" / "data"))
-    assert place.data_dir.stat().st_mode & 0o777 == 0o700
-    assert place.socket.parent == place.data_dir
+    data_dir = prepare_data_dir(str(tmp_path / "a" / "data"))
+    assert data_dir.path.stat().st_mode & 0o777 == 0o700
+    assert data_dir.socket.parent == data_dir.path
 
 
 @pytest.mark.parametrize("name", ["x" * 120, "with space"])
 def test_a_path_no_socket_can_have_gets_a_short_one_of_ours_alone(tmp_path: Path, name: str) -> None:
-    place = prepare_place(str(tmp_path / name))
-    assert len(os.fsencode(place.socket)) <= SOCKET_PATH_LIMIT_BYTES
-    assert place.socket.parent.stat().st_mode & 0o777 == 0o700
-    assert prepare_place(str(tmp_path / name)) == place
-    place.socket.parent.rmdir()
+    data_dir = prepare_data_dir(str(tmp_path / name))
+    assert len(os.fsencode(data_dir.socket)) <= SOCKET_PATH_LIMIT_BYTES
+    assert data_dir.socket.parent.stat().st_mode & 0o777 == 0o700
+    assert prepare_data_dir(str(tmp_path / name)) == data_dir
+    data_dir.socket.parent.rmdir()
 
 
 def test_a_socket_directory_that_others_can_enter_is_refused(tmp_path: Path) -> None:
-    directory = prepare_place(str(tmp_path / ("x" * 120))).socket.parent
+    directory = prepare_data_dir(str(tmp_path / ("x" * 120))).socket.parent
     directory.chmod(0o755)
     with pytest.raises(StackError, match="ours alone"):
-        prepare_place(str(tmp_path / ("x" * 120)))
+        prepare_data_dir(str(tmp_path / ("x" * 120)))
     directory.rmdir()
 
 
 def test_a_data_directory_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StackError, match="PROMPTMILL_DATA_DIR"):
-        prepare_place(str(tmp_path / "file" / "data"))
+        prepare_data_dir(str(tmp_path / "file" / "data"))

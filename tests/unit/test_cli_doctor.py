@@ -8,13 +8,19 @@ import httpx
 import pytest
 
 from client.redis.url import server_address
-from promptmill.cli.doctor.connections import check_connections
-from promptmill.cli.doctor.finding import Finding, has_failed
-from promptmill.cli.doctor.persistence import check_persistence
+from promptmill.cli.doctor.checks import (
+    Finding,
+    check_connections,
+    check_cpu_workers,
+    check_drain,
+    check_eviction,
+    check_persistence,
+    check_transport,
+    check_version,
+    check_workers,
+    has_failed,
+)
 from promptmill.cli.doctor.providers import check_providers, judge, missing
-from promptmill.cli.doctor.server import check_eviction, check_version
-from promptmill.cli.doctor.transport import check_transport
-from promptmill.cli.doctor.workers import check_cpu_workers, check_drain, check_workers
 from settings import ProviderSettings, Settings
 
 SECRET = "sk-not-to-be-shown"

@@ -9,19 +9,25 @@ import click
 from client import MillError
 from client.redis.url import server_address
 from promptmill.cli.failures import FAILED
-from promptmill.cli.opening import open_queue
+from promptmill.cli.open_queue import open_queue
 from promptmill.cli.printing import print_json
 from promptmill.cli.stack import StackError
 from settings import Settings, load
 
-from .connections import check_connections
-from .finding import Finding, has_failed
-from .persistence import check_persistence
+from .checks import (
+    Finding,
+    check_connections,
+    check_cpu_workers,
+    check_drain,
+    check_eviction,
+    check_persistence,
+    check_transport,
+    check_version,
+    check_workers,
+    has_failed,
+)
 from .probe import probe
 from .providers import check_providers
-from .server import check_eviction, check_version
-from .transport import check_transport
-from .workers import check_cpu_workers, check_drain, check_workers
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "unknown": "yellow"}
 

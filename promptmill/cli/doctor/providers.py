@@ -11,7 +11,7 @@ from client.wire.refusals import BY_STATUS
 from promptmill.dialects import dialect_of
 from settings import ProviderSettings, Settings
 
-from .finding import Finding
+from .checks import Finding
 
 TIMEOUT_S = 5
 

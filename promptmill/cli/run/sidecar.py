@@ -6,13 +6,14 @@ none is paid for twice. The file is removed when every line has its answer or it
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
 import time
 from pathlib import Path
 from typing import Any
+
+from promptmill.cli.lock import Lock
 
 from .options import InputError
 
@@ -22,58 +23,43 @@ RUN_ID_BYTES = 8  # of randomness in a run id
 class Sidecar:
     """Held from `open` to `close`; meanwhile no other run can open it, on this machine."""
 
-    def __init__(self, path: Path, fd: int, fields: dict[str, Any], age_s: float | None) -> None:
+    def __init__(self, path: Path, lock: Lock, fields: dict[str, Any], age_s: float | None) -> None:
         self.path = path
         self.age_s = age_s  # seconds since the interrupted run was last alive; None for a new run
         self.is_unused = age_s is None  # nothing has been sent under it
         self.run_id: str = fields["run_id"]
-        self._fd = fd
+        self._lock = lock
 
     @classmethod
     def open(cls, path: Path, input_name: str) -> Sidecar:
         """Locks `path` and reads or begins it. Raises InputError where another run holds it."""
         try:
-            fd = _lock(path)
+            lock = Lock.attempt(path, 0o666)
+            if lock is None:
+                name = path.name.removesuffix(".run")
+                raise InputError(f"Another run is writing {name}: wait for it, or name another output.")
             try:
-                fields, age_s = _read(fd)
+                fields, age_s = _read(lock.fd)
                 if fields is None:
-                    fields, age_s = _begin(fd, input_name), None
+                    fields, age_s = _begin(lock.fd, input_name), None
             except BaseException:
-                os.close(fd)
+                lock.release()
                 raise
-        except BlockingIOError:
-            raise InputError(
-                f"Another run is writing {path.name.removesuffix('.run')}: wait for it, or name another output."
-            ) from None
         except OSError as error:
             raise InputError(f"{path} cannot be written: {error.strerror or error}.") from error
-        return cls(path, fd, fields, age_s)
+        return cls(path, lock, fields, age_s)
 
     def touch(self) -> None:
         """Says that the run is alive: what it has in Redis is no older than this."""
         self.is_unused = False
-        os.utime(self._fd)
+        os.utime(self._lock.fd)
 
     def remove(self) -> None:
         """Nothing is left to resume. The lock is held until `close`."""
         self.path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        os.close(self._fd)
-
-
-def _lock(path: Path) -> int:
-    while True:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # A run that ended between our open and our lock has unlinked what we now hold: look again.
-            if path.exists() and os.fstat(fd).st_ino == path.stat().st_ino:
-                return fd
-        except OSError:
-            os.close(fd)
-            raise
-        os.close(fd)
+        self._lock.release()
 
 
 def _read(fd: int) -> tuple[dict[str, Any] | None, float | None]:

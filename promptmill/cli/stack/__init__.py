@@ -1,7 +1,6 @@
 """The server, and the processes of a private stack: see `open_stack`."""
 
-from .errors import StackError
-from .opened import Stack
-from .opening import is_simulated, open_stack
+from .open import is_simulated, open_stack
+from .stack import Stack, StackError
 
 __all__ = ["Stack", "StackError", "is_simulated", "open_stack"]

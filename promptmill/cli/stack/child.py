@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 
-from .errors import StackError
+from .stack import StackError
 
 POLL_S = 0.01  # how often a child's end is looked for while something waits for it
 LOG_LIMIT_BYTES = 10_000_000  # a longer log is put aside as {log}.1 at the next start

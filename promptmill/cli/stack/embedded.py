@@ -18,11 +18,11 @@ from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 
+from promptmill.cli.lock import Lock
+
 from .child import POLL_S, ChildProcess, start_child
-from .errors import StackError
-from .ownership import Lock
-from .place import DataDir
-from .resp import ask_server
+from .data_dir import DataDir
+from .stack import StackError
 
 START_LIMIT_S = 60  # loading a large append-only file takes its time
 STOP_LIMIT_S = 10  # writing the last bytes out does not
@@ -43,35 +43,37 @@ def find_server() -> str:
     )
 
 
-async def start_server(place: DataDir) -> ChildProcess:
-    """A server on the data of `place`, answering. The caller holds the place's lock.
+async def start_server(data_dir: DataDir) -> ChildProcess:
+    """A server on the data of that directory, answering. The caller holds its lock.
 
     A server that an earlier owner left behind is stopped first. Raises StackError with the server's
     last line where it ends; cancelling kills it.
     """
     binary = find_server()
-    lock = await _end_leftover(place)
+    lock = await _end_leftover(data_dir)
     try:
-        place.socket.unlink(missing_ok=True)  # nobody holds the lock, so nobody listens there
-        server = start_child("server", _command(binary, place), place.log("server"), pass_fds=(lock.fd,))
+        data_dir.socket.unlink(missing_ok=True)  # nobody holds the lock, so nobody listens there
+        server = start_child(
+            "server", _command(binary, data_dir), data_dir.log("server"), pass_fds=(lock.fd,)
+        )
         os.ftruncate(lock.fd, 0)
         os.pwrite(lock.fd, str(server.pid).encode(), 0)
     finally:
         lock.release()
     try:
-        await _until_answering(server, place)
+        await _until_answering(server, data_dir)
     except BaseException:
         server.kill()
         raise
     return server
 
 
-def forget_server(place: DataDir) -> None:
+def forget_server(data_dir: DataDir) -> None:
     """Removes what a stopped server leaves outside the data directory. Idempotent."""
-    if place.socket.parent != place.data_dir:
+    if data_dir.socket.parent != data_dir.path:
         with suppress(OSError):
-            place.socket.unlink(missing_ok=True)
-            place.socket.parent.rmdir()
+            data_dir.socket.unlink(missing_ok=True)
+            data_dir.socket.parent.rmdir()
 
 
 def _bundled_server() -> str | None:
@@ -85,12 +87,12 @@ def _bundled_server() -> str | None:
     return None
 
 
-def _command(binary: str, place: DataDir) -> list[str]:
+def _command(binary: str, data_dir: DataDir) -> list[str]:
     options = {
         "port": "0",
-        "unixsocket": str(place.socket),
+        "unixsocket": str(data_dir.socket),
         "unixsocketperm": "700",
-        "dir": str(place.data_dir),
+        "dir": str(data_dir.path),
         "appendonly": "yes",
         "appendfsync": "everysec",
         "aof-load-truncated": "yes",
@@ -101,19 +103,19 @@ def _command(binary: str, place: DataDir) -> list[str]:
     return [binary, *(word for name, value in options.items() for word in (f"--{name}", value))]
 
 
-async def _end_leftover(place: DataDir) -> Lock:
+async def _end_leftover(data_dir: DataDir) -> Lock:
     """The server's lock, after TERM and then KILL to a server that still holds it."""
     for number in (None, signal.SIGTERM, signal.SIGKILL):
         if number:
-            _signal_holder(place.server_lock, number)
+            _signal_holder(data_dir.server_lock, number)
         deadline = monotonic() + (STOP_LIMIT_S if number else 0)
         while True:
-            if lock := Lock.attempt(place.server_lock):
+            if lock := Lock.attempt(data_dir.server_lock):
                 return lock
             if monotonic() >= deadline:
                 break
             await asyncio.sleep(POLL_S)
-    raise StackError(f"A server left behind in {place.data_dir} cannot be stopped: end it by hand.")
+    raise StackError(f"A server left behind in {data_dir.path} cannot be stopped: end it by hand.")
 
 
 def _signal_holder(lock: Path, number: signal.Signals) -> None:
@@ -121,13 +123,13 @@ def _signal_holder(lock: Path, number: signal.Signals) -> None:
         os.kill(int(lock.read_text()), number)
 
 
-async def _until_answering(server: ChildProcess, place: DataDir) -> None:
+async def _until_answering(server: ChildProcess, data_dir: DataDir) -> None:
     deadline = monotonic() + START_LIMIT_S
-    while await ask_server(place.socket, "PING") != "+PONG":
+    while await data_dir.ask_server("PING") != "+PONG":
         if not server.alive:
             raise server.obituary()
         if monotonic() > deadline:
             raise StackError(
-                f"The server does not answer after {START_LIMIT_S} s; see {place.log('server')}."
+                f"The server does not answer after {START_LIMIT_S} s; see {data_dir.log('server')}."
             )
         await asyncio.sleep(POLL_S)

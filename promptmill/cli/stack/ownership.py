@@ -6,17 +6,17 @@ The lock decides, the record only explains: a record beside a free lock is stale
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 from contextlib import suppress
-from pathlib import Path
 from time import monotonic
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from .errors import StackError
-from .place import DataDir
+from promptmill.cli.lock import Lock
+
+from .data_dir import DataDir
+from .stack import StackError
 
 PATIENCE_S = 10  # how long a command waits for another that holds the stack for a moment
 POLL_S = 0.02
@@ -35,47 +35,23 @@ class OwnerRecord(BaseModel):
     ready: bool = False
 
 
-class Lock:
-    """An exclusive lock on a file, free again when its holder ends in whatever way."""
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-
-    @classmethod
-    def attempt(cls, path: Path) -> Lock | None:
-        """The lock, or None where another process holds it. The file stays when the lock is released."""
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(fd)
-            return None
-        return cls(fd)
-
-    def release(self) -> None:
-        """Idempotent. A child that inherited the descriptor goes on holding the lock."""
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
-
-
-async def own_or_attach(place: DataDir, *, worker: bool, simulate: bool) -> Lock | OwnerRecord:
+async def own_or_attach(data_dir: DataDir, *, worker: bool, simulate: bool) -> Lock | OwnerRecord:
     """The lock, which makes us the owner, or the record of an owner whose stack serves us too.
 
     Waits up to 10 s for an owner that is starting or here for a moment. Raises StackError.
     """
     deadline = monotonic() + PATIENCE_S
     while True:
-        if lock := Lock.attempt(place.lock):
+        if lock := Lock.attempt(data_dir.lock):
             return lock
-        record = read_record(place)
+        record = read_record(data_dir)
         living = record is not None and is_alive(record.pid)
         if record and living and decide(record, worker=worker, simulate=simulate) == "attach":
             return record
         if monotonic() > deadline:
             holder = f"process {record.pid}" if record else "another process"
             raise StackError(
-                f"{place.data_dir} is in use by {holder}: wait for it to end, or set another PROMPTMILL_DATA_DIR."
+                f"{data_dir.path} is in use by {holder}: wait for it to end, or set another PROMPTMILL_DATA_DIR."
             )
         await asyncio.sleep(POLL_S)
 
@@ -96,25 +72,25 @@ def decide(record: OwnerRecord, *, worker: bool, simulate: bool) -> Literal["att
     return "attach" if record.worker and record.ready else "wait"
 
 
-def write_record(place: DataDir, record: OwnerRecord) -> None:
+def write_record(data_dir: DataDir, record: OwnerRecord) -> None:
     """Replaces the record in one step: a reader sees the old one or the new one."""
-    beside = place.record.with_suffix(".json.new")
+    beside = data_dir.record.with_suffix(".json.new")
     fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with open(fd, "w", encoding="utf-8") as file:
         file.write(record.model_dump_json())
-    beside.replace(place.record)
+    beside.replace(data_dir.record)
 
 
-def read_record(place: DataDir) -> OwnerRecord | None:
+def read_record(data_dir: DataDir) -> OwnerRecord | None:
     """The record, or None where there is none that can be read."""
     with suppress(OSError, ValidationError):
-        return OwnerRecord.model_validate_json(place.record.read_bytes())
+        return OwnerRecord.model_validate_json(data_dir.record.read_bytes())
     return None
 
 
-def remove_record(place: DataDir) -> None:
+def remove_record(data_dir: DataDir) -> None:
     """Idempotent."""
-    place.record.unlink(missing_ok=True)
+    data_dir.record.unlink(missing_ok=True)
 
 
 def is_alive(pid: int) -> bool:

@@ -20,9 +20,8 @@ from client.wire.keys import KEYS
 from settings import BASE_PATHS, BUILT_IN, ProviderSettings, Settings
 
 from .child import POLL_S, ChildProcess, start_child
-from .errors import StackError
-from .place import DataDir
-from .resp import ask_server
+from .data_dir import DataDir
+from .stack import StackError
 
 READY_LIMIT_S = 15  # for a worker's first sign of life
 SIMULATED_LATENCY_S = 0.3  # a provider's answer, about as fast as a small model's
@@ -62,12 +61,12 @@ def environment_of(settings: Settings) -> dict[str, str]:
     return inherited | ours | _python_environment()
 
 
-def start_simulator(place: DataDir) -> tuple[ChildProcess, str]:
+def start_simulator(data_dir: DataDir) -> tuple[ChildProcess, str]:
     """A simulator and its URL, at once: the port is chosen here so that the worker can start beside it."""
     port = _free_port()
     command = [*_python("promptmill.simulator"), "--port", str(port), "--latency-s", str(SIMULATED_LATENCY_S)]
     env = {**os.environ, **_python_environment()}
-    return start_child("simulator", command, place.log("simulator"), env=env), f"http://127.0.0.1:{port}"
+    return start_child("simulator", command, data_dir.log("simulator"), env=env), f"http://127.0.0.1:{port}"
 
 
 async def until_simulating(simulator: ChildProcess) -> None:
@@ -78,22 +77,22 @@ async def until_simulating(simulator: ChildProcess) -> None:
         await asyncio.sleep(POLL_S)
 
 
-def start_worker(place: DataDir, settings: Settings) -> ChildProcess:
+def start_worker(data_dir: DataDir, settings: Settings) -> ChildProcess:
     """A worker on the server that `settings.redis_url` names."""
     command = [*_python("arq"), "worker.WorkerSettings"]
-    return start_child("worker", command, place.log("worker"), env=environment_of(settings))
+    return start_child("worker", command, data_dir.log("worker"), env=environment_of(settings))
 
 
-def start_cpu_worker(place: DataDir, settings: Settings) -> ChildProcess:
+def start_cpu_worker(data_dir: DataDir, settings: Settings) -> ChildProcess:
     """A worker for CPU jobs on the same server. Without any such job in JOB_MODULES it waits, and costs little."""
     command = [*_python("arq"), "worker.CpuWorkerSettings"]
-    return start_child("CPU worker", command, place.log("cpu"), env=environment_of(settings))
+    return start_child("CPU worker", command, data_dir.log("cpu"), env=environment_of(settings))
 
 
-async def until_working(worker: ChildProcess, place: DataDir) -> None:
+async def until_working(worker: ChildProcess, data_dir: DataDir) -> None:
     """Returns once it has shown its health in Redis. Raises StackError where it ends, or does not in 15 s."""
     deadline = monotonic() + READY_LIMIT_S
-    while await ask_server(place.socket, f"EXISTS {HEALTH_KEY}") != ":1":
+    while await data_dir.ask_server(f"EXISTS {HEALTH_KEY}") != ":1":
         _check(worker, deadline)
         await asyncio.sleep(2 * POLL_S)
 

@@ -6,13 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from .child import ChildProcess
-from .errors import StackError
-
-if TYPE_CHECKING:
-    from .private import PrivateStack
+from .stack import StackError
 
 WATCH_S = 0.1  # how often the processes are looked at
 FIRST_BACKOFF_S = 1.0
@@ -61,33 +58,15 @@ class Watch:
             self._guarded.cancel()
 
 
-def restart(stack: PrivateStack, say: Callable[[str], None]) -> Revive:
-    """Brings a dead worker back, after 1, 2, 4 … 30 s, for as long as it takes. Nothing else comes back:
-    without its server or its simulator a stack is not what it said."""
-    backoff_s = FIRST_BACKOFF_S
+class Backoff:
+    """Pauses of 1, 2, 4 … 30 s before a process is started again."""
 
-    async def revive(child: ChildProcess) -> bool:
-        nonlocal backoff_s
-        start_again = _start_of(child, stack)
-        if start_again is None:
-            return False
-        if monotonic() - child.started_at_s > LASTING_S:
-            backoff_s = FIRST_BACKOFF_S
-        say(f"{child.obituary()} It is started again in {backoff_s:g} s.")
-        await asyncio.sleep(backoff_s)
-        backoff_s = min(2 * backoff_s, LONGEST_BACKOFF_S)
-        try:
-            await start_again()
-        except StackError:
-            return True  # the next look finds it dead again and says so
-        say(f"The {child.name} is back.")
-        return True
+    def __init__(self) -> None:
+        self._next_s = FIRST_BACKOFF_S
 
-    return revive
-
-
-def _start_of(child: ChildProcess, stack: PrivateStack) -> Callable[[], Awaitable[None]] | None:
-    """What starts another in its place; None where nothing can stand in for it."""
-    if child is stack.worker:
-        return stack.start_worker
-    return stack.start_cpu_worker if child is stack.cpu_worker else None
+    def after(self, child: ChildProcess) -> float:
+        """The pause after the end of `child`, in seconds."""
+        lasted = monotonic() - child.started_at_s > LASTING_S
+        pause_s = FIRST_BACKOFF_S if lasted else self._next_s
+        self._next_s = min(2 * pause_s, LONGEST_BACKOFF_S)
+        return pause_s

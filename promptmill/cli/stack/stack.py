@@ -1,4 +1,4 @@
-"""What an open stack is to the one who opened it."""
+"""What an open stack is to the one who opened it, and what is raised where there is none."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import Literal
 
 from settings import Settings
+
+
+class StackError(Exception):
+    """A server, worker or simulator cannot be had; `str(error)` is one sentence that says what to do next."""
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,21 @@
-"""Where a private stack lives: its data directory and the path of its server's socket."""
+"""Where a private stack lives: its data directory, and the socket of its server."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import re
 import stat
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from .errors import StackError
+from .stack import StackError
 
+REPLY_TIMEOUT_S = 1
 SOCKET_PATH_LIMIT_BYTES = 100  # the kernel takes 104 (macOS) to 108 (Linux), the closing NUL included
 
 _PRIVATE_DIR = 0o700
@@ -23,7 +26,7 @@ _PLAIN_PATH = re.compile(r"[\w./-]+", re.ASCII)  # arq's own reader of URLs does
 class DataDir:
     """The files of one private stack."""
 
-    data_dir: Path
+    path: Path
     socket: Path
 
     @property
@@ -34,25 +37,40 @@ class DataDir:
     @property
     def lock(self) -> Path:
         """Held by the stack's owner for its lifetime."""
-        return self.data_dir / "lock"
+        return self.path / "lock"
 
     @property
     def server_lock(self) -> Path:
         """Held by the server process itself, for as long as it lives; its text is the server's pid."""
-        return self.data_dir / "server.lock"
+        return self.path / "server.lock"
 
     @property
     def record(self) -> Path:
         """Who owns the stack, as JSON."""
-        return self.data_dir / "stack.json"
+        return self.path / "stack.json"
 
     def log(self, name: str) -> Path:
         """The log of the process of that name."""
-        return self.data_dir / f"{name}.log"
+        return self.path / f"{name}.log"
+
+    async def ask_server(self, command: str) -> str | None:
+        """The first line of the server's reply to a command without spaces in its words, as in RESP (`+PONG`, `:1`,
+        `-LOADING …`); None where nobody replies within a second. It needs no client library, so it is quick."""
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(REPLY_TIMEOUT_S):
+                reader, writer = await asyncio.open_unix_connection(self.socket)
+                try:
+                    writer.write(f"{command}\r\n".encode())
+                    return (await reader.readline()).decode().rstrip() or None
+                finally:
+                    writer.close()
+                    with suppress(OSError):
+                        await writer.wait_closed()
+        return None
 
 
-def prepare_place(data_dir: str) -> DataDir:
-    """The place of that data directory, both made (0700) where they do not exist. Raises StackError."""
+def prepare_data_dir(data_dir: str) -> DataDir:
+    """That data directory and the one of its socket, made (0700) where they do not exist. Raises StackError."""
     path = Path(os.path.abspath(Path(data_dir).expanduser()))
     try:
         path.mkdir(mode=_PRIVATE_DIR, parents=True, exist_ok=True)

@@ -11,18 +11,17 @@ from pydantic import SecretStr
 
 from settings import Settings
 
-from .errors import StackError
-from .opened import Stack
+from .stack import Stack, StackError
 
 
 def is_simulated(settings: Settings) -> bool:
     """Whether `open_stack` would meet a running stack whose provider is simulated, so that no key is needed."""
     if settings.redis_url is not None or not Path(settings.data_dir).exists():
         return False
+    from .data_dir import prepare_data_dir
     from .ownership import is_alive, read_record
-    from .place import prepare_place
 
-    record = read_record(prepare_place(settings.data_dir))
+    record = read_record(prepare_data_dir(settings.data_dir))
     return record is not None and record.simulate and is_alive(record.pid)
 
 
@@ -53,23 +52,8 @@ async def open_stack(
     if settings.redis_url is not None and not simulate:
         yield _given(settings, settings.redis_url, owner=owner)
         return
-    # here, not above: the embedded server needs Unix, a server of one's own does not
-    from .ownership import OwnerRecord, own_or_attach
-    from .place import prepare_place
-    from .private import private_stack
-
-    place = prepare_place(settings.data_dir)
-    claim = await own_or_attach(place, worker=worker, simulate=simulate)
-    if isinstance(claim, OwnerRecord):
-        settings = settings.model_copy(update={"redis_url": SecretStr(claim.url)})
-        yield Stack(claim.url, settings, "attached", claim.worker, claim.simulate, place.data_dir)
-        return
-    try:
-        record = OwnerRecord(pid=os.getpid(), url=place.url, owner=owner, worker=worker, simulate=simulate)
-        async with private_stack(place, settings, record, say=say) as stack:
-            yield stack
-    finally:
-        claim.release()
+    async with _private(settings, worker=worker, simulate=simulate, owner=owner, say=say) as stack:
+        yield stack
 
 
 def _given(settings: Settings, url: SecretStr, *, owner: str) -> Stack:
@@ -79,3 +63,27 @@ def _given(settings: Settings, url: SecretStr, *, owner: str) -> Stack:
             "`arq worker.WorkerSettings`."
         )
     return Stack(url.get_secret_value(), settings, "given")
+
+
+@asynccontextmanager
+async def _private(
+    settings: Settings, *, worker: bool, simulate: bool, owner: str, say: Callable[[str], None]
+) -> AsyncIterator[Stack]:
+    """Another command's, or one of our own."""
+    # here, not above: the embedded server needs Unix, a server of one's own does not
+    from .data_dir import prepare_data_dir
+    from .ownership import OwnerRecord, own_or_attach
+    from .private import private_stack
+
+    data_dir = prepare_data_dir(settings.data_dir)
+    claim = await own_or_attach(data_dir, worker=worker, simulate=simulate)
+    if isinstance(claim, OwnerRecord):
+        settings = settings.model_copy(update={"redis_url": SecretStr(claim.url)})
+        yield Stack(claim.url, settings, "attached", claim.worker, claim.simulate, data_dir.path)
+        return
+    try:
+        record = OwnerRecord(pid=os.getpid(), url=data_dir.url, owner=owner, worker=worker, simulate=simulate)
+        async with private_stack(data_dir, settings, record, say=say) as stack:
+            yield stack
+    finally:
+        claim.release()

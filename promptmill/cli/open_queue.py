@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from client import Queue
 from settings import load
 
 from .stack import Stack, open_stack
+
+T = TypeVar("T")
 
 
 class Opened(NamedTuple):
@@ -28,6 +31,16 @@ async def open_queue(owner: str, *, worker: bool = False, simulate: bool = False
         cert_reqs = stack.settings.redis_ssl_cert_reqs
         async with Queue.from_url(stack.redis_url, ssl_cert_reqs=cert_reqs) as queue:
             yield Opened(queue, stack)
+
+
+def with_queue(owner: str, verb: Callable[[Queue], Awaitable[T]]) -> T:
+    """What `verb` returns of the queue, as `open_queue` gives it."""
+
+    async def run() -> T:
+        async with open_queue(owner) as (queue, _):
+            return await verb(queue)
+
+    return asyncio.run(run())
 
 
 def no_worker_hint(stack: Stack) -> str:
