@@ -22,7 +22,7 @@ class Session:
     def __init__(self, redis: Redis, signals: Redis, *, name: str = KEYS.queue) -> None:
         self.redis, self.signals = redis, signals
         self.name = name
-        self.scripts = Scripts(redis, name)
+        self.scripts = Scripts(redis, name, KEYS)
         self.listener = Listener(signals, self.scripts)
 
     @classmethod

@@ -91,7 +91,7 @@ async def _ours(lanes: int, jobs: int) -> Figures:
 
 async def _drain(server: Server, queue: Queue, jobs: int) -> Figures:
     """Claims and finishes all jobs."""
-    scripts, done = EngineScripts(queue.session.redis), 0
+    scripts, done = EngineScripts(queue.session.redis, KEYS), 0
     before = await server.reading()
     while done < jobs:
         claim = await scripts.claim(KEYS.queue, "bench", want=COUNT, lease_ms=LEASE_MS, hold_ms=HOLD_MS)

@@ -31,7 +31,7 @@ class Limits:
     def __init__(self, redis: Redis, signals: Redis | None = None) -> None:
         """`signals` is where calls that wait for a slot listen: one connection, while any waits."""
         self._redis = redis
-        self._changes = Changes(redis)
+        self._changes = Changes(redis, KEYS)
         self._calls = Calls(redis, signals or redis)
         self._held: Collection[str] = ()
 

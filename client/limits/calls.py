@@ -8,13 +8,11 @@ from typing import NamedTuple
 
 from redis.asyncio import Redis
 
-from ..wire.keys import KEYS
+from ..redis.scripts import scripts
+from ..wire.keys import Keys
 from .listing import unix_ms
 from .rules.gauge import Gauge, flow_of
 from .rules.limit import from_json, in_force, names_of
-from .scripts import source, with_limits
-
-_ACQUIRE, _RELEASE, _HOLD = (with_limits(source(verb)) for verb in ("acquire", "release", "hold"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,44 +70,44 @@ class Release(NamedTuple):
 class CallScripts:
     """The scripts, bound to one server."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, keys: Keys) -> None:
         self._redis = redis
-        self._acquire = redis.register_script(_ACQUIRE)
-        self._release = redis.register_script(_RELEASE)
-        self._hold = redis.register_script(_HOLD)
+        self._keys = keys
+        verbs = scripts(redis, __package__, keys, "acquire", "release", "hold")
+        self._acquire, self._release, self._hold = verbs
 
     async def acquire(self, asks: Sequence[Ask], epoch: str = "") -> Acquired:
         """Takes slots, or a place in the queue. Idempotent. With no `asks`, opens the keys that are due."""
-        args = [epoch, KEYS.wake_channel]
+        args = [epoch]
         for ask in asks:
             args += (str(ask.ticket), ask.since)
-        look_in_ms, now_epoch, answers = await self._acquire([KEYS.epoch], args)
+        look_in_ms, now_epoch, answers = await self._acquire(args=args)
         look_in_s = None if look_in_ms < 0 else look_in_ms / 1000
         return Acquired(look_in_s, now_epoch.decode(), [_answer(*row) for row in answers])
 
     async def release(self, releases: Sequence[Release]) -> list[bool]:
         """Frees slots and places, and settles what was used. True where a call had slots. Idempotent."""
-        args: list[str | int] = [KEYS.wake_channel]
+        args: list[str | int] = []
         for ended in releases:
             args += (str(ended.ticket), ended.since_ms, ended.use)
-        return [had == 1 for had in await self._release([], args)]
+        return [had == 1 for had in await self._release(args=args)]
 
     async def hold(self, tickets: Sequence[Ticket]) -> list[bool]:
         """Prolongs the slots of calls. False where one has lost its own."""
-        return [kept == 1 for kept in await self._hold([], list(map(str, tickets)))]
+        return [kept == 1 for kept in await self._hold(args=list(map(str, tickets)))]
 
     async def epoch(self) -> str:
         """The name of the time since Redis last lost its data; empty where nobody has given it one."""
-        text: bytes | None = await self._redis.get(KEYS.epoch)
+        text: bytes | None = await self._redis.get(self._keys.epoch)
         return text.decode().partition(" ")[0] if text else ""
 
     async def blocked(self, key: str, tokens: int) -> str:
         """Why a key takes no call of so many tokens: the rest of a sentence that begins with the key."""
         now_ms, entries = unix_ms(await self._redis.time()), names_of(key)
         async with self._redis.pipeline(transaction=False) as look:
-            look.hmget(KEYS.limits, entries)
-            look.hgetall(KEYS.flow(key))
-            look.zcount(KEYS.slots(key), f"({now_ms}", "+inf")
+            look.hmget(self._keys.limits, entries)
+            look.hgetall(self._keys.flow(key))
+            look.zcount(self._keys.slots(key), f"({now_ms}", "+inf")
             texts, flow, in_use = await look.execute()
         limits = {
             name: from_json(text) for name, text in zip(entries, texts, strict=True) if text is not None

@@ -32,7 +32,7 @@ class Calls:
 
     def __init__(self, redis: Redis, signals: Redis) -> None:
         process = uuid4().hex[:16]
-        scripts = CallScripts(redis)
+        scripts = CallScripts(redis, KEYS)
         self.channel = KEYS.calls_channel(process)
         self.holds = Holds(scripts)
         self.grants = Grants(scripts, signals, self.holds, self.channel)

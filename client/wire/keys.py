@@ -108,6 +108,11 @@ class Keys:
     cost = _Family("mill:cost:")  # by the day, a date in UTC: 2026-11-22
     calls_channel = _Family("mill:calls:")  # of a process
 
+    def names(self) -> dict[str, str]:
+        """Every key and channel by its name here; of those of one kind, what they begin with. For Lua."""
+        made = {name: one for name, one in vars(Keys).items() if isinstance(one, _Name | _Family)}
+        return {name: self.prefix + one.name for name, one in made.items()}
+
     @property
     def flow_or_slots(self) -> str:
         """The pattern of both, for one scan."""

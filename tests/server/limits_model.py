@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from client.limits.scripts import source, with_limits
+from client.limits.calls import CallScripts
 from client.wire.keys import KEYS
 from tests.server.limits_room import MODELS, LimitsRoom
 from worker.engine.scripts import Claim, Claimed, Outcome
@@ -55,8 +55,8 @@ class Model:
         self.calls: dict[str, tuple[str, str]] = {}  # call that waits → its ticket, when it asked
         self.tickets: dict[str, str] = {}
         self.count = 0
-        scripts = [room.pool.register_script(with_limits(source(n))) for n in ("acquire", "hold", "release")]
-        self.acquire, self.hold, self.release = scripts
+        calls = CallScripts(room.pool, KEYS)
+        self.acquire, self.hold, self.release = calls._acquire, calls._hold, calls._release
         self.pubsub = room.raw.pubsub(ignore_subscribe_messages=True)
         self.pubsub.subscribe(CHANNEL)
         self.pubsub.get_message(timeout=1)
@@ -129,14 +129,16 @@ class Model:
     def finish(self, job: Claimed, verb: Any, use: str, delay_ms: int, to: str) -> None:
         name, holder = job.lease.job_id, self.holders.get(job.lease.job_id)
         mine = holder is not None and holder.job is job
-        moment_ms = self.room.now_ms() + delay_ms - 50 if verb in ("away", "back", "move") else delay_ms
-        to = "" if verb != "move" else KEYS.lane(to) if to else KEYS.queue
+        moment_ms = (
+            self.room.now_ms() + delay_ms - 50 if verb in ("throttled", "back", "reroute") else delay_ms
+        )
+        to = "" if verb != "reroute" else KEYS.lane(to) if to else KEYS.queue
         lease = self.room.now(job.lease)
         outcome = Outcome(lease, verb, ttl_ms=60_000, moment_ms=moment_ms, use=use, to=to)
         assert self.run(self.room.scripts.finish([outcome])) == [mine]
         if mine:
             del self.holders[name]
-            if verb == "move":
+            if verb == "reroute":
                 self.waiting[name] = to
             if verb in ("done", "dead"):
                 del self.waiting[name]
@@ -179,9 +181,7 @@ class Model:
 
     def ask(self, name: str) -> None:
         ticket, since = self.calls[name]
-        _, _, ((asked, waits_for, _, _, at_ms),) = self.run(
-            self.acquire([KEYS.epoch], ["", "x", ticket, since])
-        )
+        _, _, ((asked, waits_for, _, _, at_ms),) = self.run(self.acquire(args=["", ticket, since]))
         self.calls[name] = (ticket, asked.decode())
         self.granted()
         if waits_for == b"" and name in self.calls:
@@ -191,7 +191,7 @@ class Model:
 
     def prolong(self, name: str) -> None:
         holder, before_ms = self.holders[name], self.now_ms()
-        (kept,) = self.run(self.hold([], [self.tickets[name]]))
+        (kept,) = self.run(self.hold(args=[self.tickets[name]]))
         assert kept or holder.evicted or holder.end_ms <= self.now_ms()
         if kept and holder.end_ms <= before_ms:
             self.admit({name: Holder(holder.keys, before_ms + LEASE_MS)}, self.now_ms(), renewed=True)
@@ -201,7 +201,7 @@ class Model:
 
     def give_back(self, name: str, use: str) -> None:
         since_ms = self.room.now_ms()
-        self.run(self.release([], ["x", self.tickets[name], since_ms, use]))
+        self.run(self.release(args=[self.tickets[name], since_ms, use]))
         self.calls.pop(name, None)
         self.holders.pop(name, None)
         self.granted()

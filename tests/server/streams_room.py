@@ -48,7 +48,7 @@ class Worker:
 async def hired(server: Server) -> AsyncIterator[Worker]:
     """A worker on this server."""
     async with opened(server) as room:
-        relay = Relay(room.pool)
+        relay = Relay(room.pool, KEYS)
         try:
             yield Worker(room, relay)
         finally:

@@ -20,35 +20,37 @@ def ticket(job_id: str, *, lane: str = KEYS.queue, defer_ms: int = 0) -> JobTick
 
 
 @pytest.mark.parametrize(
-    ("script", "names", "args", "usage"),
+    ("script", "args", "usage"),
     [
-        ("_enqueue", ["l"], ["w"], "enqueue: one key and two arguments, then three keys and five arguments"),
-        ("_enqueue", ["l", "j", "r"], ["w", "s", "a", "{}", 0, 1, "q"], "enqueue: one key"),
-        ("_enqueue", ["l", "j", "r", "p"], ["w", "s", "a", "{}", 0, 1], "enqueue: one key"),
-        ("_enqueue", ["l", "j", "r", "p"], ["w", "s", *["a", "{}", 0, 1, "q"] * 2], "enqueue: one key"),
-        ("_look", ["q", "l"], [], "look: a queue and the lanes, then three keys and one argument"),
-        ("_look", ["q", "l", "r", "j"], ["a"], "look: a queue"),
-        ("_abort", ["j", "p", "q", "a"], ["a", "{}", 1, "c", "w"], "abort: five keys and five arguments"),
-        ("_abort", ["j", "p", "q", "a", "r"], ["a"], "abort: five keys and five arguments"),
+        ("_enqueue", [], "enqueue: five arguments for each job"),
+        ("_enqueue", ["a", "{}", 0, 1], "enqueue: five arguments"),
+        ("_enqueue", ["a", "{}", 0, 1, "q", "b"], "enqueue: five arguments"),
+        ("_look", [], "look: a queue and an id"),
+        ("_look", ["q"], "look: a queue and an id"),
+        ("_abort", ["a"], "abort: three arguments"),
+        ("_abort", ["a", "q", "{}", 1], "abort: three arguments"),
+        ("_revive", [], "revive: an argument and two for each letter"),
+        ("_revive", [1, "a"], "revive: an argument"),
     ],
 )
 async def test_a_wrong_number_of_arguments_is_an_error(
-    any_queue: Queue, script: str, names: list[str], args: list[Any], usage: str
+    any_queue: Queue, script: str, args: list[Any], usage: str
 ) -> None:
-    call: Callable[..., Any] = getattr(Scripts(any_queue.session.redis, any_queue.session.name), script)
+    redis, name = any_queue.session.redis, any_queue.session.name
+    call: Callable[..., Any] = getattr(Scripts(redis, name, KEYS), script)
     with pytest.raises(ResponseError, match=usage):
-        await call(names, args)
-    assert await any_queue.session.redis.dbsize() == 0
+        await call(args=args)
+    assert await redis.dbsize() == 0
 
 
 async def test_enqueue_tells_which_ids_were_new(any_queue: Queue) -> None:
-    scripts = Scripts(any_queue.session.redis, any_queue.session.name)
+    scripts = Scripts(any_queue.session.redis, any_queue.session.name, KEYS)
     assert await scripts.enqueue([ticket("a"), ticket("b"), ticket("a")]) == [True, True, False]
     assert await scripts.enqueue([ticket("b"), ticket("c")]) == [False, True]
 
 
 async def test_one_call_fills_several_lanes(any_queue: Queue) -> None:
-    scripts, (a, b, c) = Scripts(any_queue.session.redis, any_queue.session.name), map(KEYS.lane, "abc")
+    scripts, (a, b, c) = Scripts(any_queue.session.redis, any_queue.session.name, KEYS), map(KEYS.lane, "abc")
     await scripts.enqueue([ticket("known", lane=c)])
     await any_queue.session.redis.zrem(KEYS.lanes, c)
     mixed = [
@@ -66,7 +68,7 @@ async def test_one_call_fills_several_lanes(any_queue: Queue) -> None:
 
 
 async def test_a_deferred_job_is_due_by_the_clock_of_the_server(queue: Queue) -> None:
-    scripts = Scripts(queue.session.redis, queue.session.name)
+    scripts = Scripts(queue.session.redis, queue.session.name, KEYS)
     seconds, micros = await queue.session.redis.time()
     await scripts.enqueue([ticket("now"), ticket("later", defer_ms=5_000)])
     now_ms = seconds * 1000 + micros // 1000
@@ -77,7 +79,7 @@ async def test_a_deferred_job_is_due_by_the_clock_of_the_server(queue: Queue) ->
 
 
 async def test_look_tells_every_state_in_the_order_asked(any_queue: Queue) -> None:
-    scripts = Scripts(any_queue.session.redis, any_queue.session.name)
+    scripts = Scripts(any_queue.session.redis, any_queue.session.name, KEYS)
     await scripts.enqueue([ticket("queued")])
     await any_queue.session.redis.set(KEYS.in_progress("running"), b"1", px=9_000)
     await any_queue.session.redis.set(KEYS.result("done"), b"record", px=9_000)
@@ -100,14 +102,14 @@ async def test_a_look_at_many_lost_ids_stays_short(any_queue: Queue) -> None:
     await any_queue.session.redis.zadd(KEYS.lanes, {KEYS.lane(str(n)): n for n in range(1_200)})
     await any_queue.session.redis.zadd(KEYS.lane("999"), {"seen": 1})
     await any_queue.session.redis.zadd(KEYS.lane("1000"), {"unseen": 1})
-    scripts = Scripts(any_queue.session.redis, any_queue.session.name)
+    scripts = Scripts(any_queue.session.redis, any_queue.session.name, KEYS)
     assert await scripts.look(["seen", "unseen"]) == ["expired", "unknown"]
     seen = await scripts.look([str(n) for n in range(30)])
     assert seen == ["unknown"] * 19 + ["waits or runs"] * 11  # these are told when they are asked for again
 
 
 async def test_abort_tells_what_it_did(any_queue: Queue) -> None:
-    scripts = Scripts(any_queue.session.redis, any_queue.session.name)
+    scripts = Scripts(any_queue.session.redis, any_queue.session.name, KEYS)
     record = aborted_record("a", any_queue.session.name, None)
     assert await scripts.abort("a", KEYS.queue, record) == "absent"
     await scripts.enqueue([ticket("a")])

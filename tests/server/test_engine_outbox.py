@@ -191,7 +191,7 @@ async def test_outcomes_are_kept_while_redis_is_out_of_memory(own_server: Server
     ],
 )
 async def test_a_server_that_cannot_write_for_now_is_away(room: Room, words: str) -> None:
-    async def refuses(names: object, args: object) -> None:
+    async def refuses(args: object) -> None:
         raise ResponseError(words)
 
     room.scripts._claim = refuses  # type: ignore[assignment]

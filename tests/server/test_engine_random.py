@@ -16,7 +16,7 @@ NAMES = [f"job{n}" for n in range(12)]
 WORKERS = ("w1", "w2")
 ALL_LANES = [KEYS.queue, KEYS.lane("a"), KEYS.lane("b")]
 FINAL: tuple[Verb, ...] = ("done", "dead")
-AGAIN: tuple[Verb, ...] = ("retry", "away", "again", "back", "move")
+AGAIN: tuple[Verb, ...] = ("retry", "throttled", "again", "back", "reroute")
 WITHOUT_TTL = {KEYS.lanes, *ALL_LANES}
 
 
@@ -91,13 +91,13 @@ class Model:
         moment_ms = self.dice.choice([0, 60_000])
         held, to = self.is_held(lease), self.dice.choice(ALL_LANES)
         accepted = await self.room.finish(
-            lease, verb, verb.encode(), ttl_ms=60_000, moment_ms=moment_ms, to=to if verb == "move" else ""
+            lease, verb, verb.encode(), ttl_ms=60_000, moment_ms=moment_ms, to=to if verb == "reroute" else ""
         )
         assert accepted == held
         if held:
             del self.holder[name]
             self.lapsed.discard(name)
-            if verb == "move":
+            if verb == "reroute":
                 self.lane_of[name] = to
             if verb in FINAL:
                 del self.lane_of[name]

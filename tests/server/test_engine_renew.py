@@ -46,11 +46,11 @@ async def test_a_lapsed_lease_that_nobody_claimed_is_prolonged(room: Room) -> No
     assert (await room.claim()).jobs == []
 
 
-@pytest.mark.parametrize("verb", ["done", "dead", "retry", "away", "again", "back", "move"])
+@pytest.mark.parametrize("verb", ["done", "dead", "retry", "throttled", "again", "back", "reroute"])
 async def test_a_job_that_has_ended_here_is_not_prolonged(room: Room, verb: str) -> None:
     room.put("a")
     job = await room.claim_one()
-    await room.finish(job.lease, verb, ttl_ms=60_000, to=OTHER_LANE if verb == "move" else "")
+    await room.finish(job.lease, verb, ttl_ms=60_000, to=OTHER_LANE if verb == "reroute" else "")
     before, score = room.dump(), room.score(KEYS.queue, "a")
     assert await room.scripts.renew([job.lease], 60_000) == [-1]
     assert (room.dump(), room.score(KEYS.queue, "a")) == (before, score)
@@ -73,12 +73,10 @@ async def test_a_renewal_costs_one_command_a_job(room: Room) -> None:
     assert room.commands() - before <= 500 + 6
 
 
-@pytest.mark.parametrize(
-    "args", [[], [1_000, "p"], [1_000, "p", "a", "lane", "t"], ["x", "p", "a", "lane", "t", ""]]
-)
+@pytest.mark.parametrize("args", [[], [1_000], [1_000, "a", "lane", "t"], ["x", "a", "lane", "t", ""]])
 async def test_wrong_arguments_are_refused(room: Room, args: list[str | int]) -> None:
-    with pytest.raises(ResponseError, match="renew: two arguments and four for each job"):
-        await room.scripts._renew([], args)
+    with pytest.raises(ResponseError, match="renew: an argument and four for each job"):
+        await room.scripts._renew(args=args)
     assert room.dump() == {}
 
 

@@ -110,7 +110,7 @@ async def opened(server: Server) -> AsyncIterator[Room]:
     pool = connect(server_address(server.url))
     with server.client() as raw:
         try:
-            yield Room(server, raw, EngineScripts(pool), pool)
+            yield Room(server, raw, EngineScripts(pool, KEYS), pool)
         finally:
             await pool.aclose()
             if server.process is not None:

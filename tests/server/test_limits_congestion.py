@@ -26,7 +26,7 @@ async def refuse(room: LimitsRoom, *jobs: Claimed, wait_ms: int = 0, signal: str
     """They are turned away one after the other, and go back to their place."""
     for job in jobs:
         use = used(signal=signal, wait_ms=wait_ms)
-        assert await room.finish(job.lease, "away", ttl_ms=60_000, moment_ms=job.score_ms, use=use)
+        assert await room.finish(job.lease, "throttled", ttl_ms=60_000, moment_ms=job.score_ms, use=use)
 
 
 async def answer(room: LimitsRoom, *jobs: Claimed) -> None:
@@ -289,6 +289,6 @@ async def test_only_the_model_is_cut_by_its_refusals_not_the_tenant(room: Limits
     room.limit("tenant:acme", rpm=6_000)
     room.calls(20, f"{MODEL}|tenant:acme")
     jobs = (await room.claim()).jobs
-    assert await room.finish_all(jobs, "away", ttl_ms=60_000, use=REFUSED)
+    assert await room.finish_all(jobs, "throttled", ttl_ms=60_000, use=REFUSED)
     assert "eff" in room.flow(MODEL)
     assert not {"eff", "cool_ms"} & set(room.flow("tenant:acme"))

@@ -7,12 +7,13 @@ from typing import Any
 
 from client import Limit, Queue
 from client.limits.rules.gauge import Gauge, flow_of
-from client.limits.scripts import with_limits
+from client.redis.scripts import whole
 from client.wire.keys import KEYS
 from tests.server.test_limits_admin import TTL_MS, server_ms
 
 KEY = "openai/gpt-4o"
 FULL = """
+-- needs: room
 local s = state_of(ARGV[1])
 local free = room(s)
 if free >= 1 and not short_of(s, tonumber(ARGV[2]), tonumber(ARGV[3])) then return 0 end
@@ -61,7 +62,7 @@ def a_flow(dice: Random, now_ms: int) -> dict[str, float]:
 
 async def test_a_key_that_the_script_finds_full_is_full_to_the_reader_and_no_other(queue: Queue) -> None:
     redis, dice = queue.session.redis, Random(4)
-    script = redis.register_script(with_limits(FULL))
+    script = redis.register_script(whole(FULL, "client.limits", KEYS))
     outcomes = set()
     for _ in range(400):
         now_ms, limit = await server_ms(queue), a_limit(dice)

@@ -53,7 +53,7 @@ uses = st.sampled_from(
         used(tokens=-5_000, output=40, signal="ok"),
     ]
 )
-verbs = st.sampled_from(["done", "done", "dead", "retry", "away", "again", "back", "move"])
+verbs = st.sampled_from(["done", "done", "dead", "retry", "throttled", "again", "back", "reroute"])
 
 
 class Flow(RuleBasedStateMachine):
@@ -176,7 +176,7 @@ class Flow(RuleBasedStateMachine):
 def test_limits_hold_slots_never_leak_and_everybody_gets_a_turn(server: Server) -> None:
     with asyncio.Runner() as runner, server.client() as raw:
         pool = connect(server_address(server.url))
-        room = LimitsRoom(server, raw, EngineScripts(pool), pool)
+        room = LimitsRoom(server, raw, EngineScripts(pool, KEYS), pool)
 
         def start() -> Model:
             raw.flushall()

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from client.limits.scripts import source, with_limits
+from client.limits.calls import CallScripts
 from client.wire.keys import KEYS
 from tests.conftest import Server
 from tests.server.limits_room import MODEL, LimitsRoom, limited
@@ -154,7 +154,7 @@ async def test_a_lane_whose_jobs_were_withdrawn_lets_the_next_go(room: LimitsRoo
 
 
 async def test_a_large_job_is_not_overtaken_by_small_calls_of_their_own(room: LimitsRoom) -> None:
-    acquire = room.pool.register_script(with_limits(source("acquire")))
+    acquire = CallScripts(room.pool, KEYS)._acquire
     room.limit(MODEL, tpm=60_000)
     room.call("first", tokens=5_000)
     await room.claim()
@@ -166,7 +166,7 @@ async def test_a_large_job_is_not_overtaken_by_small_calls_of_their_own(room: Li
         listener.get_message(timeout=1)
         for step in range(20):
             ticket = f"!{step}|15000|mill:calls:test|400|-1|{MODEL}"
-            await acquire([KEYS.epoch], ["", KEYS.wake_channel, ticket, ""])
+            await acquire(args=["", ticket, ""])
             if ids(await room.claim()) == ["large"]:
                 break
             room.age(500)

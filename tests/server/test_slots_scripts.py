@@ -59,7 +59,7 @@ async def desk(server: Server) -> AsyncIterator[Desk]:
         with room.raw.pubsub() as ears:
             ears.subscribe(CHANNEL)
             ears.get_message(timeout=1)
-            yield Desk(room, CallScripts(room.pool), ears)
+            yield Desk(room, CallScripts(room.pool, KEYS), ears)
 
 
 async def test_a_call_takes_a_slot_of_each_key_or_of_none(desk: Desk) -> None:

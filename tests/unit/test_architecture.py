@@ -79,15 +79,6 @@ def test_all_names_what_the_door_shows(package: str) -> None:
     assert list(door.__all__) == sorted(door.__all__, key=lambda name: (name[0].islower(), name))
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("client/lua/*.lua")), ids=lambda path: path.stem)
-def test_a_script_begins_with_its_contract(path: Path) -> None:
-    header = re.match(r"(--.*\n)+", path.read_text())
-    assert header is not None
-    for part in (rf"^-- {path.stem}: .+\.$", r"^-- KEYS\[", r"^-- ARGV\[", r"^-- Returns "):
-        assert re.search(part, header[0], re.MULTILINE), part
-    assert len(path.read_text().splitlines()) <= 45
-
-
 def all_code() -> list[Path]:
     found = [path for room in MAY_IMPORT for path in sources(room)]
     return found + [path for room in PACKAGES for path in (ROOT / room).rglob("*.lua")]

@@ -149,9 +149,9 @@ def failed(run: Run, error: BaseException, function: Function | CronJob | None, 
         return Ended(_unfinished(run, "back"), "handed back")
     if isinstance(error, Reroute):
         to, text = KEYS.lane(error.lane), error.payload or b""
-        return Ended(replace(_unfinished(run, "move"), to=to, text=text), "handed back")
+        return Ended(replace(_unfinished(run, "reroute"), to=to, text=text), "handed back")
     if isinstance(error, Throttled) and not error.defer_score:
-        return Ended(replace(_unfinished(run, "away"), ttl_ms=RETRY_TTL_S * 1000), "retried")
+        return Ended(replace(_unfinished(run, "throttled"), ttl_ms=RETRY_TTL_S * 1000), "retried")
     if isinstance(error, Retry) and policy.retry_jobs:
         return Ended(_again(run, "again" if isinstance(error, Throttled) else "retry", error), "retried")
     foreign_cancel = isinstance(error, asyncio.CancelledError) and run.stop is None

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from itertools import chain
 from typing import Any, Literal
 
 from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
 
-from client.limits.scripts import with_limits
-from client.wire.keys import KEYS
+from client.redis.scripts import scripts
+from client.wire.keys import Keys
 from worker.unreachable import as_unreachable
 
-DEAD_TTL_S = 30 * 86_400  # how long a dead letter waits for somebody to look at it
-
-Verb = Literal["done", "dead", "retry", "away", "again", "back", "move"]
+Verb = Literal["done", "dead", "retry", "throttled", "again", "back", "reroute"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +63,17 @@ class Outcome:
     verb: Verb
     text: bytes = b""  # the result record; empty keeps none
     ttl_ms: int = 0
-    moment_ms: int = 0  # retry, again: the delay; away, back, move: the score it had
+    moment_ms: int = 0  # retry, again: the delay; throttled, back, reroute: the score it had
     keep_ms: int = 0
     use: str = ""  # what its calls really used (settlement.py); empty: nothing to settle
-    to: str = ""  # move: the lane it goes to; done, dead: the event that ends its stream, if it has one
+    to: str = ""  # reroute: the lane it goes to; done, dead: the event that ends its stream, if it has one
 
 
 class EngineScripts:
     """The scripts, bound to one connection pool."""
 
-    def __init__(self, redis: Redis) -> None:
-        self._claim = redis.register_script(with_limits(_source("claim")))
-        self._renew = redis.register_script(with_limits(_source("renew")))
-        self._finish = redis.register_script(with_limits(_source("finish")))
+    def __init__(self, redis: Redis, keys: Keys) -> None:
+        self._claim, self._renew, self._finish = scripts(redis, __package__, keys, "claim", "renew", "finish")
 
     async def claim(
         self,
@@ -94,17 +89,8 @@ class EngineScripts:
         """Leases up to `want` jobs of `queue` and of all lanes, that are due and have room under all their
         limits. `epoch` is the one of the claim before, `models` the defaults for chats and embeddings. One
         round trip."""
-        prefixes = (
-            KEYS.in_progress(""),
-            KEYS.job(""),
-            KEYS.retry(""),
-            KEYS.result(""),
-            KEYS.crashes(""),
-        )
         now_ms, next_ms, more, token, aborts, now_epoch, taken = await _run(
-            self._claim,
-            [queue, KEYS.aborts, KEYS.epoch],
-            [want, lease_ms, hold_ms, worker, *prefixes, epoch, *models],
+            self._claim, [queue, want, lease_ms, hold_ms, worker, epoch, *models]
         )
         token = token.decode()
         return Claim(
@@ -120,34 +106,21 @@ class EngineScripts:
         """For each lease: 1 prolonged, 0 somebody else's by now, -1 unknown to Redis, 2 without its slots. One
         round trip."""
         held = chain.from_iterable((o.job_id, o.lane, o.token, o.limit_keys) for o in leases)
-        renewed: list[int] = await _run(self._renew, [], [lease_ms, KEYS.in_progress(""), *held])
+        renewed: list[int] = await _run(self._renew, [lease_ms, *held])
         return renewed
 
     async def finish(self, outcomes: Sequence[Outcome]) -> list[bool]:
         """For each outcome, whether it was accepted: its lease was still this worker's. One round trip."""
-        args: list[str | bytes | int] = [
-            KEYS.in_progress(""),
-            KEYS.job(""),
-            KEYS.retry(""),
-            KEYS.result(""),
-            KEYS.crashes(""),
-            KEYS.attempts(""),
-            KEYS.dead(""),
-            KEYS.done_channel(""),
-            KEYS.wake_channel,
-            DEAD_TTL_S * 1000,
-            KEYS.parts(""),
-        ]
+        args: list[str | bytes | int] = []
         for o in outcomes:
             args += (o.lease.job_id, o.lease.lane, o.lease.token, o.verb, o.text)
             args += (o.ttl_ms, o.moment_ms, o.keep_ms, o.lease.limit_keys, o.use, o.to)
-        replies = await _run(self._finish, [KEYS.aborts, KEYS.dead_letters], args)
-        return [reply == 1 for reply in replies]
+        return [reply == 1 for reply in await _run(self._finish, args)]
 
 
-async def _run(script: AsyncScript, names: Sequence[str], args: Sequence[Any]) -> Any:
+async def _run(script: AsyncScript, args: Sequence[Any]) -> Any:
     with as_unreachable():
-        return await script(names, args)
+        return await script(args=args)
 
 
 def _claimed(row: list[bytes | int | None], token: str) -> Claimed:
@@ -166,7 +139,3 @@ def _claimed(row: list[bytes | int | None], token: str) -> Claimed:
         tokens=int(tokens or 0),
         usd=float(usd or 0),
     )
-
-
-def _source(verb: str) -> str:
-    return files(__package__).joinpath("lua", f"{verb}.lua").read_text()

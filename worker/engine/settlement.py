@@ -7,7 +7,7 @@ from worker.context import Meter
 from .scripts import Claimed, Verb
 
 METERED = "!"  # the claim's mark before a limit key that reckons with requests, tokens, dollars or refusals
-_GIVEN_BACK: tuple[Verb, ...] = ("back", "move")
+_GIVEN_BACK: tuple[Verb, ...] = ("back", "reroute")
 
 
 def use(claimed: Claimed, meter: Meter, verb: Verb) -> str:

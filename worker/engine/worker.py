@@ -106,7 +106,7 @@ class Engine(Crew):
     async def _with_rooms(self, pool: ArqRedis) -> None:
         """Opens the rooms around the loop, and closes them in the order that loses nothing."""
         address = address_of(self.redis_settings or pool)
-        self._scripts = EngineScripts(pool)
+        self._scripts = EngineScripts(pool, KEYS)
         self._outbox = Outbox(self._scripts, self._outage, self._on_written)
         self._renewer = renewer = Renewer(address, self.held, self._lose, lease_s=self.lease_s)
         renewer.start()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from redis.asyncio import Redis
 
 from client import Limits
+from client.wire.keys import KEYS
 from settings import Settings
 from worker.calls import LLM, OwnPrices
 from worker.context import Context
@@ -32,7 +33,7 @@ class Services:
         """Connects to nothing yet. `signals` is where calls that wait for a slot listen; the job's own is `redis`."""
         learner = Learner(redis, own_prices)
         llm = LLM.open(settings, observe=learner.observe, own_prices=own_prices)
-        return cls(redis, learner, Totals(redis), Relay(redis), llm, Limits(redis, signals))
+        return cls(redis, learner, Totals(redis), Relay(redis, KEYS), llm, Limits(redis, signals))
 
     async def close(self) -> None:
         """Writes what is left, then closes all connections. Idempotent."""

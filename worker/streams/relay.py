@@ -6,14 +6,13 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from importlib.resources import files
 from typing import Any
 
 from redis.exceptions import RedisError
 
 from client.errors import JobError
-from client.wire import events
-from client.wire.keys import KEYS
+from client.redis.scripts import scripts
+from client.wire.keys import Keys
 from promptmill.dialects import Delta
 from worker.context import Meter
 from worker.unreachable import UNREACHABLE, as_unreachable
@@ -31,8 +30,8 @@ logger = logging.getLogger("promptmill.streams")
 class Relay:
     """The streams of one worker. Best effort: no answer is lost, delayed or failed by it."""
 
-    def __init__(self, redis: Any) -> None:
-        self._script = redis.register_script(files(__package__).joinpath("lua", "relay.lua").read_text())
+    def __init__(self, redis: Any, keys: Keys) -> None:
+        (self._script,) = scripts(redis, __package__, keys, "relay")
         self._coalescer = Coalescer(asyncio.get_running_loop().time)
         self._kick = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -94,14 +93,13 @@ class Relay:
                     line.waiter.set_result(None)
 
     async def _write(self, rows: list[Row]) -> None:
-        prefixes = KEYS.stream(""), KEYS.events_channel("")
-        args: list[Any] = [*prefixes, events.FIELD, LIFE_MS, events.RESET]
+        args: list[Any] = [LIFE_MS]
         for row in rows:
             args += row
         while True:
             try:
                 with as_unreachable():
-                    await self._script((), args)
+                    await self._script(args=args)
             except UNREACHABLE as error:
                 logger.debug("streams wait, as Redis is away: %s", error)
                 await asyncio.sleep(RETRY_S)

@@ -1,4 +1,6 @@
--- congestion: what a provider's refusals and answers do to a model's effective concurrency. Follows room.lua.
+-- congestion: what a provider's refusals and answers do to a model's effective concurrency.
+-- needs: reserve
+-- gives: settle
 --
 -- A refusal cools the model down, fleet-wide, and cuts what may be in flight, once a round: calls claimed before
 -- the cut are not held against it again. Calls that were in flight then and are answered tell how many the
@@ -11,18 +13,8 @@ local FIRST_GAP_MS, LAST_GAP_MS = 30000, 240000  -- between probes: a refused on
 local UNSURE_GAP_MS = 3000    -- before the first, where the number changed while it was counted
 local PROVEN_MS = 1000        -- a probe that is not refused for so long has succeeded
 local COOL_MS, COOL_MOST_MS = 500, 2000         -- where the provider does not say how long; doubled each time
-local ASKED_MOST_MS = 300000  -- a longer wait is asked for again rather than believed
+local ASKED_MOST_MS = 3600000  -- as retry_after.py's: a longer wait is asked for again rather than believed
 local JITTER = 0.1
-math.randomseed(now_us % 2147483647)
-
-local function forget(s, ...)
-  s.changed = true
-  for _, name in ipairs({ ... }) do
-    s[name] = nil
-    s.cleared = s.cleared or {}
-    s.cleared[#s.cleared + 1] = name
-  end
-end
 
 local function cool_down(s, asked_ms)
   local wait = math.min(COOL_MOST_MS, COOL_MS * 2 ^ math.min(s.cool_n - 1, 10))

@@ -1,17 +1,14 @@
--- gates: who waits for a limit key, and who goes when it has room. Follows congestion.lua.
+-- gates: who waits for a limit key, and who goes when it has room.
+-- needs: reserve
+-- gives: MAX_GATES, oldest, wait_for, first_shut, estimate_of, grant, open_due, open_waited
 --
 -- A lane that finds a key full is parked: it waits in the key's queue, by the moment it was last served, and the
 -- key gets a moment in KEY.gates. A parked lane keeps a far score in KEY.lanes, in case every signal is lost.
--- A call of its own waits there as a ticket, '!id|lease ms|channel|input|output|key|key…', and is handed its slots.
+-- A call of its own waits there as its ticket, and is handed its slots.
 -- Nobody overtakes: who came after the oldest that waits, waits behind it.
 
--- Where a lane waits for its turn, as keys.py's lanes_of.
-local function lanes_of(lane)
-  return string.sub(lane .. '|', 1, #KEY.cpu) == KEY.cpu and KEY.cpu_lanes or KEY.lanes
-end
-
-local PARK_TTL_MS = 31 * 86400000
 local OPEN_AT_ONCE = 64
+local MAX_GATES = 32      -- that are opened by one script
 local LAPSED_MS = 3600000  -- after which a slot that its holder never gave back is swept out
 
 local function oldest(s)
@@ -32,7 +29,7 @@ local function wait_for(s, who, since, at, keep_place, need)
   else
     redis.call('ZADD', queue, since, who)
   end
-  redis.call('PEXPIRE', queue, PARK_TTL_MS)
+  redis.call('PEXPIRE', queue, SLOTS_TTL_MS)
   redis.call('ZADD', KEY.gates, 'LT', at, s.key)
   if need and since <= oldest(s) then s.need, s.changed = need, true end
   s.oldest, anybody_waits = math.min(oldest(s), since), true
@@ -52,44 +49,8 @@ local function first_shut(found, since, tokens, usd)
   end
 end
 
--- A call's place in the queues is its ticket, and in the slots its id.
-local function read_ticket(ticket)
-  local id, lease_ms, channel, input, output, keys =
-    string.match(ticket, '^(![^|]+)|(%d+)|([^|]+)|(%d+)|(%-?%d+)|(.+)$')
-  if not id then return nil end
-  local call = { id = id, lease_ms = tonumber(lease_ms), channel = channel, input = tonumber(input),
-    output = tonumber(output), keys = {} }
-  for key in string.gmatch(keys, '[^|]+') do call.keys[#call.keys + 1] = key end
-  return call
-end
-
 local function estimate_of(call, found)
   return estimate(found[1].model and found[1] or nil, call.input, call.output)
-end
-
--- When the first of a call's leases ends; 0 where it does not have all its slots.
-local function held_until(call)
-  local first = HUGE
-  for _, key in ipairs(call.keys) do
-    first = math.min(first, tonumber(redis.call('ZSCORE', KEY.slots .. key, call.id) or 0))
-  end
-  return first
-end
-
--- Takes a call out of the slots and the queues. Returns how many slots it had.
-local function withdraw(ticket, call)
-  local had = 0
-  for _, key in ipairs(call.keys) do
-    local s, slot = states[key], redis.call('ZREM', KEY.slots .. key, call.id)
-    had = had + slot
-    if s and slot == 1 then
-      save(s)  -- what others have taken counts, too
-      s.used = nil
-      look_anew(s)
-    end
-    if anybody_waits and redis.call('ZREM', KEY.blocked .. key, ticket) == 1 and s then s.oldest = nil end
-  end
-  return had
 end
 
 -- Gives a call of its own its slots, or lets it wait. Returns tokens and dollars reserved, or nil and the key. Who is
@@ -152,6 +113,13 @@ local function open(s)
   end
   if redis.call('EXISTS', KEY.blocked .. s.key) == 1 then redis.call('ZADD', KEY.gates, 'LT', at, s.key) end
   return lanes
+end
+
+-- Opens the keys that are due. Returns the number of lanes that are due now, and of keys.
+local function open_due()
+  local lanes, due = 0, redis.call('ZRANGEBYSCORE', KEY.gates, '-inf', now, 'LIMIT', 0, MAX_GATES)
+  for _, key in ipairs(due) do lanes = lanes + open(state_of(key)) end
+  return lanes, #due
 end
 
 -- Opens those of the keys that somebody waits for. Returns the number of lanes that are due now.

@@ -1,6 +1,8 @@
--- hold: prolongs the slots of calls that go on. Follows room, congestion, gates and leases.
--- KEYS     none of its own
--- ARGV     the ticket of each call (gates.lua)
+-- hold: prolongs the slots of calls that go on.
+-- needs: leases
+--
+-- ARGV[i]  the ticket of each call (names.lua)
+--
 -- Returns a list: 1 where all slots of the call are its own for another lease, 0 where one is not: it was taken
 -- away, or had lapsed and somebody else has the place. A slot that had lapsed, or was lost with Redis's data, is
 -- taken again where it is free.

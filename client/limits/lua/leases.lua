@@ -1,4 +1,6 @@
--- leases: prolongs the slots of calls that go on. Follows gates. A call has an `id` and its `keys`.
+-- leases: prolongs the slots of calls that go on. A call has an `id` and its `keys`.
+-- needs: reserve
+-- gives: ends_of, prolong
 
 -- When the slots of these calls end: by key, then id. 0 where it was taken away, -1 where there is none.
 local function ends_of(calls)

@@ -1,15 +1,16 @@
--- release: takes calls out of the slots and the queues, and settles what they used. Follows room, congestion and gates.
--- KEYS     none of its own
--- ARGV[1]  channel that wakes workers
--- then, for each call, three: its ticket (gates.lua); since when it has its slots, ms; its use
+-- release: takes calls out of the slots and the queues, and settles what they used.
+-- needs: congestion, calls
+--
+-- ARGV, for each call, three: its ticket (names.lua); since when it has its slots, ms; its use
 --   use: what settle (congestion.lua) takes; 'unused': all that was reserved is given back; '': it stands
+--
 -- Returns a list: 1 where the call had slots, 0 where it only waited or had nothing: then nothing is settled.
-local wake, FIELDS_OF_A_CALL = ARGV[1], 3
+
 local calls = {}
-for i = 2, #ARGV, FIELDS_OF_A_CALL do
-  local call = read_ticket(ARGV[i])
-  if not call or not tonumber(ARGV[i + 1]) or not ARGV[i + 2] then
-    return redis.error_reply('release: an argument, and a ticket, a moment and its use for each call')
+for at = 1, #ARGV, 3 do
+  local call = read_ticket(ARGV[at])
+  if not call or not tonumber(ARGV[at + 1]) or not ARGV[at + 2] then
+    return redis.error_reply('release: a ticket, a moment and its use for each call')
   end
   calls[#calls + 1] = call
 end
@@ -25,7 +26,7 @@ end
 
 local released, freed, seen = {}, {}, {}
 for n, call in ipairs(calls) do
-  local ticket, since, use = unpack(ARGV, n * FIELDS_OF_A_CALL - 1, n * FIELDS_OF_A_CALL + 1)
+  local ticket, since, use = unpack(ARGV, 3 * n - 2, 3 * n)
   local had = false
   for _, key in ipairs(call.keys) do
     had = had or redis.call('ZSCORE', KEY.slots .. key, call.id) ~= false
@@ -38,5 +39,5 @@ for n, call in ipairs(calls) do
 end
 local lanes = open_waited(freed)
 save_all()
-if lanes > 0 then redis.call('PUBLISH', wake, '') end
+if lanes > 0 then redis.call('PUBLISH', KEY.wake_channel, '') end
 return released

@@ -1,9 +1,7 @@
--- room: how many more a limit key takes, and when. Follows state.lua.
---
--- What is reserved is deducted here and nowhere else, so that what one job takes is seen by the next.
+-- room: how many more a limit key takes, and when; where it takes none, also why (explain.lua tells it).
+-- needs: state
+-- gives: SAFETY_MS, RAMP_MS, PATIENCE_MS, SOON_MS, room, look_anew, short_until, short_of, estimate
 
-local SLOTS_TTL_MS = 31 * 86400000  -- longer than any job
-local FLOW_TTL_MS = 30 * 86400000
 local SAFETY_MS = 60000       -- the look at a lane or a key that nothing woke
 local RAMP_MS = 1000          -- from a cooldown's end to the full concurrency
 local RAMP_FROM = 0.5         -- of it, at once, where calls were answered all the while; after an outage, one call
@@ -25,9 +23,10 @@ local function concurrency_room(s)
   if ramp < 1 then most = math.max(1, math.floor(most * (from + (1 - from) * ramp))) end
   local free = most - used(s)
   if free > 0 then return free end
-  if most < s.most then return 0, now + SOON_MS end
+  s.most_now = most
+  if most < s.most then return 0, now + SOON_MS, 'slots' end
   local lapse = redis.call('ZRANGEBYSCORE', KEY.slots .. s.key, '(' .. now, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
-  return 0, tonumber(lapse[2] or s.taken[1] or now + SAFETY_MS) + 1
+  return 0, tonumber(lapse[2] or s.taken[1] or now + SAFETY_MS) + 1, 'slots'
 end
 
 -- When the key may have room again after those that go now have taken it; a release opens it sooner.
@@ -40,22 +39,23 @@ local function next_chance(s)
 end
 
 local function room_now(s)
-  if s.limit.paused or s.limit.concurrency == 0 then return 0, now + SAFETY_MS end
-  if (s.cool_ms or 0) > now then return 0, s.cool_ms end
+  if s.limit.paused then return 0, now + SAFETY_MS, 'paused' end
+  if s.limit.concurrency == 0 then return 0, now + SAFETY_MS, 'closed' end
+  if (s.cool_ms or 0) > now then return 0, s.cool_ms, 'cooldown' end
   local free, at = HUGE, nil
   if (s.cool_n or 0) > 0 then
     free, at = half_open(s)
-    if free == 0 then return 0, at end
+    if free == 0 then return 0, at, 'probe' end
     free = free or HUGE
   end
   if s.most < HUGE then
-    local slots, lapse_ms = concurrency_room(s)
-    if slots <= 0 then return 0, lapse_ms end
+    local slots, lapse_ms, why = concurrency_room(s)
+    if slots <= 0 then return 0, lapse_ms, why end
     free = math.min(free, slots)
   end
   if s.rpm then
     local requests = math.floor(s.req + 1e-6)
-    if requests < 1 then return 0, now + math.ceil((1 - s.req) * 60000 / s.rpm) end
+    if requests < 1 then return 0, now + math.ceil((1 - s.req) * 60000 / s.rpm), 'requests' end
     free = math.min(free, requests)
   end
   return free
@@ -63,7 +63,7 @@ end
 
 -- How many more jobs the key takes, whatever their tokens; with none, also when to look again.
 local function room(s)
-  if not s.free then s.free, s.at = room_now(s) end
+  if not s.free then s.free, s.at, s.why = room_now(s) end
   return s.free, s.at
 end
 
@@ -77,21 +77,21 @@ local function short_until(s, tokens)
   if s.tok < tokens - 1e-6 then return now + math.ceil((tokens - s.tok) * 60000 / s.tpm) end
 end
 
--- Whether the key has the tokens and the dollars; nil, or when to look again where it has not, and how many tokens
--- of the bucket it takes. A call that is larger than the bucket goes when that is full, or when the day is new.
+-- Whether the key has the tokens and the dollars; nil, or when to look again where it has not, how many tokens of the
+-- bucket it takes, and why. A call that is larger than the bucket goes when that is full, or when the day is new.
 local function short_of(s, tokens, usd)
   if s.tpm then
     local wanted = math.min(tokens, math.max(1, s.tpm * BURST))
     local at = short_until(s, wanted)
-    if at then return at, wanted end
+    if at then return at, wanted, 'tokens' end
   end
   local limit, tomorrow = s.limit, (math.floor(now / DAY_MS) + 1) * DAY_MS
-  if limit.tpd and (s.day_tok or 0) + math.min(tokens, limit.tpd) > limit.tpd then return tomorrow end
+  if limit.tpd and (s.day_tok or 0) + math.min(tokens, limit.tpd) > limit.tpd then return tomorrow, nil, 'tpd' end
   if s.budget then
-    if not usd and (used(s) > 0 or #s.taken > 0) then return now + 1000 end  -- its price is learned from one call
-    usd = usd or 0
-    if limit.usd_total and (s.usd or 0) + usd > limit.usd_total then return now + SAFETY_MS end
-    if limit.usd_per_day and (s.day_usd or 0) + usd > limit.usd_per_day then return tomorrow end
+    local cost = usd or 0
+    if limit.usd_total and (s.usd or 0) + cost > limit.usd_total then return now + SAFETY_MS, nil, 'usd_total' end
+    if limit.usd_per_day and (s.day_usd or 0) + cost > limit.usd_per_day then return tomorrow, nil, 'usd_per_day' end
+    if not usd and (used(s) > 0 or #s.taken > 0) then return now + 1000, nil, 'price' end  -- learned from one call
   end
 end
 
@@ -103,61 +103,4 @@ local function estimate(model, input, output)
   if not model or model.unpriced == 1 then return input + output, 0 end
   local usd = model.in_usd and input * model.in_usd + output * (model.out_usd or 0)
   return input + output, usd
-end
-
-local function spend(s, requests, tokens, usd)
-  if not (s.rpm or s.tpm or s.metered) then return end
-  if requests < 0 then look_anew(s) end
-  if s.rpm then s.req = math.min(math.max(1, s.rpm * BURST), s.req - requests) end
-  if s.tpm then
-    s.tok = math.max(-s.tpm, math.min(math.max(1, s.tpm * BURST), s.tok - tokens))
-  end
-  if s.metered then
-    s.day_tok = math.max(0, (s.day_tok or 0) + tokens)
-    s.day_usd = math.max(0, (s.day_usd or 0) + usd)
-    s.usd = math.max(0, (s.usd or 0) + usd)
-  end
-  s.changed = true
-end
-
--- Gives the holder a slot of the key, until the lease ends.
-local function take(s, holder, lease_end, tokens, usd)
-  s.taken[#s.taken + 1] = lease_end
-  s.taken[#s.taken + 1] = holder
-  if s.used then s.used = s.used + 1 end
-  if s.free then s.free = s.free > 1 and s.free - 1 or nil end
-  if (s.cool_n or 0) > 0 then s.half_ms, s.changed = now, true end
-  spend(s, 1, tokens, usd or 0)
-end
-
-local function text_of(value)
-  if value == math.floor(value) then return string.format('%.0f', value) end
-  return string.format('%.12g', value)
-end
-
-local function save(s)
-  if #s.taken > 0 then
-    redis.call('ZADD', KEY.slots .. s.key, unpack(s.taken))
-    if (s.used or 0) <= #s.taken / 2 or math.random(100) == 1 then  -- a new set, or now and then
-      redis.call('PEXPIRE', KEY.slots .. s.key, SLOTS_TTL_MS)
-    end
-    s.taken = {}
-  end
-  if s.changed then
-    local row = {}
-    for _, name in ipairs(FIELDS) do
-      if s[name] then
-        row[#row + 1] = name
-        row[#row + 1] = text_of(s[name])
-      end
-    end
-    if s.cleared then redis.call('HDEL', KEY.flow .. s.key, unpack(s.cleared)) end
-    redis.call('HSET', KEY.flow .. s.key, unpack(row))
-    redis.call('PEXPIRE', KEY.flow .. s.key, FLOW_TTL_MS)
-    s.changed, s.cleared = false, nil
-  end
-end
-
-local function save_all()
-  for _, s in pairs(states) do save(s) end
 end

@@ -1,10 +1,10 @@
 -- state: what every script that admits or releases knows of limit keys: their limits, and what has happened to them.
--- Read before a verb by client/limits/scripts.py, which also defines KEY, the names of client/wire/keys.py.
+-- needs: clock, names
+-- gives: BURST, HUGE, FIELDS, anybody_waits, states, most_of, states_of, state_of, used, weight_of
 --
--- A key's state is read once a script, changed in memory, and written by `save` (room.lua).
+-- A key's state is read once a script, changed in memory, and written by `save` (reserve.lua).
 
 local BURST = 0.1             -- of a minute: what a bucket holds
-local DAY_MS = 86400000
 local HUGE = math.huge
 local FIELDS = { 'req', 'req_ms', 'tok', 'tok_ms', 'day', 'day_tok', 'day_usd', 'usd', 'eff', 'was', 'bad',
   'probe_ms', 'gap_ms', 'up_ms', 'cut_ms', 'low', 'ok_n', 'sure', 'cool_ms', 'cool_n', 'down', 'half_ms', 'slow_ms',
@@ -12,12 +12,9 @@ local FIELDS = { 'req', 'req_ms', 'tok', 'tok_ms', 'day', 'day_tok', 'day_usd', 
 local NO_LIMIT = {}
 local CONVERSATION = { concurrency = 1 }  -- its turns follow one another, unless configured otherwise
 
-local time = redis.call('TIME')
-local now_us = time[1] * 1000000 + time[2]
-local now = math.floor(now_us / 1000)
 local configured = redis.call('HLEN', KEY.limits) > 0
 local anybody_waits = redis.call('EXISTS', KEY.gates) == 1
-local states, patterns, lanes_keys, written = {}, {}, {}, {}
+local states, patterns = {}, {}
 
 local function parsed(text) return text and cjson.decode(text) or nil end
 
@@ -59,7 +56,7 @@ end
 
 local function new_state(key, text)
   local limit = configured and parsed(text) or by_pattern(key)
-  local s = { key = key, limit = limit, model = string.find(key, '^[^/:]+/.') ~= nil, taken = {} }
+  local s = { key = key, limit = limit, model = provider_of(key) ~= nil, taken = {} }
   s.budget = limit.usd_per_day or limit.usd_total
   s.metered = limit.rpm or limit.tpm or limit.tpd or s.budget
   if s.model or s.metered then read_flow(s) end
@@ -90,57 +87,6 @@ local function state_of(key) return states_of({ key })[1] end
 local function used(s)
   if not s.used then s.used = redis.call('ZCOUNT', KEY.slots .. s.key, '(' .. now, '+inf') end
   return s.used
-end
-
-local function add(keys, key)
-  for i = 1, #keys do
-    if keys[i] == key then return end
-  end
-  keys[#keys + 1] = key
-end
-
--- The limit keys of a lane: every part of its name, and the provider of a model that comes first.
-local function keys_of(lane, aliases)
-  local keys = lanes_keys[lane]
-  if keys then return keys end
-  keys = {}
-  if string.sub(lane, 1, #KEY.lane) == KEY.lane then
-    for part in string.gmatch(string.sub(lane, #KEY.lane + 1), '[^|]+') do
-      if #keys > 0 then
-        add(keys, part)
-      else
-        local alias, name = string.match(part, '^(@%w+)/?(.*)$')
-        if alias and aliases[alias] then
-          part = name == '' and aliases[alias] or string.match(aliases[alias], '^[^/]+') .. '/' .. name
-        end
-        keys[1] = part
-        add(keys, string.match(part, '^([^/:]+)/.'))
-      end
-    end
-  end
-  lanes_keys[lane] = keys
-  return keys
-end
-
--- The limit keys of a job, written down for its worker: a line each, with '!' before those that are metered.
-local function write_names(found)
-  local names = {}
-  for i, s in ipairs(found) do names[i] = (s.metered or s.model) and '!' .. s.key or s.key end
-  return table.concat(names, '\n')
-end
-
--- The limit keys in such a text, and those of them that are metered.
-local function read_names(names)
-  local read = written[names]
-  if not read then
-    read = { keys = {}, metered = {} }
-    for mark, key in string.gmatch(names, '(!?)([^\n]+)') do
-      read.keys[#read.keys + 1] = key
-      if mark == '!' then read.metered[#read.metered + 1] = key end
-    end
-    written[names] = read
-  end
-  return read
 end
 
 -- What a lane's jobs get a turn, by the weights of its keys.

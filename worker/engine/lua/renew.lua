@@ -1,27 +1,26 @@
 -- renew: prolongs the leases of jobs that still run, and of their slots.
--- Follows the scripts of client/limits/lua.
+-- needs: leases
 --
--- ARGV[1]   lease, ms, from now on
--- ARGV[2]   prefix of the 'in progress' keys
--- then, for each job, four: id, lane, token, limit keys ('\n' between them, '' for none)
+-- ARGV[1]  lease, ms, from now on
+-- then, for each job, four: id, lane, token, limit keys (write_names)
 --
 -- Returns a list: 1 where the lease was prolonged, 0 where another worker has the job or it has ended,
 -- -1 where Redis does not know it any more, 2 where the job is still this worker's, but not its slots: they
 -- were taken away, or had lapsed and others have them.
 
-local lease_ms, running = tonumber(ARGV[1]), ARGV[2]
-if not lease_ms or (#ARGV - 2) % 4 ~= 0 or #ARGV < 6 then
-  return redis.error_reply('renew: two arguments and four for each job')
+local lease_ms = tonumber(ARGV[1])
+if not lease_ms or (#ARGV - 1) % 4 ~= 0 or #ARGV < 5 then
+  return redis.error_reply('renew: an argument and four for each job')
 end
 
 local lease_end = now + lease_ms
 local names = {}
-for i = 3, #ARGV, 4 do names[#names + 1] = running .. ARGV[i] end
+for i = 2, #ARGV, 4 do names[#names + 1] = KEY.in_progress .. ARGV[i] end
 local held = redis.call('MGET', unpack(names))
 
 local renewed, going = {}, {}
 for n = 1, #names do
-  local id, lane, token, keys = unpack(ARGV, 4 * n - 1, 4 * n + 2)
+  local id, lane, token, keys = unpack(ARGV, 4 * n - 2, 4 * n + 1)
   renewed[n] = held[n] == token and 1 or held[n] and 0 or -1
   if renewed[n] == 1 then
     redis.call('ZADD', lane, 'XX', lease_end, id)

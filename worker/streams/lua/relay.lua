@@ -1,10 +1,6 @@
 -- relay: writes what streamed answers have said since the last tick, and tells who follows them.
 --
--- KEYS     none; streams are built from their prefix
--- ARGV[1]  prefix of streams      ARGV[2]  prefix of the channels of their events
--- ARGV[3]  field of an entry that holds its event
--- ARGV[4]  life of a stream, ms, from now on; what ends its job gives it another
--- ARGV[5]  the event that tells of a new run
+-- ARGV[1]  life of a stream, ms, from now on; what ends its job gives it another
 -- then, for each event, two: job id, '{claim µs of its run}-{its number in the run, from 1 on} {event}'
 --   (without an event nothing is written: the run has nothing to say, but it has begun)
 --
@@ -12,32 +8,32 @@
 -- lost its job to a newer one. The first event of a run empties the stream if there is one, and puts a reset before it.
 -- Returns a list: 1 where it was written, 0 where it was refused.
 
-local streams, channels, field, life_ms, reset = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
+local life_ms = tonumber(ARGV[1])
 local RENEW_EVERY = 1000  -- events
 
-if #ARGV < 7 or #ARGV % 2 ~= 1 or not life_ms then
-  return redis.error_reply('relay: five arguments and two for each event')
+if #ARGV < 3 or #ARGV % 2 ~= 1 or not life_ms then
+  return redis.error_reply('relay: an argument and two for each event')
 end
 
 local function put(id, entry, event, message)
-  local reply = redis.pcall('XADD', streams .. id, entry, field, event)
+  local reply = redis.pcall('XADD', KEY.stream .. id, entry, FACT.event_field, event)
   if type(reply) ~= 'table' then
-    redis.call('PUBLISH', channels .. id, message)
+    redis.call('PUBLISH', KEY.events_channel .. id, message)
     return true
   end
   return false, not string.find(reply.err, 'smaller than', 1, true) and reply.err
 end
 
 local written = {}
-for at = 6, #ARGV, 2 do
+for at = 2, #ARGV, 2 do
   local id, message = ARGV[at], ARGV[at + 1]
   local run, number, start = string.match(message, '^(%d+)%-(%d+) ()')
   if not run then return redis.error_reply('relay: an event begins with its id') end
-  local key, ok, err = streams .. id, false, false
+  local key, ok, err = KEY.stream .. id, false, false
   local there = redis.call('EXISTS', key) == 1
   if there and number == '1' then
     local begin = run .. '-0'
-    ok, err = put(id, begin, reset, begin .. ' ' .. reset)
+    ok, err = put(id, begin, FACT.reset, begin .. ' ' .. FACT.reset)
     if ok then redis.call('XTRIM', key, 'MINID', begin) end
   end
   if start <= #message and not err then

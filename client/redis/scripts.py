@@ -1,0 +1,62 @@
+"""The one loader of Lua, for the client and the worker.
+
+Each file of Lua begins with its contract. It names the shared files that it needs (`-- needs: state, room`), which are
+read before it, each once and with their own needs. In front of all stands KEY, the names of client/wire/keys.py, and
+FACT, what else both sides have to agree on; no Lua makes up a name of its own, so no script takes any in KEYS.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.resources import files
+
+from redis.asyncio import Redis
+from redis.commands.core import AsyncScript
+
+from ..wire.events import FIELD, RESET
+from ..wire.keys import ELSEWHERE_MS, Keys
+
+_CLIENT = __name__.removesuffix(".redis.scripts")  # whatever it is called where it is vendored
+_NEEDS = re.compile(r"^-- needs: (.+)$", re.MULTILINE)
+_FACTS = {"elsewhere_ms": ELSEWHERE_MS, "event_field": repr(FIELD), "reset": repr(RESET.decode())}
+
+
+def scripts(redis: Redis, room: str, keys: Keys, *verbs: str) -> Iterator[AsyncScript]:
+    """The verbs in a package's folder `lua`, for one server. What the server has forgotten is sent again."""
+    return (redis.register_script(source(room, verb, keys)) for verb in verbs)
+
+
+@cache
+def source(room: str, verb: str, keys: Keys) -> str:
+    """The whole text of a script."""
+    return whole(_read(room, verb), room, keys)
+
+
+def whole(text: str, room: str, keys: Keys) -> str:
+    """`text` behind all that it needs."""
+    shared: dict[str, str] = {}
+
+    def need(part: str) -> None:
+        for name in (name for names in _NEEDS.findall(part) for name in names.split(", ")):
+            if name not in shared:
+                need(_read(room, name))
+                shared[name] = _read(room, name)
+
+    need(text)
+    code = "\n".join((*shared.values(), text))
+    names = {name: repr(key) for name, key in keys.names().items()}
+    return f"{_table('KEY', names, code)}\n{_table('FACT', _FACTS, code)}\n{code}"
+
+
+def _table(table: str, values: Mapping[str, object], code: str) -> str:
+    """Of all values those that the code asks for. Raises KeyError on a name that is none."""
+    asked = sorted(set(re.findall(rf"\b{table}\.(\w+)", code)))
+    return f"local {table} = {{ {', '.join(f'{name} = {values[name]}' for name in asked)} }}"
+
+
+@cache
+def _read(room: str, name: str) -> str:
+    folders = (files(package).joinpath("lua") for package in (room, _CLIENT, f"{_CLIENT}.limits"))
+    return next(file for folder in folders if (file := folder.joinpath(f"{name}.lua")).is_file()).read_text()
