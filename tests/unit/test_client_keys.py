@@ -10,10 +10,7 @@ from arq import constants
 from client.wire import keys as module
 from client.wire.keys import KEYS, Keys
 
-NAMES = sorted(name for name in vars(Keys) if not name.startswith("_") and name != "prefix")
-
-
-READERS = {"health", "is_events", "job_id_of", "job_id_of_events", "lane_name", "lanes_of"}
+NAMES = [*KEYS.names(), "flow_or_slots"]
 
 
 def built(keys: Keys, name: str) -> str:
@@ -31,7 +28,7 @@ def test_the_names_of_arqs_keys_are_arqs_own() -> None:
     assert KEYS.health(KEYS.queue) == KEYS.queue + constants.health_check_key_suffix
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in READERS])
+@pytest.mark.parametrize("name", NAMES)
 def test_every_key_is_in_the_table_and_takes_the_prefix(name: str) -> None:
     plain = built(KEYS, name)
     assert built(Keys("{llm}:"), name) == "{llm}:" + plain
