@@ -2,6 +2,7 @@
 # make test  sets up, passes every test
 # make check format, lint, types, tests
 # make test-others passes tests/unit on every other Python that the machine has; CI runs it after `make check`
+# make soak  random faults against real processes, for MINUTES=2, drawn from SEED= (printed): tells every check that fails
 # make bench measures us beside other queues, on this machine: most of an hour (docs/benchmarks.md)
 
 VENV := .venv
@@ -9,8 +10,10 @@ BIN := $(VENV)/bin
 # For a new environment; one that exists keeps its Python until `make clean`.
 PYTHON ?= $(shell .ci/pythons | sed -n '1s/^[^ ]* //p')
 TESTS ?=
+MINUTES ?= 2
+SEED ?=
 
-.PHONY: run test test-others check setup lint setup-bench bench clean
+.PHONY: run test test-others check setup lint soak setup-bench bench clean
 
 run: setup
 	$(BIN)/promptmill run examples/prompts.jsonl --simulate --table
@@ -41,6 +44,9 @@ $(VENV)/.installed: pyproject.toml
 		"$$python" -m venv --clear $(VENV); }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
+
+soak: setup
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 setup-bench: $(VENV)/.installed-bench
 

@@ -44,6 +44,10 @@ def functions_of_tests() -> Iterator[tuple[str, Function]]:
     for path in sorted(TESTS.rglob("*.py")):
         if path.name.startswith("given_"):  # modules of jobs: what they take is their duration
             continue
+        if path.parent == TESTS / "soak" and not path.name.startswith(
+            "test_"
+        ):  # how long faults last, how fast jobs come
+            continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Module | ast.ClassDef):
                 for child in node.body:

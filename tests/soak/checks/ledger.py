@@ -1,0 +1,135 @@
+"""What was paid for, and whether it is told."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from itertools import pairwise
+from math import inf
+
+from client import Completion, Embeddings
+from tests.soak.plan import LEASE_S
+from tests.soak.record import FAILURES, Call, Record, WorkerLife
+
+from .finding import Finding, found
+
+FLUSH_S = (
+    0.5  # of totals that a worker had not written when it was killed; a tenth of a second, and a busy machine
+)
+_CRASHED = "JobCrashed"
+
+
+def paid_twice(record: Record) -> Finding:
+    """A prompt that was completed several times is told in `attempts`, or, after a deploy, in `cost`."""
+    wrong, twice = [], 0
+    for prompt, calls in record.by_prompt().items():
+        completed = [call for call in calls if call.ending == "completed"]
+        answer = record.outcomes[calls[0].job_id].answer
+        if len(completed) < 2 or not isinstance(answer, Completion | Embeddings):
+            continue
+        twice += 1
+        told = sum(attempt.error == _CRASHED for attempt in answer.attempts)
+        told += sum(record.workers[a.worker].told_s < b.began_s for a, b in pairwise(completed))
+        part = _part(prompt) if isinstance(answer, Embeddings) else None
+        if part is not None:  # each completed call of a part that its worker lived to tell
+            told += max(0, sum(a.part == part and a.error is None for a in answer.attempts) - 1)
+        if len(completed) - 1 > told:
+            by = ", ".join(_fate(record.workers[call.worker], call) for call in completed)
+            wrong.append(f"{prompt}: {len(completed)} answers ({by}), {told} told")
+    return found("paid twice", wrong, f"{twice} prompts were answered more than once")
+
+
+def _part(prompt: str) -> int:
+    return int(prompt.partition("#")[2])
+
+
+def _fate(worker: WorkerLife, call: Call) -> str:
+    """The first thing that was done to the worker in the call or after it."""
+    done = [(stop.began_s, "stopped") for stop in worker.stops if stop.ended_s > call.began_s]
+    done += [(worker.killed_s, "killed"), (worker.told_s, "told to end")]
+    at_s, what = min(done)
+    return f"{worker.name}, {what if at_s < inf else 'alive'}"
+
+
+def attempts(record: Record) -> Finding:
+    """Calls that the provider refused or failed are in the answer's attempts, if their workers lived on."""
+    wrong, seen = [], 0
+    for id_, calls in record.by_job().items():
+        answer = record.outcomes[id_].answer
+        if not isinstance(answer, Completion | Embeddings):
+            continue
+        failed = [call for call in calls if call.ending in FAILURES and _lived_on(record, call)]
+        told = sum(attempt.error not in (None, _CRASHED) for attempt in answer.attempts)
+        seen += len(failed)
+        if told < len(failed):
+            endings = ", ".join(call.ending for call in failed)
+            wrong.append(f"{id_}: the provider failed {len(failed)} ({endings}), {told} told")
+    return found("attempts", wrong, f"{seen} failed calls of answered jobs")
+
+
+def _lived_on(record: Record, call: Call) -> bool:
+    worker = record.workers[call.worker]
+    spared = min(worker.killed_s, worker.told_s) > call.ended_s + LEASE_S
+    return spared and record.dead_from_s(call) > call.ended_s
+
+
+def cost(record: Record) -> Finding:
+    """`cost` counts what the provider saw, but for what the docs except; each is reckoned here, by model."""
+    seen = Counter(call.model for call in record.calls)
+    unwritten = Counter(call.model for call in record.calls if _may_be_unwritten(record, call))
+    again, sums, wrong = _may_count_twice(record), [], []
+    for model in sorted(seen):
+        least, most = seen[model] - unwritten[model], seen[model] + again[model]
+        told = record.told_calls.get(model, 0)
+        sums.append(f"{model} {told} told of {seen[model]}")
+        if not least <= told <= most:
+            wrong.append(f"{model}: cost tells {told}, and {least} to {most} could be explained")
+    return found("cost", wrong, ", ".join(sums))
+
+
+def _may_be_unwritten(record: Record, call: Call) -> bool:
+    """It ended just before its worker was killed, or while Redis was away, until then."""
+    killed_s = record.workers[call.worker].killed_s
+    if call.ending == "hung up" or killed_s == inf or call.ended_s > killed_s:
+        return False
+    since_s = killed_s - FLUSH_S
+    for span in record.redis_away():
+        if span.meets(since_s, killed_s):
+            since_s = min(since_s, span.began_s - FLUSH_S)
+    return call.ended_s >= since_s
+
+
+def _may_count_twice(record: Record) -> Counter[str]:
+    """Connections that broke in a flush, and crashes of runs that had not called yet."""
+    most: Counter[str] = Counter()
+    breaks = [span.began_s for span in record.faults if "Redis" in span.what]
+    for call in record.calls:
+        most[call.model] += any(0 <= at - call.ended_s < FLUSH_S for at in breaks)
+    calls = record.by_job()
+    for id_, outcome in record.outcomes.items():
+        if isinstance(outcome.answer, Completion | Embeddings):
+            crashed = sum(attempt.error == _CRASHED for attempt in outcome.answer.attempts)
+            dead = {c.worker for c in calls.get(id_, ()) if record.dead_from_s(c) < inf}
+            most[record.jobs[id_].model] += max(0, crashed - len(dead))
+    return most
+
+
+def parts(record: Record) -> Finding:
+    """What a worker that was told to end had finished of an embedding is not paid again."""
+    again: dict[str, list[str]] = defaultdict(list)
+    finished = 0
+    for prompt, calls in record.by_prompt().items():
+        if "#" not in prompt:
+            continue
+        first = next((call for call in calls if call.ending == "completed"), None)
+        if first is None or not _drained(record, first):
+            continue
+        finished += 1
+        if any(call.began_s > first.ended_s for call in calls):
+            again[first.job_id].append(prompt)
+    wrong = [f"{id_}: {len(prompts)} parts paid again" for id_, prompts in again.items()]
+    return found("parts", wrong, f"{finished} parts were finished by workers that were told to end")
+
+
+def _drained(record: Record, call: Call) -> bool:
+    worker = record.workers[call.worker]
+    return worker.told_s < inf and worker.killed_s == inf and record.dead_from_s(call) == inf

@@ -1,0 +1,46 @@
+"""One minute of `make soak`. What is known to be broken is told, and fails nothing yet."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import _binary
+from tests.soak.checks import CHECKS, check_all
+from tests.soak.driver import soak
+from tests.soak.plan import Options
+
+MINUTES, SEED = 1, 12
+
+# Check → what of issue 12 is to be mended before it can hold. A line that is not needed any more is taken out.
+NOT_YET = {
+    "paid twice": "A3: only the slots went to others after a pause",
+    "attempts": "A5: an attempt that ends while Redis is away",
+    "cost": "A6: killed calls, and connections that were refused",
+    "parts": "A7: finished parts, at the end of a drain",
+    "tries": "A5 and A9: tries that are counted twice, and a provider that is down for seconds",
+    "own jobs": "not in the issue: a call of a job while Redis is away fails the job for good",
+    "conversations": "A2: the order of turns",
+    "places": "A1: the place of a job that crashed",
+    "recovery": "A1 and A4",
+    "calm": "A4: random refusals set a ceiling",
+    "job keys": "A10, and the abort of a job that waits for another try",
+    "logs": "A8: Redis is said to have lost its data",
+}
+
+
+@pytest.mark.timeout(400)  # the minute, and what is bounded around it
+async def test_a_minute_of_faults_breaks_no_promise_that_is_kept_so_far(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _binary()
+    findings = check_all(await soak(Options(MINUTES, SEED), print))
+    with capsys.disabled():
+        print(f"\nsoak of a minute, seed {SEED}")
+        for finding in findings:
+            if not finding.holds:
+                print(f"{finding} [{NOT_YET.get(finding.name, 'issue unknown')}]")
+    assert [str(f) for f in findings if not f.holds and f.name not in NOT_YET] == []
+
+
+def test_what_is_not_kept_yet_are_checks_that_there_are() -> None:
+    assert NOT_YET.keys() <= {check.__name__.replace("_", " ") for check in CHECKS}
