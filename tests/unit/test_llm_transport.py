@@ -201,6 +201,26 @@ async def test_environment_proxies_are_used_and_no_proxy_is_honoured(
     assert direct.text == "/v1 None"
 
 
+@pytest.mark.parametrize(
+    "spared",
+    [
+        "",
+        "*",
+        "a.test, *",
+        "localhost,.a.test , b.test",
+        "10.0.0.1,10.0.0.0/8,::1,fe80::/10",
+        "https://c.test,LOCALHOST",
+    ],
+)
+@pytest.mark.parametrize("scheme", ["http", "https", "all"])
+def test_the_environments_proxies_are_those_of_httpx(
+    monkeypatch: pytest.MonkeyPatch, scheme: str, spared: str
+) -> None:
+    monkeypatch.setenv(f"{scheme.upper()}_PROXY", "proxy.test:3128")
+    monkeypatch.setenv("NO_PROXY", spared)
+    assert transport._environment_proxies() == httpx._utils.get_environment_proxies()
+
+
 async def test_a_tunnel_through_a_proxy_carries_the_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = asyncio.get_running_loop().create_future()
 

@@ -11,13 +11,16 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
+from functools import partial
+from ipaddress import ip_address
 from typing import Any
+from urllib.request import getproxies
 
 import aiohttp
 import httpx
 from aiohttp import http_exceptions
-from httpx_aiohttp import AiohttpTransport, HttpxAiohttpClient
+from httpx_aiohttp import AiohttpTransport
 
 # seconds; below the 5 s after which uvicorn and Node hang up, so that a POST never meets a closed socket
 KEEPALIVE_S = 4.5
@@ -61,9 +64,14 @@ def open_http_client(
     its connection. Every failure is an httpx exception. Close it with `aclose()`.
     """
     _quieten_httpx()
+    open_transport = partial(_open_transport, httpx.create_ssl_context(), max_connections)
     return HttpxClient(
+        transport=open_transport(),
+        mounts={
+            pattern: open_transport(_without_auth(httpx.Proxy(url))) if url else None
+            for pattern, url in _environment_proxies().items()
+        },
         timeout=httpx.Timeout(read_timeout_s, connect=connect_timeout_s, pool=None),
-        limits=httpx.Limits(max_connections=max_connections, keepalive_expiry=KEEPALIVE_S),
         headers={"user-agent": "promptmill"},
         follow_redirects=False,
     )
@@ -74,9 +82,10 @@ async def exchange(client: httpx.AsyncClient, request: httpx.Request) -> httpx.R
 
     Headers and timeouts are the request's alone. Cancelling it closes the connection.
     """
-    if request.url.userinfo:  # becomes a header there
+    transport = client.direct if isinstance(client, HttpxClient) else None
+    if transport is None or request.url.userinfo:  # which becomes a header there
         return await client.send(request)
-    response = await client._transport_for_url(request.url).handle_async_request(request)
+    response = await transport.handle_async_request(request)
     try:
         await response.aread()
     except BaseException:
@@ -103,18 +112,22 @@ class _NoCookies(httpx.Cookies):
 _NO_COOKIES = _NoCookies()
 
 
-class HttpxClient(HttpxAiohttpClient):
-    """httpx chooses the transport or one per environment proxy; both are ours."""
+class HttpxClient(httpx.AsyncClient):
+    """httpx chooses the transport or, by `mounts`, that of a proxy."""
+
+    def __init__(
+        self,
+        *,
+        transport: httpx.AsyncBaseTransport,
+        mounts: Mapping[str, httpx.AsyncBaseTransport | None],
+        **options: Any,
+    ) -> None:
+        super().__init__(transport=transport, mounts=mounts, **options)
+        self.direct = None if mounts else transport  # the only one there is
 
     @property  # type: ignore[misc]  # without httpx's setter
     def cookies(self) -> httpx.Cookies:
         return _NO_COOKIES
-
-    def _init_transport(self, **kwargs: Any) -> httpx.AsyncBaseTransport:  # type: ignore[override]
-        return _open_transport(**kwargs)
-
-    def _init_proxy_transport(self, proxy: httpx.Proxy, **kwargs: Any) -> httpx.AsyncBaseTransport:  # type: ignore[override]
-        return _open_transport(proxy=_without_auth(proxy), **kwargs)
 
 
 class _Transport(AiohttpTransport):
@@ -161,14 +174,12 @@ def _translated() -> Iterator[None]:
 
 
 def _open_transport(
-    *, verify: ssl.SSLContext | str | bool, limits: httpx.Limits, proxy: httpx.Proxy | None = None, **_: Any
+    context: ssl.SSLContext, max_connections: int, proxy: httpx.Proxy | None = None
 ) -> httpx.AsyncBaseTransport:
-    context = httpx.create_ssl_context(verify=verify)
-
     def open_session() -> aiohttp.ClientSession:  # called in the event loop, by the first request
         connector = aiohttp.TCPConnector(
-            limit=limits.max_connections or 0,
-            keepalive_timeout=limits.keepalive_expiry,
+            limit=max_connections,
+            keepalive_timeout=KEEPALIVE_S,
             ttl_dns_cache=DNS_CACHE_S,
             ssl=context,
         )
@@ -179,7 +190,30 @@ def _open_transport(
             max_field_size=MAX_HEADER_BYTES,
         )
 
-    return _Transport(verify=context, limits=limits, proxy=proxy, client=open_session)
+    return _Transport(verify=context, proxy=proxy, client=open_session)
+
+
+def _environment_proxies() -> dict[str, str | None]:
+    """URL patterns and their proxies, None for none, by HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY: what httpx
+    itself reads there, which it does only where the transport is its own."""
+    found = getproxies()
+    proxies = {
+        f"{scheme}://": url if "://" in url else f"http://{url}"
+        for scheme in ("http", "https", "all")
+        if (url := found.get(scheme))
+    }
+    spared = [host.strip() for host in found.get("no", "").split(",") if host.strip()]
+    return {} if "*" in spared else {**proxies, **dict.fromkeys(map(_pattern, spared))}
+
+
+def _pattern(host: str) -> str:
+    """As NO_PROXY has it: a name stands for all below it, too."""
+    if "://" in host:
+        return host
+    with contextlib.suppress(ValueError):
+        is_v6 = ip_address(host.partition("/")[0]).version == 6
+        return f"all://[{host}]" if is_v6 else f"all://{host}"
+    return f"all://{host}" if host.lower() == "localhost" else f"all://*{host}"
 
 
 def _without_auth(proxy: httpx.Proxy) -> httpx.Proxy:
