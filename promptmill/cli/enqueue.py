@@ -13,14 +13,17 @@ from client.tickets import HEAD_STARTS_S
 
 from .open_queue import no_worker_hint, open_queue
 
+_OLD_NAMES = {"defer-s": "defer"}  # of options, which still work
 
-@click.command()
+
+@click.command(context_settings={"token_normalize_func": lambda name: _OLD_NAMES.get(name, name)})
 @click.argument("function")
 @click.argument("args", nargs=-1, metavar="[ARG]...")
 @click.option("--kwarg", "pairs", multiple=True, metavar="KEY=VALUE", help="A keyword argument; repeatable.")
 @click.option("--id", "job_id", metavar="ID", help="The job's id: enqueueing it again changes nothing.")
 @click.option(
-    "--defer-s",
+    "--defer",
+    "defer_s",
     type=click.FloatRange(min=0),
     default=0.0,
     metavar="SECONDS",

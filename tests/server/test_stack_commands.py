@@ -91,7 +91,7 @@ def test_the_doctor_calls_a_server_that_is_away_a_failure(monkeypatch: pytest.Mo
 
 def test_jobs_of_all_lanes_are_counted() -> None:
     assert invoke("enqueue", "chat", "a", "--lane", "tenant", "--priority", "high")[0] == 0
-    assert invoke("enqueue", "anything", "--lane", "other", "--defer-s", "60")[0] == 0
+    assert invoke("enqueue", "anything", "--lane", "other", "--defer", "60")[0] == 0
     found = json.loads(invoke("stats", "--json")[1])
     assert (found["queued"], found["deferred"], found["running"]) == (1, 1, 0)
 

@@ -16,7 +16,10 @@ from typing import Any, Self
 
 from client.errors import InvalidRequest, JobError, JobNotFound, QueueUnavailable
 from client.wire.schemas import Attempt, ChatRequest, Completion, Embeddings, EmbedRequest, Timings, Usage
-from promptmill.cli.run import Defaults, RunOptions, RunSummary, StopSignal, Timing, open_plan, run
+from promptmill.cli.run.options import Defaults, RunOptions
+from promptmill.cli.run.plan import OnInvalid, Report, open_plan
+from promptmill.cli.run.runner import StopSignal, Timing, run
+from promptmill.cli.run.summary import RunSummary
 from settings import Settings
 
 Request = ChatRequest | EmbedRequest
@@ -24,6 +27,12 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SETTINGS = Settings(_env_file=None, openai_api_key="test")
 PROMPTS = ("one", "two", "three", "vier ä", "two")  # one of them twice
 QUICK = Timing(tick_s=0.001, silence_s=1e9, patience_s=0)
+
+
+def check(options: RunOptions, settings: Settings, *, on_invalid: OnInvalid | None = None) -> Report:
+    """What `open_plan` reports or raises, leaving nothing behind."""
+    with open_plan(options, settings, on_invalid=on_invalid) as plan:
+        return plan.report
 
 
 class Server:

@@ -12,10 +12,20 @@ from typing import Any
 import pytest
 
 from client.wire.schemas import MAX_PROMPT_BYTES, ChatRequest, EmbedRequest
-from promptmill.cli.run import Defaults, InputError, RunOptions, check, open_plan
 from promptmill.cli.run.items import Invalid, Item
+from promptmill.cli.run.options import Defaults, InputError, RunOptions
+from promptmill.cli.run.plan import open_plan
 from settings import Settings
-from tests.unit.test_run_fake import SETTINGS, Server, complete, options, read_lines, texts, write_prompts
+from tests.unit.test_run_fake import (
+    SETTINGS,
+    Server,
+    check,
+    complete,
+    options,
+    read_lines,
+    texts,
+    write_prompts,
+)
 
 
 def items_of(opts: RunOptions) -> list[Item]:

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from client.errors import BadRequest
-from promptmill.cli.run import OutputError, StopSignal
+from promptmill.cli.run.options import OutputError
 from promptmill.cli.run.output import Extent, LineFile
+from promptmill.cli.run.runner import StopSignal
 from tests.unit.test_run_fake import (
     PROMPTS,
     FakeQueue,

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from client.errors import ServerError
-from promptmill.cli.run import InputError, open_plan
+from promptmill.cli.run.options import InputError
+from promptmill.cli.run.plan import open_plan
 from tests.unit.test_run_fake import (
     PROMPTS,
     SETTINGS,

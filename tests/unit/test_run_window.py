@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 
 from client.errors import JobAborted
-from promptmill.cli.run import Defaults, PlainProgress, StopSignal, Timing, check, open_plan, open_progress
 from promptmill.cli.run import runner as runner_module
-from promptmill.cli.run.progress import LiveProgress, describe, duration
+from promptmill.cli.run.options import Defaults
+from promptmill.cli.run.plan import open_plan
+from promptmill.cli.run.progress import LiveProgress, PlainProgress, describe, duration, open_progress
+from promptmill.cli.run.runner import StopSignal, Timing
 from promptmill.cli.run.summary import RunSummary
 from promptmill.cli.run.tally import Tally
 from tests.unit.test_run_fake import (
@@ -24,6 +26,7 @@ from tests.unit.test_run_fake import (
     Notes,
     Server,
     asked,
+    check,
     complete,
     options,
     read_lines,

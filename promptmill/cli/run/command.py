@@ -24,9 +24,8 @@ from .items import Invalid
 from .options import STDIN, Defaults, FileFormat, InputError, OutputError, RunOptions
 from .plan import Plan, open_plan
 from .progress import Progress, open_progress
-from .runner import conclude
+from .runner import StopSignal, conclude
 from .runner import run as run_plan
-from .stop import StopSignal
 from .summary import INTERRUPTED, RunSummary
 from .table import table
 

@@ -13,8 +13,8 @@ SCAN_LINES = 1_000  # lines passed over in one go, so that answers are not kept 
 NAME_DIGITS = 24  # hex digits of a job's name within its run
 
 
-class Sending(NamedTuple):
-    """An item on its way: the id of its job, and how many runs with --retry-errors it has been through."""
+class LineJob(NamedTuple):
+    """A line on its way: its job's id, and how many runs with --retry-errors it has been through."""
 
     item: Item
     job_id: str
@@ -29,14 +29,14 @@ class Feed:
         self._items = plan.items.items()
         self.is_exhausted = False
 
-    def take(self, most_items: int, most_bytes: int) -> list[Sending]:
-        """The next tickets, of which the last may go over `most_bytes`; none where all lines looked at
+    def take(self, most_items: int, most_bytes: int) -> list[LineJob]:
+        """The next lines, of which the last may go over `most_bytes`; none where all lines looked at
         are finished. Sets `is_exhausted` at the end of the input. Raises InputError where it has changed.
         """
-        tickets: list[Sending] = []
+        line_jobs: list[LineJob] = []
         size_bytes = 0
         for _ in range(SCAN_LINES):
-            if len(tickets) >= most_items or size_bytes >= most_bytes:
+            if len(line_jobs) >= most_items or size_bytes >= most_bytes:
                 break
             item = next(self._items, None)
             if item is None:
@@ -44,16 +44,16 @@ class Feed:
                 break
             if isinstance(item, Invalid):
                 self._pass_over(item)
-            elif not self._plan.is_settled(item) and self._plan.fault(item) is None:
-                tickets.append(self._ticket(item))
+            elif not self._plan.is_finished(item) and self._plan.fault(item) is None:
+                line_jobs.append(self._line_job(item))
                 size_bytes += item.size_bytes
-        return tickets
+        return line_jobs
 
-    def _ticket(self, item: Item) -> Sending:
+    def _line_job(self, item: Item) -> LineJob:
         failed_round = self._plan.index.failed_round(item.custom_id, item.hash)
         retry_round = 0 if failed_round is None else failed_round + 1
         name = sha256(f"{item.custom_id}\0{item.hash}\0{retry_round}".encode()).hexdigest()[:NAME_DIGITS]
-        return Sending(item, f"run-{self._plan.sidecar.run_id}-{name}", retry_round)
+        return LineJob(item, f"run-{self._plan.sidecar.run_id}-{name}", retry_round)
 
     def _pass_over(self, item: Invalid) -> None:
         if not self._plan.options.skip_invalid:

@@ -16,9 +16,10 @@ from .index import Index
 from .items import Invalid, Item, ItemReader
 from .options import STDIN, InputError, RunOptions
 from .output import Extent, scan
-from .providers import ProviderCheck
 from .sidecar import Sidecar
 from .source import open_source
+
+MAX_REMEMBERED = 1_000  # distinct models whose provider need not be looked up again
 
 OnInvalid = Callable[[Invalid], None]
 
@@ -32,6 +33,34 @@ class Report:
     finished_before: int = 0  # answered by an earlier run
     failed_before: int = 0  # failed in an earlier run, and not to be tried again
     pending: int = 0  # to be sent now
+
+
+class ProviderCheck:
+    """For a private worker: with a fleet, the providers and their keys are the fleet's."""
+
+    def __init__(self, settings: Settings, *, keys_needed: bool = True) -> None:
+        self._providers = settings.all_providers()
+        self._home = settings.default_model.partition("/")[0]
+        self._keys_needed = keys_needed
+        self._good: set[str] = set()
+
+    def fault(self, model: str) -> str | None:
+        """Why lines of this model cannot be sent, or None. Raises InputError where a key is missing."""
+        if model in self._good:
+            return None
+        name, slash, rest = model.partition("/")
+        name = (name if slash else self._home).lower()
+        provider = self._providers.get(name)
+        if provider is None or (slash and not rest):
+            known = ", ".join(sorted(self._providers))
+            return f"no provider is called {name!r} (model {model!r}); known are {known}."
+        if self._keys_needed and not provider.is_usable:
+            raise InputError(
+                f"{model} needs a key: set {provider.key_variable}, or try it without one with --simulate."
+            )
+        if len(self._good) < MAX_REMEMBERED:
+            self._good.add(model)
+        return None
 
 
 @dataclass(frozen=True)
@@ -53,7 +82,7 @@ class Plan:
         model = item.body.get("model")
         return self.providers.fault(model) if self.providers and model else None
 
-    def is_settled(self, item: Item) -> bool:
+    def is_finished(self, item: Item) -> bool:
         """Whether an earlier run has answered it, or failed at it and it is not to be tried again."""
         if self.index.is_done(item.custom_id, item.hash):
             return True
@@ -93,12 +122,6 @@ def open_plan(
                 sidecar.remove()
 
 
-def check(options: RunOptions, settings: Settings, *, on_invalid: OnInvalid | None = None) -> Report:
-    """Only checks: what `open_plan` would report or raise, leaving nothing behind."""
-    with open_plan(options, settings, on_invalid=on_invalid) as plan:
-        return plan.report
-
-
 def _count(plan: Plan, on_invalid: OnInvalid) -> None:
     report = plan.report
     for item in plan.items.items():
@@ -122,7 +145,7 @@ def _count(plan: Plan, on_invalid: OnInvalid) -> None:
 def _count_valid(plan: Plan, item: Item) -> None:
     if plan.index.is_done(item.custom_id, item.hash):
         plan.report.finished_before += 1
-    elif plan.is_settled(item):
+    elif plan.is_finished(item):
         plan.report.failed_before += 1
     else:
         plan.report.pending += 1

@@ -1,6 +1,6 @@
 """The run itself: a window of jobs kept full, answers written as they come, one consumer.
 
-    feed ─ tickets ─→ queue ─ window, one waiting task a job ─ outcomes ─→ writer ─→ disk ─→ forget
+    feed ─ lines ─→ queue ─ window, one waiting task a job ─ outcomes ─→ writer ─→ disk ─→ forget
 
 However it ends (killed, stopped, disk full, Redis gone), the same command goes on where it was: job
 ids are the same again, so what is in Redis is neither sent nor paid for twice.
@@ -16,12 +16,11 @@ from dataclasses import dataclass
 
 from client.errors import QueueUnavailable
 
-from .feed import Feed, Sending
+from .feed import Feed, LineJob
 from .options import InputError, OutputError
 from .plan import Plan
 from .progress import Progress
 from .sender import RunQueue, Sender
-from .stop import StopSignal
 from .summary import RunSummary, summarise
 from .tally import Tally
 from .window import Window
@@ -44,6 +43,24 @@ class Timing:
     silence_s: float = 30.0  # without any answer: then we look whether there is a worker
     patience_s: float = 30.0  # for a server that refuses our jobs
     clock: Callable[[], float] = time.monotonic
+
+
+class StopSignal:
+    """Asked for once, it stays asked for. Belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self.is_requested = False
+        self._listeners: list[Callable[[], object]] = []
+
+    def request(self) -> None:
+        """Asks the run to send nothing more, to write what has arrived, and to end."""
+        self.is_requested = True
+        for listener in self._listeners:
+            listener()
+
+    def listen(self, listener: Callable[[], object]) -> None:
+        """`listener` is called at each request."""
+        self._listeners.append(listener)
 
 
 async def run(
@@ -110,7 +127,7 @@ class _Run:
             with self._progress:
                 try:
                     is_complete = await self._work()
-                    await self._settle()
+                    await self._flush()
                 except (OutputError, InputError, QueueUnavailable) as error:
                     problem = await self._break_off(error)
             if is_complete and problem is None:
@@ -145,7 +162,7 @@ class _Run:
             async with asyncio.timeout(self._timing.tick_s):
                 await self._wake.wait()
 
-    async def _settle(self) -> None:
+    async def _flush(self) -> None:
         """Stops waiting, and brings what has arrived to the disk."""
         self._tally.in_flight = await self._window.close(grace_s=self._timing.tick_s)
         self._write(self._window.take_arrived())
@@ -158,7 +175,7 @@ class _Run:
             self._tally.in_flight = await self._window.close() + len(self._window.take_arrived())
             return str(error)
         try:
-            await self._settle()
+            await self._flush()
         except OutputError as second:
             return f"{error} {second}"
         return f"{error} Every answer so far is kept: run the same command again to resume."
@@ -200,18 +217,18 @@ class _Run:
 
     async def _refill(self) -> bool:
         """Sends the next chunk where there is room for one; whether there may be more to do at once."""
-        tickets = self._next_tickets()
-        if not tickets:
+        line_jobs = self._next_jobs()
+        if not line_jobs:
             return not self._feed.is_exhausted and self._has_room()
         if self._tally.first_call_s is None:
             self._tally.first_call_s = self._heard_s = self._now_s()
-        return await self._sender.send(tickets)
+        return await self._sender.send(line_jobs)
 
     def _has_room(self) -> bool:
         room_jobs = self._window_jobs - len(self._window)
         return room_jobs >= self._chunk_jobs and self._window.size_bytes < WINDOW_BYTES
 
-    def _next_tickets(self) -> list[Sending]:
+    def _next_jobs(self) -> list[LineJob]:
         again = self._sender.unsent or self._window.lost
         if again:
             chunk = again[: self._chunk_jobs]

@@ -1,4 +1,4 @@
-"""Tickets → jobs in the queue, each idempotent under its id, with patience for a server that is away."""
+"""Lines → jobs in the queue, each idempotent under its id, with patience for a server that is away."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 from client.errors import InvalidRequest, JobFailed, QueueUnavailable
 from client.wire.schemas import ChatRequest, EmbedRequest
 
-from .feed import Sending
+from .feed import LineJob
 from .window import Waitable, Window
 from .writer import LineOutcome
 
@@ -49,7 +49,7 @@ class Sender:
         patience_s: float,
         clock: Callable[[], float],
     ) -> None:
-        self.unsent: list[Sending] = []  # refused by a server that was away, to be sent again
+        self.unsent: list[LineJob] = []  # refused by a server that was away, to be sent again
         self._queue = queue
         self._window = window
         self._limits = limits
@@ -57,16 +57,16 @@ class Sender:
         self._now_s = clock
         self._away_since_s: float | None = None
 
-    async def send(self, tickets: list[Sending]) -> bool:
+    async def send(self, line_jobs: list[LineJob]) -> bool:
         """False where the server is away: then they are in `unsent`.
 
         Raises QueueUnavailable once that has lasted for `patience_s` seconds.
         """
         now_s = self._now_s()
         try:
-            await self._send(tickets)
+            await self._send(line_jobs)
         except QueueUnavailable:
-            self.unsent[:0] = tickets
+            self.unsent[:0] = line_jobs
             self._away_since_s = now_s if self._away_since_s is None else self._away_since_s
             if now_s - self._away_since_s >= self._patience_s:
                 raise
@@ -74,35 +74,35 @@ class Sender:
         self._away_since_s = None
         return True
 
-    async def _send(self, tickets: list[Sending]) -> None:
+    async def _send(self, line_jobs: list[LineJob]) -> None:
         try:
-            jobs = await self._enqueue(tickets)
+            jobs = await self._enqueue(line_jobs)
         except InvalidRequest as error:  # what the check of the input let pass, the queue may refuse
-            if len(tickets) == 1:
+            if len(line_jobs) == 1:
                 refusal = JobFailed(str(error), error_type="InvalidRequest")
-                self._window.add(LineOutcome(tickets[0], refusal))
+                self._window.add(LineOutcome(line_jobs[0], refusal))
                 return
-            while tickets:  # those that are sent leave the list, in case the server goes away
-                await self._send(tickets[:1])
-                del tickets[0]
+            while line_jobs:  # those that are sent leave the list, in case the server goes away
+                await self._send(line_jobs[:1])
+                del line_jobs[0]
             return
-        for ticket, job in jobs:
-            self._window.watch(ticket, job)
+        for line_job, job in jobs:
+            self._window.watch(line_job, job)
 
-    async def _enqueue(self, tickets: list[Sending]) -> list[tuple[Sending, Waitable]]:
-        chats: list[tuple[Sending, ChatRequest]] = []
-        embeds: list[tuple[Sending, EmbedRequest]] = []
-        for ticket in tickets:
-            request = ticket.item.request()
+    async def _enqueue(self, line_jobs: list[LineJob]) -> list[tuple[LineJob, Waitable]]:
+        chats: list[tuple[LineJob, ChatRequest]] = []
+        embeds: list[tuple[LineJob, EmbedRequest]] = []
+        for line_job in line_jobs:
+            request = line_job.item.request()
             if isinstance(request, ChatRequest):
-                chats.append((ticket, request))
+                chats.append((line_job, request))
             else:
-                embeds.append((ticket, request))
+                embeds.append((line_job, request))
         queue, limits, jobs = self._queue, self._limits, list[Waitable]()
         if chats:
-            ids = [ticket.job_id for ticket, _ in chats]
+            ids = [line_job.job_id for line_job, _ in chats]
             jobs += await queue.chat_many([request for _, request in chats], job_ids=ids, limits=limits)
         if embeds:
-            ids = [ticket.job_id for ticket, _ in embeds]
+            ids = [line_job.job_id for line_job, _ in embeds]
             jobs += await queue.embed_many([request for _, request in embeds], job_ids=ids, limits=limits)
-        return list(zip([ticket for ticket, _ in (*chats, *embeds)], jobs, strict=True))
+        return list(zip([line_job for line_job, _ in (*chats, *embeds)], jobs, strict=True))

@@ -10,7 +10,7 @@ from client.errors import JobNotFound, MalformedResponse, QueueUnavailable
 from client.wire.codec import describe
 from client.wire.schemas import Completion, Embeddings
 
-from .feed import Sending
+from .feed import LineJob
 from .writer import LineOutcome
 
 
@@ -25,21 +25,21 @@ class Window:
 
     def __init__(self, on_arrival: Callable[[], object]) -> None:
         self.size_bytes = 0  # of the requests in flight
-        self.lost: list[Sending] = []  # tickets that Redis does not know any more, each once
+        self.lost: list[LineJob] = []  # those that Redis does not know any more, each once
         self.outage: QueueUnavailable | None = None
         self._on_arrival = on_arrival
-        self._tasks: dict[asyncio.Task[None], Sending] = {}
+        self._tasks: dict[asyncio.Task[None], LineJob] = {}
         self._arrived: list[LineOutcome] = []
         self._lost_once: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def watch(self, ticket: Sending, job: Waitable) -> None:
+    def watch(self, line_job: LineJob, job: Waitable) -> None:
         """Waits for the end of a job that has been enqueued."""
-        task = asyncio.create_task(self._wait(ticket, job))
-        self._tasks[task] = ticket
-        self.size_bytes += ticket.item.size_bytes
+        task = asyncio.create_task(self._wait(line_job, job))
+        self._tasks[task] = line_job
+        self.size_bytes += line_job.item.size_bytes
         task.add_done_callback(self._leave)
 
     def add(self, outcome: LineOutcome) -> None:
@@ -65,7 +65,7 @@ class Window:
         await asyncio.gather(*tasks, return_exceptions=True)
         return sum(task.cancelled() for task in tasks)
 
-    async def _wait(self, ticket: Sending, job: Waitable) -> None:
+    async def _wait(self, line_job: LineJob, job: Waitable) -> None:
         try:
             result = await job.result()
             if not isinstance(result, Completion | Embeddings):
@@ -75,13 +75,13 @@ class Window:
             return
         except Exception as error:
             result = describe(error)
-        if isinstance(result, JobNotFound) and ticket.job_id not in self._lost_once:
-            self._lost_once.add(ticket.job_id)
-            self.lost.append(ticket)
+        if isinstance(result, JobNotFound) and line_job.job_id not in self._lost_once:
+            self._lost_once.add(line_job.job_id)
+            self.lost.append(line_job)
         else:
-            self._arrived.append(LineOutcome(ticket, result))
+            self._arrived.append(LineOutcome(line_job, result))
 
     def _leave(self, task: asyncio.Task[None]) -> None:
-        ticket = self._tasks.pop(task)
-        self.size_bytes -= ticket.item.size_bytes
+        line_job = self._tasks.pop(task)
+        self.size_bytes -= line_job.item.size_bytes
         self._on_arrival()

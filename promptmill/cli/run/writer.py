@@ -10,7 +10,7 @@ from typing import NamedTuple
 from client.errors import JobError, QueueUnavailable
 from client.wire.schemas import Completion, Embeddings
 
-from .feed import Sending
+from .feed import LineJob
 from .output import Extent, LineFile, rewrite
 from .plan import Plan
 from .records import answer_line, error_line
@@ -18,9 +18,9 @@ from .tally import Tally
 
 
 class LineOutcome(NamedTuple):
-    """What has become of one ticket."""
+    """What has become of one line."""
 
-    ticket: Sending
+    line_job: LineJob
     result: Completion | Embeddings | JobError
 
 
@@ -53,13 +53,13 @@ class Writer:
     def write(self, outcomes: list[LineOutcome]) -> None:
         """Writes them, one write a file. Raises OutputError; those not written stay in Redis."""
         index, tally = self._plan.index, self._tally
-        answers = [(o.ticket, o.result) for o in outcomes if not isinstance(o.result, JobError)]
-        self._answers.append(b"".join(answer_line(ticket.item, answer) for ticket, answer in answers))
-        for ticket, answer in answers:
+        answers = [(o.line_job, o.result) for o in outcomes if not isinstance(o.result, JobError)]
+        self._answers.append(b"".join(answer_line(line_job.item, answer) for line_job, answer in answers))
+        for line_job, answer in answers:
             tally.count(answer)
-            index.mark_done(ticket.item.custom_id, ticket.item.hash)
-            self._written.append(ticket.job_id)
-        errors = [(o.ticket, o.result) for o in outcomes if isinstance(o.result, JobError)]
+            index.mark_done(line_job.item.custom_id, line_job.item.hash)
+            self._written.append(line_job.job_id)
+        errors = [(o.line_job, o.result) for o in outcomes if isinstance(o.result, JobError)]
         if errors:
             self._write_errors(errors)
 
@@ -101,14 +101,16 @@ class Writer:
         if self._errors:
             self._errors.close()
 
-    def _write_errors(self, errors: list[tuple[Sending, JobError]]) -> None:
+    def _write_errors(self, errors: list[tuple[LineJob, JobError]]) -> None:
         if self._errors is None:
             self._errors = LineFile(self._plan.options.errors_path, Extent())
         offset = self._errors.size_bytes
-        lines = [error_line(ticket.item, error, ticket.retry_round) for ticket, error in errors]
+        lines = [error_line(line_job.item, error, line_job.retry_round) for line_job, error in errors]
         self._errors.append(b"".join(lines))
-        for (ticket, _), line in zip(errors, lines, strict=True):
-            self._plan.index.mark_failed(ticket.item.custom_id, ticket.item.hash, ticket.retry_round, offset)
+        for (line_job, _), line in zip(errors, lines, strict=True):
+            self._plan.index.mark_failed(
+                line_job.item.custom_id, line_job.item.hash, line_job.retry_round, offset
+            )
             offset += len(line)
             self._tally.failed += 1
-            self._written.append(ticket.job_id)
+            self._written.append(line_job.job_id)
