@@ -52,7 +52,7 @@ class Cost:
 
 
 # The last part of a field of KEYS.cost → what it adds to
-_WHATS = {
+WHATS = {
     "calls": "calls",
     "errors": "errors",
     "input": "input_tokens",
@@ -85,7 +85,7 @@ async def costs(redis: Redis, since: date | None, until: date | None, by: Sequen
 def _add(total: Cost, what: str, value: bytes) -> None:
     if what == "usd":
         total.usd = (total.usd or 0.0) + float(value)
-    elif name := _WHATS.get(what):  # another version may count more
+    elif name := WHATS.get(what):  # another version may count more
         setattr(total, name, getattr(total, name) + int(value))
 
 

@@ -78,15 +78,8 @@ class Context(dict[Any, Any]):
     meter: Meter
 
     def __post_init__(self, shared: Mapping[Any, Any]) -> None:
-        self.update(
-            shared,
-            job_id=self.job_id,
-            job_try=self.job_try,
-            enqueue_time=self.enqueued_at,
-            score=self.score_ms,
-            lane=self.lane,
-            limit_keys=self.limit_keys,
-        )
+        self.update(shared, job_id=self.job_id, job_try=self.job_try, enqueue_time=self.enqueued_at)
+        self.update(score=self.score_ms, lane=self.lane, limit_keys=self.limit_keys)
 
     @property
     def limits(self) -> Limits:

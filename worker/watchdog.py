@@ -39,7 +39,7 @@ class Watchdog:
         self._warn_s = warn_ms / 1000
         self._runs: dict[
             asyncio.Task[Any] | None, tuple[str, str]
-        ] = {}  # → function, job id; changed on the loop only
+        ] = {}  # → function, job id; on the loop only
         self._work = threading.Event()
         self._warned_s: dict[str, float] = {}  # function → when
         self._thread: threading.Thread | None = None
@@ -55,9 +55,7 @@ class Watchdog:
         """Call it on the loop that is to be watched, and `stop` it before that is closed."""
         if self._warn_s:
             self._loop, self._home = asyncio.get_running_loop(), threading.get_ident()
-            self._stopped = (
-                threading.Lock()
-            )  # free once it is to stop; waiting for a lock is the cheapest tick
+            self._stopped = threading.Lock()  # until it is to stop; waiting for a lock is the cheapest tick
             self._stopped.acquire()
             self._thread = threading.Thread(target=self._watch, name="promptmill watchdog", daemon=True)
             self._thread.start()
@@ -109,19 +107,17 @@ class Watchdog:
 
     def _blocking(self, task: asyncio.Task[Any], frames: list[FrameType]) -> tuple[str, str, str] | None:
         """The function, how the log names its run, and the line it is at; None where it is no job's."""
-        if run := self._runs.get(task):
-            function, job_id = run
-            ours = Watchdog._call.__code__  # innermost first: its run has begun where this is
-            begun = next((depth for depth, frame in enumerate(frames) if frame.f_code is ours), None)
-            return None if begun is None else (function, f"{job_id}:{function}", _line(frames[:begun]))
+        run = self._runs.get(task)
         coroutine: Any = task.get_coro()
-        code = getattr(coroutine, "cr_code", None)  # a task that a job has started
-        if code is None or code.co_filename.startswith(_OURS):
-            return None
+        code: Any = Watchdog._call.__code__ if run else getattr(coroutine, "cr_code", None)
         begun = next((depth for depth, frame in enumerate(frames) if frame.f_code is code), None)
-        if begun is None:
+        if begun is None:  # frames are innermost first
             return None
-        name = coroutine.__qualname__
+        if run:
+            return run[0], f"{run[1]}:{run[0]}", _line(frames[:begun])
+        if code.co_filename.startswith(_OURS):
+            return None
+        name = coroutine.__qualname__  # a task that a job has started
         return name, f"a task of a job, {name} ({task.get_name()}),", _line(frames[: begun + 1])
 
     def _report(self, task: asyncio.Task[Any]) -> None:

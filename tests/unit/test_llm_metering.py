@@ -7,25 +7,25 @@ import pytest
 from client import errors
 from client.wire.schemas import Usage
 from worker.context import Meter
-from worker.jobs import metering
+from worker.jobs.call import meter_answer, meter_failure
 
 
 def failed(error: errors.JobError) -> Meter:
     meter = Meter(called=True)
-    metering.failed(meter, error)
+    meter_failure(meter, error)
     return meter
 
 
 def test_an_answer_tells_its_tokens_and_its_cost() -> None:
     meter = Meter(called=True)
-    metering.answered(meter, Usage(input_tokens=9, output_tokens=2), 0.5)
+    meter_answer(meter, Usage(input_tokens=9, output_tokens=2), 0.5)
     assert meter == Meter(called=True, answered=True, tokens=11, output_tokens=2, usd=0.5)
 
 
 @pytest.mark.parametrize("usage", [Usage(), Usage(input_tokens=9), Usage(output_tokens=2)])
 def test_tokens_that_are_not_told_stay_unknown(usage: Usage) -> None:
     meter = Meter(called=True)
-    metering.answered(meter, usage, None)
+    meter_answer(meter, usage, None)
     assert (meter.tokens, meter.usd, meter.answered) == (None, None, True)
 
 

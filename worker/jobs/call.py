@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
-from client.errors import JobError, ProviderError
+from client.errors import ContentFiltered, JobError, Overloaded, ProviderError, RateLimited
+from client.wire.refusals import GAVE_UP_STATUSES
 from client.wire.schemas import Attempt, Timings, Usage
 from promptmill.dialects import Delta, Route
 from promptmill.dialects.stream import newer
 from worker.calls import cost_usd
 from worker.context import Meter
 
-from . import ledger, metering
+from . import ledger
 from .services import JobContext
 
 
@@ -28,18 +30,17 @@ class Answer(Protocol):
 
 
 _Answer = TypeVar("_Answer", bound=Answer)
+_N = TypeVar("_N", int, float)
 
 
+@dataclass(slots=True)
 class CallProgress:
     """What a streamed answer tells while it goes on, for the ledger: one that breaks off has cost what it had told."""
 
-    __slots__ = ("_tell", "began_s", "ttft_s", "usage")
-
-    def __init__(self, tell: Callable[[Delta], None] | None = None) -> None:
-        self._tell = tell  # who else hears the deltas
-        self.began_s = time.monotonic()
-        self.usage: Usage | None = None
-        self.ttft_s: float | None = None
+    tell: Callable[[Delta], None] | None = None  # who else hears the deltas
+    began_s: float = field(default_factory=time.monotonic)
+    usage: Usage | None = None
+    ttft_s: float | None = None
 
     def hear(self, delta: Delta) -> None:
         """Takes a delta down, and passes it on."""
@@ -47,8 +48,8 @@ class CallProgress:
             self.ttft_s = time.monotonic() - self.began_s
         if delta.usage is not None:
             self.usage = newer(self.usage, delta.usage) if self.usage else delta.usage
-        if self._tell is not None:
-            self._tell(delta)
+        if self.tell is not None:
+            self.tell(delta)
 
 
 class Call:
@@ -67,45 +68,36 @@ class Call:
 
     async def make(self, calling: Awaitable[_Answer], progress: CallProgress | None = None) -> _Answer:
         """What the provider answers. Raises what `calling` raises; cancelling it cancels that."""
-        started_at, progress = datetime.now(UTC), progress or CallProgress()
-        self._meter.called = (
-            True  # what is not known afterwards, when it is cancelled for one, counts as used
-        )
+        self._progress, self._started_at = progress or CallProgress(), datetime.now(UTC)
+        self._meter.called = True  # of one that is cancelled, nobody knows what it used
         try:
             answer = await calling
         except BaseException as error:  # cancelled, too: the provider may well send its bill
             if isinstance(error, JobError):
-                metering.failed(self._meter, error)
-            self._take_down(started_at, progress, progress.usage, self._route.model, error)
+                meter_failure(self._meter, error)
+            self._take_down(self._progress.usage, self._route.model, error)
             raise
-        self._take_down(started_at, progress, answer.usage, answer.model)
-        metering.answered(self._meter, answer.usage, self.attempt.cost_usd)
+        self._take_down(answer.usage, answer.model)
+        meter_answer(self._meter, answer.usage, self.attempt.cost_usd)
         return answer
 
-    def _take_down(
-        self,
-        started_at: datetime,
-        progress: CallProgress,
-        usage: Usage | None,
-        model: str,
-        error: BaseException | None = None,
-    ) -> None:
+    def _take_down(self, usage: Usage | None, model: str, error: BaseException | None = None) -> None:
         self.attempt = Attempt(
             number=self._number,
             model=str(self._route),
-            started_at=started_at,
-            duration_s=time.monotonic() - progress.began_s,
+            started_at=self._started_at,
+            duration_s=time.monotonic() - self._progress.began_s,
             error=type(error).__name__ if error else None,
             status=error.status if isinstance(error, ProviderError) else None,
             usage=usage if usage != Usage() else None,
             cost_usd=self._cost_usd(usage, model, error),
-            ttft_s=progress.ttft_s,
+            ttft_s=self._progress.ttft_s,
             part=self._part,
         )
         ledger.count(self._ctx, self.attempt)
 
     def _cost_usd(self, usage: Usage | None, model: str, error: BaseException | None) -> float | None:
-        if error is not None and metering.was_free(self._meter, error):
+        if error is not None and was_free(self._meter, error):
             return 0.0
         if usage is None:
             return None
@@ -119,3 +111,51 @@ def timings(ctx: JobContext, started_at: datetime, running_s: float) -> Timings:
         queued_s=max(0.0, (started_at - ctx.enqueued_at).total_seconds()),  # two clocks may disagree
         running_s=running_s,
     )
+
+
+def meter_answer(meter: Meter, usage: Usage, usd: float | None) -> None:
+    """Takes an answer down. What the provider did not tell stays unknown."""
+    meter.answered = True
+    meter.usd = usd
+    meter.output_tokens = usage.output_tokens
+    if usage.input_tokens is not None and usage.output_tokens is not None:
+        meter.tokens = usage.input_tokens + usage.output_tokens
+
+
+def meter_failure(meter: Meter, error: JobError) -> None:
+    """Takes a failure down. After a timeout or a cut connection the reservation stands: who knows?"""
+    status = error.status if isinstance(error, ProviderError) else None
+    if isinstance(error, RateLimited | Overloaded):
+        meter.refused, meter.refused_s = True, error.retry_after_s
+        meter.overloaded = isinstance(error, Overloaded)
+        meter.tokens, meter.usd = 0, 0.0
+    elif status is not None and status >= 300 and status not in GAVE_UP_STATUSES:
+        meter.answered = 400 <= status < 500
+        meter.tokens, meter.usd = 0, 0.0
+    elif error.details.get("sent") is False or (status is None and not error.retryable):
+        meter.called = False  # no connection, or a request that could not be put into words
+
+
+def was_free(meter: Meter, error: BaseException) -> bool:
+    """Whether the call that ended in `error`, which `meter_failure` has taken down, is known to have cost nothing."""
+    if isinstance(error, ContentFiltered):  # the model may have answered before the filter looked
+        return False
+    return meter.usd == 0 or not meter.called
+
+
+def add_up(total: Meter, part: Meter) -> None:
+    """Adds up the calls of a run. What one of them leaves unknown is unknown of all."""
+    if not part.called:
+        return
+    is_first, total.called = not total.called, True
+    total.requests = part.requests + (0 if is_first else total.requests)
+    total.tokens = _sum(0 if is_first else total.tokens, part.tokens)
+    total.usd = _sum(0.0 if is_first else total.usd, part.usd)
+    total.answered |= part.answered
+    total.refused |= part.refused
+    total.overloaded |= part.overloaded
+    total.refused_s = max(filter(None, (total.refused_s, part.refused_s)), default=None)
+
+
+def _sum(one: _N | None, other: _N | None) -> _N | None:
+    return None if one is None or other is None else one + other

@@ -10,8 +10,8 @@ from client.wire.schemas import ChatRequest, Completion
 from promptmill.dialects import Delta
 
 from .call import Call, CallProgress, timings
-from .failure import what_follows
 from .request import find_route, read_request
+from .retries import what_follows
 from .services import JobContext
 
 

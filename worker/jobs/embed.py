@@ -16,8 +16,8 @@ from worker.signals import Reroute
 from .call import timings
 from .embed_run import Embedding, Vectored
 from .embed_split import split
-from .failure import what_follows
 from .request import find_route, read_request
+from .retries import what_follows
 from .services import JobContext
 
 

@@ -18,8 +18,8 @@ from client.wire.vectors import NUMBER_BYTES, pack
 from promptmill.dialects import EmbedAnswer
 from worker.context import Meter
 
-from . import done_parts, metering
-from .call import Call
+from . import done_parts
+from .call import Call, add_up
 from .done_parts import Vectored
 from .embed_split import Part
 from .request import Start
@@ -164,7 +164,7 @@ class Embedding:
             of_part = replace(
                 of_part, requests=0, answered=False, refused=False, overloaded=False, refused_s=None
             )
-        metering.add(total, of_part)
+        add_up(total, of_part)
 
     def _fail(self, failed: Failed) -> None:
         """The other parts go on, unless they would fail, too."""

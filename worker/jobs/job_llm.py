@@ -15,8 +15,7 @@ from client.wire.schemas import ChatRequest
 from promptmill.dialects import ChatAnswer, summarise
 from worker.context import Meter, Prompt
 
-from . import metering
-from .call import Call
+from .call import Call, add_up
 from .services import JobContext
 
 
@@ -57,7 +56,7 @@ class JobLLM:
             else:
                 slot.settle(answer.usage, usd=meter.usd)
             finally:
-                metering.add(self._ctx.meter, _beside(meter, key in self._ctx.limit_keys))
+                add_up(self._ctx.meter, _beside(meter, key in self._ctx.limit_keys))
         return answer
 
 

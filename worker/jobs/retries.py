@@ -1,8 +1,13 @@
-"""Retry, go on to another model, or fail, and when: pure functions of numbers."""
+"""What follows a call that failed: retry, wait, go on to another model, or fail. `decide` is pure."""
 
 from __future__ import annotations
 
+import random
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
+
+from arq import Retry
 
 from client.errors import (
     AuthenticationFailed,
@@ -18,6 +23,12 @@ from client.errors import (
     QuotaExhausted,
     RateLimited,
 )
+from client.wire.schemas import Attempt
+from worker.signals import Throttled
+
+from . import ledger, reroute
+from .request import Request, Start
+from .services import JobContext
 
 BASE_S = 1.0  # seconds; the ceiling of the first wait
 CAP_S = 60.0  # seconds; the ceiling of every wait
@@ -48,6 +59,42 @@ class Again:
 @dataclass(frozen=True, slots=True)
 class NextModel:
     """Go on to the next of the request's fallback models, which has all its tries."""
+
+
+async def what_follows(
+    ctx: JobContext,
+    asked: Request,
+    start: Start,
+    error: JobError,
+    last: Attempt,
+    attempts: Sequence[Attempt],
+) -> Exception:
+    """The exception that ends this run, its `attempts` written down: Reroute, Retry, Throttled, or `error` itself.
+
+    `last` is the attempt that ended in `error`; its part of the job has its tries to itself.
+    """
+    of_this_model = takewhile(lambda past: past.model == last.model, reversed(start.earlier))
+    alike = [past for past in of_this_model if past.part == last.part]
+    follows = decide(
+        error,
+        tries_used=sum(uses_a_try(past.error) for past in alike),
+        max_tries=ctx.services.llm.settings.max_tries,
+        attempts=len(alike) + 1,
+        roll=random.random(),  # noqa: S311  jitter, not a secret
+        admitted=start.admitted,
+        fallbacks=len(asked.fallbacks),
+    )
+    if follows or error.retryable:  # without a try left it is a dead letter, which takes its history along
+        await ledger.append(ctx, attempts, is_first=not start.earlier)
+    if isinstance(follows, NextModel):
+        return reroute.to_fallback(ctx, asked)
+    if follows:
+        in_its_place = start.admitted and not follows.uses_a_try
+        again = (Retry if follows.uses_a_try else Throttled)(None if in_its_place else follows.delay_s)
+        again.add_note(str(error))  # for the log
+        return again
+    error.details["attempts"] = attempts[-1].number
+    return error
 
 
 def decide(

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from client.costs import KEPT_DAYS, NO_TENANT, WHATS
 from client.limits.rules.lanes import model_key
 from client.wire.keys import KEYS
 from client.wire.schemas import Attempt, Usage
@@ -23,8 +24,7 @@ from client.wire.schemas import Attempt, Usage
 FLUSH_S = 0.1  # what a killed worker loses at most
 AGAIN_S = 1.0  # after a flush that failed
 CLOSE_S = 1.0  # for the last flush
-TTL_S = 400 * 86_400  # of a day's totals
-NO_TENANT = "-"
+TTL_S = KEPT_DAYS * 86_400  # of a day's totals
 
 logger = logging.getLogger("promptmill.ledger")
 
@@ -110,14 +110,8 @@ def numbers(attempt: Attempt) -> Iterator[tuple[str, float]]:
     yield "calls", 1
     if attempt.error is not None:
         yield "errors", 1
-    for what, tokens in (
-        ("input", usage.input_tokens),
-        ("cached", usage.cached_input_tokens),
-        ("written", usage.cache_write_tokens),
-        ("output", usage.output_tokens),
-        ("reasoning", usage.reasoning_tokens),
-    ):
-        if tokens:
+    for what, name in WHATS.items():
+        if tokens := getattr(usage, name, None):  # calls and errors are no part of it
             yield what, tokens
     if usd is not None:
         yield "usd", float(usd)
