@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -20,6 +20,7 @@ from .wire.codec import decode, describe
 from .wire.events import StreamEvent
 from .wire.keys import KEYS
 from .wire.record import JobStatus, aborted_record, lane_of, now_ms, utc
+from .wire.token import claimed_us
 
 T = TypeVar("T")
 
@@ -183,9 +184,9 @@ def _unfinished(job_id: str, job: dict[str, Any], token: bytes | None, due_ms: f
 
 
 def _overdue(job_id: str, token: bytes) -> JobInfo:
-    kind, _, rest = token.partition(b":")
-    began_us = rest.partition(b":")[0] if kind == b"mill" else b""  # an arq worker's token has no time
-    started_at = datetime.fromtimestamp(int(began_us) / 1_000_000, UTC) if began_us.isdigit() else None
+    started_at = None
+    with suppress(ValueError):  # an arq worker's token has no time
+        started_at = datetime.fromtimestamp(claimed_us(token) / 1_000_000, UTC)
     return JobInfo(job_id, JobStatus.in_progress, "<unknown>", None, started_at=started_at)
 
 

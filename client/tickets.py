@@ -14,6 +14,7 @@ from .limits.rules.lanes import Kind, joined, model_part
 from .requests import check_size
 from .wire.keys import KEYS
 from .wire.record import job_record
+from .wire.reservation import reserving
 from .wire.schemas import ChatRequest, EmbedRequest
 
 # Who is served first within a lane: a head start in seconds, or its name. It is a head start in time, so
@@ -62,7 +63,7 @@ def llm_work(kind: Kind, request: ChatRequest | EmbedRequest, place: Sequence[st
         record = _record(kind, [request.model_dump(exclude_defaults=True)], {}, lane)
     except Unserializable as error:  # in metadata or extra, or half a character in a prompt
         raise InvalidRequest(str(error)) from None
-    return Work(lane, b'{"n":%d,"m":%d,' % (input_tokens(request), output_tokens(request)) + record[1:])
+    return Work(lane, reserving(record, input_tokens(request), output_tokens(request)))
 
 
 def job_work(

@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from ..redis.scripts import scripts
 from ..wire.keys import Keys
+from ..wire.use import UNUSED
 from .listing import unix_ms
 from .rules.gauge import Gauge, flow_of
 from .rules.limit import from_json, in_force, names_of
@@ -64,7 +65,7 @@ class Release(NamedTuple):
 
     ticket: Ticket
     since_ms: int = 0
-    use: str = "unused"
+    use: str = UNUSED
 
 
 class CallScripts:

@@ -13,7 +13,9 @@ from redis.asyncio import Redis
 
 from ..errors import InvalidRequest, SlotLost
 from ..wire.keys import KEYS
+from ..wire.lane import provider_of
 from ..wire.schemas import Usage
+from ..wire.use import Signal, use
 from .calls import CallScripts, Grant, Ticket
 from .grants import Grants
 from .holds import Hold, Holds
@@ -62,7 +64,7 @@ class Slot:
         self._tokens: int | None = None
         self._output: int | None = None
         self._usd: float | None = None
-        self._signal = "-"
+        self._signal: Signal = "-"
         self._wait_s = 0.0
         self.held = False
 
@@ -113,8 +115,9 @@ class Slot:
         usd = 0.0 if refused and self._usd is None else self._usd
         less_tokens = 0 if tokens is None else grant.tokens - tokens
         less_usd = 0.0 if usd is None else grant.usd - usd
-        output = -1 if self._output is None else self._output
-        return f"0 {less_tokens} {less_usd:.12g} {output} {self._signal} {round(self._wait_s * 1000)}"
+        return use(
+            0, less_tokens, less_usd, output_tokens=self._output, signal=self._signal, wait_s=self._wait_s
+        )
 
 
 class SlotBlock:
@@ -229,7 +232,7 @@ def slot_block(
 
 def keys_of(names: Sequence[str]) -> tuple[str, ...]:
     """The limit keys of a call: a model first, then its provider. Raises InvalidRequest."""
-    models = [name for name in map(checked_key, names) if len(limit_keys(name, {})) > 1]
+    models = [name for name in map(checked_key, names) if provider_of(name)]
     if len(models) > 1:
         raise InvalidRequest(f"A slot is for one model, not for {' and '.join(models)}.")
     first = [model_part(model, "chat") for model in models]

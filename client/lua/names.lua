@@ -10,7 +10,7 @@ local function lanes_of(lane)
 end
 
 -- The provider of a model; nil where a part of a lane's name is no model. tenant:a/b is none.
-local function provider_of(part) return string.match(part, '^([^/:]+)/.') end
+local function provider_of(part) return string.match(part, '^([^/:@][^/:]*)/.') end
 
 local function add(keys, key)
   for i = 1, #keys do

@@ -110,7 +110,7 @@ class Runs:
         defaults = {"@chat": llm.settings.default_model, "@embed": llm.settings.default_embed_model}
         if self.lane is None:
             model = request.get("model") if isinstance(request, dict) else None
-            self.lane = lanes.lane_name(model, "embed" if job.__name__ == "embed" else "chat")
+            self.lane = lanes.model_part(model, "embed" if job.__name__ == "embed" else "chat")
         if self.payload is None:
             self.payload = encode({"t": None, "f": job.__name__, "a": [request], "k": {}, "et": ENQUEUED_MS})
         self.ctx = a_context(

@@ -7,7 +7,12 @@ from typing import Any
 import pytest
 
 from client import InvalidRequest
-from client.limits.rules.lanes import Kind, checked_key, lane_name, limit_keys, place
+from client.limits.rules.lanes import Kind, checked_key, joined, limit_keys, model_part, place
+
+
+def lane_name(model: str | None, kind: Kind, **options: Any) -> str:
+    return joined(model_part(model, kind), *place(**options))
+
 
 ALIASES = {"@chat": "OpenAI/gpt-4o-mini", "@embed": "voyage/voyage-3"}
 

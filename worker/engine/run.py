@@ -18,6 +18,7 @@ from arq.worker import Function, JobExecutionFailed, Retry, RetryJob
 from client.errors import JobCrashed, JobError, JobFailed, JobTimedOut
 from client.wire import events
 from client.wire.keys import KEYS
+from client.wire.limit_keys import keys_of
 from worker.context import Context, Meter
 from worker.signals import Reroute, Throttled
 
@@ -131,7 +132,7 @@ def context(run: Run, shared: Mapping[Any, Any], make: type[Context]) -> Context
         enqueued_at=datetime.fromtimestamp(run.enqueued_ms / 1000, UTC),
         score_ms=claimed.score_ms,
         lane=KEYS.lane_name(lease.lane),
-        limit_keys=settlement.keys_of(lease.limit_keys),
+        limit_keys=keys_of(lease.limit_keys),
         token=lease.token,
         payload=claimed.payload or b"",
         has_run=claimed.has_run,

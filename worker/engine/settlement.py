@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from client.wire.limit_keys import is_metered
+from client.wire.use import NOTHING, Signal
+from client.wire.use import use as in_words
 from worker.context import Meter
 
 from .scripts import Claimed, Verb
 
-METERED = "!"  # the claim's mark before a limit key that reckons with requests, tokens, dollars or refusals
 _GIVEN_BACK: tuple[Verb, ...] = ("back", "reroute")
 
 
 def use(claimed: Claimed, meter: Meter, verb: Verb) -> str:
-    """The words that `settle` reads: requests, tokens and dollars to give back, output, signal, wait in ms.
+    """What client/wire/use.py says; empty where there is nothing to settle.
 
     What was reserved and is not known to have been used stands where a request has gone out: it was
-    probably paid for. Empty where there is nothing to settle.
+    probably paid for.
     """
-    if METERED not in claimed.lease.limit_keys:
+    if not is_metered(claimed.lease.limit_keys):
         return ""
     requests, tokens, usd = 0, claimed.tokens, claimed.usd
     if meter.called:
@@ -25,17 +27,9 @@ def use(claimed: Claimed, meter: Meter, verb: Verb) -> str:
         usd = 0.0 if meter.usd is None else claimed.usd - meter.usd
     elif verb in _GIVEN_BACK or claimed.payload is None:  # it had expired
         requests = 1
-    output = -1 if meter.output_tokens is None else meter.output_tokens
-    signal = _refusal(meter) if meter.refused else "ok" if meter.answered else "-"
-    wait_ms = round((meter.refused_s or 0) * 1000)
-    words = f"{requests} {tokens} {usd:.12g} {output} {signal} {wait_ms}"
-    return "" if words == "0 0 0 -1 - 0" else words
-
-
-def _refusal(meter: Meter) -> str:
-    return "overloaded" if meter.overloaded else "refused"
-
-
-def keys_of(limit_keys: str) -> tuple[str, ...]:
-    """The limit keys of a lease."""
-    return tuple(key.removeprefix(METERED) for key in limit_keys.split("\n") if key)
+    refusal: Signal = "overloaded" if meter.overloaded else "refused"
+    signal: Signal = refusal if meter.refused else "ok" if meter.answered else "-"
+    words = in_words(
+        requests, tokens, usd, output_tokens=meter.output_tokens, signal=signal, wait_s=meter.refused_s
+    )
+    return "" if words == NOTHING else words

@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from client.errors import JobCrashed
 from client.wire.keys import ATTEMPTS_TTL_S, KEYS
 from client.wire.schemas import Attempt
+from client.wire.token import claimed_us
 
 from .services import JobContext
 from .totals import tenant_of
@@ -53,9 +54,9 @@ async def read(ctx: JobContext, model: str) -> list[Attempt]:
 
 
 def _lost(crash: bytes, number: int, model: str) -> Attempt:
-    """From '{ms, when its lease had lapsed} mill:{µs, when it was claimed}:{worker}'."""
+    """From '{ms, when its lease had lapsed} {its token}'."""
     seen_ms, token = crash.decode().split(" ", 1)
-    began_s = int(token.split(":")[1]) / 1e6
+    began_s = claimed_us(token) / 1e6
     return Attempt(
         number=number,
         model=model,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from client import decode, encode
 from client.limits.rules import estimate, lanes
 from client.wire.keys import KEYS
+from client.wire.lane import Lane
+from client.wire.reservation import reserving
 from client.wire.schemas import ChatRequest, EmbedRequest
 from promptmill.dialects import Route
 from worker.signals import Reroute
@@ -37,29 +39,20 @@ def lane_for(asked: ChatRequest | EmbedRequest, lane: str) -> str:
     A request that leaves the provider or the model to the worker gets the alias that its client would have
     used: two workers, one of them with newer settings, do not hand the job to and fro.
     """
-    parts = lane.split("|") if lane else []
-    rest = parts[1:] if parts and _is_model(parts[0]) else parts
     kind: lanes.Kind = "chat" if isinstance(asked, ChatRequest) else "embed"
-    return lanes.joined(lanes.model_part(asked.model, kind), *rest)
+    return lanes.joined(lanes.model_part(asked.model, kind), *Lane(lane).place)
 
 
 def payload_for(payload: bytes, lane: str, asked: ChatRequest | EmbedRequest) -> bytes:
     """The job's record for that lane, with the model and the fallbacks of `asked`; all else is as it was.
 
-    It begins with the estimates by which it is admitted, which the record of a plain arq client lacks.
+    It reserves what it is admitted by, which the record of a plain arq client lacks.
     """
     job = decode(payload)
     job["q"] = KEYS.lane(lane)
     given = job["a"][0] if job["a"] else job["k"]["request"]
     if given.get("fallbacks", []) != asked.fallbacks:
         given.update(model=asked.model, fallbacks=asked.fallbacks)
-    estimates = {
-        "n": job.pop("n", None) or estimate.input_tokens(asked),
-        "m": job.pop("m", None) or estimate.output_tokens(asked),
-    }
-    return encode({**estimates, **job})
-
-
-def _is_model(part: str) -> bool:
-    provider, slash, _ = part.partition("/")
-    return part.startswith("@") or bool(slash and provider and ":" not in provider)
+    tokens = job.pop("n", None) or estimate.input_tokens(asked)
+    output_tokens = job.pop("m", None) or estimate.output_tokens(asked)
+    return reserving(encode(job), tokens, output_tokens)

@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from client.errors import JobError
 from client.redis.scripts import scripts
 from client.wire.keys import Keys
+from client.wire.token import claimed_us
 from promptmill.dialects import Delta
 from worker.context import Meter
 from worker.unreachable import UNREACHABLE, as_unreachable
@@ -45,7 +46,7 @@ class Relay:
         """
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(), name="promptmill relay")
-        line, coalescer = Line(job_id, int(token.split(":")[1])), self._coalescer
+        line, coalescer = Line(job_id, claimed_us(token)), self._coalescer
         meter.last_event_id = ""
 
         def add(delta: Delta) -> None:

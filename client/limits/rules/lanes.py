@@ -1,15 +1,4 @@
-"""The name of a lane ↔ the limit keys that its jobs are admitted under. Pure: nothing is asked.
-
-    openai/gpt-4o|tenant:acme|conversation:42|bulk
-
-A name is the way of its jobs, part by part: the model, the tenant, the conversation, the limits of the
-user's own, the user's lane. Each part is a limit key, and the model also stands for its provider's. As a
-client does not know the worker's default models, it may name them by an alias:
-
-    @chat         the worker's DEFAULT_MODEL
-    @embed        the worker's DEFAULT_EMBED_MODEL
-    @chat/NAME    the model NAME at the provider of DEFAULT_MODEL; so does @embed/NAME
-"""
+"""The name of a lane (client/wire/lane.py) ↔ the limit keys that its jobs are admitted under. Pure."""
 
 from __future__ import annotations
 
@@ -18,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias
 
 from ...errors import InvalidRequest
+from ...wire.lane import Lane, provider_of
 
 Kind: TypeAlias = Literal["chat", "embed"]
 
@@ -26,19 +16,6 @@ MAX_LIMITS = 16  # of the user's own on one job: each is looked at whenever the 
 
 _NOT_IN_A_KEY = re.compile(r"[|,=@!*]")
 _KEY = re.compile(rf"[^\s|,=@!*\ud800-\udfff]{{1,{MAX_KEY_CHARS}}}")
-
-
-def lane_name(
-    model: str | None,
-    kind: Kind,
-    *,
-    tenant: str | None = None,
-    conversation: str | None = None,
-    limits: Sequence[str] = (),
-    lane: str | None = None,
-) -> str:
-    """The lane of a call to `model`. Raises InvalidRequest where a part cannot be a limit key."""
-    return joined(model_part(model, kind), *place(tenant, conversation, limits, lane))
 
 
 def model_part(model: str | None, kind: Kind) -> str:
@@ -78,12 +55,12 @@ def joined(*parts: str) -> str:
     return "|".join(dict.fromkeys(parts))
 
 
-def limit_keys(lane_name: str, aliases: Mapping[str, str]) -> tuple[str, ...]:
+def limit_keys(name: str, aliases: Mapping[str, str]) -> tuple[str, ...]:
     """The keys of a lane, each once, with the model first and then its provider.
 
     `aliases` tell what "@chat" and "@embed" stand for; what they do not tell stays as it is.
     """
-    first, *rest = lane_name.split("|")
+    first, *rest = Lane(name).parts
     return tuple(dict.fromkeys((*_model_keys(_resolved(first, aliases)), *rest)))
 
 
@@ -101,10 +78,8 @@ def _resolved(part: str, aliases: Mapping[str, str]) -> str:
 
 
 def _model_keys(part: str) -> tuple[str, ...]:
-    provider, _, name = part.partition("/")
-    if not (provider and name) or ":" in provider or part.startswith("@"):
-        return (part,)  # tenant:a/b is no model
-    return f"{provider.lower()}/{name}", provider.lower()
+    provider = provider_of(part)
+    return (provider.lower() + part[len(provider) :], provider.lower()) if provider else (part,)
 
 
 def _checked(what: str, name: str) -> str:

@@ -1,0 +1,43 @@
+"""The name of a lane, from which the limit keys of its jobs follow. Its writer is client/limits/rules/lanes.py.
+
+    openai/gpt-4o|tenant:acme|conversation:42|bulk
+
+A name is the way of its jobs, part by part: the model, the tenant, the conversation, the limits of the
+user's own, the user's lane. Each part is a limit key, and the model also stands for its provider's. As a
+client does not know the worker's default models, it may name them by an alias:
+
+    @chat         the worker's DEFAULT_MODEL
+    @embed        the worker's DEFAULT_EMBED_MODEL
+    @chat/NAME    the model NAME at the provider of DEFAULT_MODEL; so does @embed/NAME
+
+Lua reads it by keys_of and provider_of (client/lua/names.lua).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+_MODEL = re.compile(r"([^/:@][^/:]*)/.", re.DOTALL)
+
+
+class Lane(NamedTuple):
+    """A lane by its name, which is empty for a queue that is no lane of ours."""
+
+    name: str
+
+    @property
+    def parts(self) -> list[str]:
+        return [part for part in self.name.split("|") if part]
+
+    @property
+    def place(self) -> list[str]:
+        """The parts behind the model, or its alias, where it has one."""
+        parts = self.parts
+        return parts[1:] if parts and (parts[0].startswith("@") or provider_of(parts[0])) else parts
+
+
+def provider_of(part: str) -> str | None:
+    """The provider of a model; None where the part is no model. `tenant:a/b` is none."""
+    found = _MODEL.match(part)
+    return found[1] if found else None

@@ -1,0 +1,15 @@
+"""The fencing token of a run: `mill:{µs}:{worker}`, the server's moment of its claim and who claimed it.
+
+Written by the claim (new_token in client/lua/names.lua, whose claimed_ms and is_ours read it); a later claim has a
+later moment. Where a job's token begins in another way, a stock arq worker runs it.
+"""
+
+from __future__ import annotations
+
+
+def claimed_us(token: str | bytes) -> int:
+    """When the run was claimed, Unix µs. Raises ValueError on a token of another kind."""
+    kind, _, rest = (token if isinstance(token, str) else token.decode()).partition(":")
+    if kind != "mill":
+        raise ValueError(f"{token!r} is no token of ours")
+    return int(rest.partition(":")[0])

@@ -1,0 +1,98 @@
+"""The texts that one side writes and the other reads: Python's reading of them is Lua's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable
+from typing import Any, cast
+
+import pytest
+
+from client import Queue
+from client.limits.calls import Ticket
+from client.limits.rules.lanes import limit_keys
+from client.redis.scripts import whole
+from client.wire.keys import KEYS
+from client.wire.lane import provider_of
+from client.wire.limit_keys import is_metered, keys_of
+from client.wire.reservation import reserving
+from client.wire.token import claimed_us
+from client.wire.use import NOTHING, use
+
+ALIASES = {"@chat": "openai/gpt-4o", "@embed": "voyage/voyage-3"}
+NAMES = [
+    *("p/m", "openai/gpt-4o|tenant:acme", "tenant:a/b|p/m", "p/m|gpu|p|p/m", "local/org/m:7b.q4", "/m", "p/"),
+    *("@chat", "@chat|bulk", "@embed/voyage-3-lite|gpu", "@other/x", "@chat/a/b"),
+    *("bulk", "cpu", "cpu|tenant:a", "cpus"),
+]
+
+
+async def lua(queue: Queue, code: str, *args: Any) -> Any:
+    """What an expression comes to; ARGV are its arguments."""
+    text = whole(f"-- needs: congestion\nreturn cjson.encode({{ {code} }})", "client.limits", KEYS)
+    reply = cast(Awaitable[str], queue.session.redis.eval(text, 0, *args))
+    return json.loads(await reply)
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_lane_has_the_same_limit_keys_and_place(any_queue: Queue, name: str) -> None:
+    lane, aliases = KEYS.lane(name), json.dumps(ALIASES)
+    keys = await lua(any_queue, "unpack(keys_of(ARGV[1], cjson.decode(ARGV[2])))", lane, aliases)
+    assert tuple(keys) == limit_keys(name, ALIASES)
+    first = name.split("|")[0]
+    [provider, place] = await lua(any_queue, "provider_of(ARGV[1]) or '', lanes_of(ARGV[2])", first, lane)
+    assert (provider or None, place) == (provider_of(first), KEYS.lanes_of(lane))
+
+
+async def test_a_token_tells_its_moment(any_queue: Queue) -> None:
+    code = "string.format('%.0f', now_us), new_token('host:7:abc')"
+    [us, token] = await lua(any_queue, code)
+    assert claimed_us(token) == claimed_us(token.encode()) == int(us)
+    code = "string.format('%.3f', claimed_ms(ARGV[1])), is_ours(ARGV[1]), is_ours('1')"
+    assert await lua(any_queue, code, token) == [f"{int(us) / 1000:.3f}", True, False]
+    for strange in ("1", "ended", "mill:", "mill:x:y"):
+        with pytest.raises(ValueError, match=r"token|invalid"):
+            claimed_us(strange)
+
+
+@pytest.mark.parametrize(("tokens", "output"), [(0, 0), (1_200, 400), (7, -1)])
+async def test_a_payload_tells_what_it_reserves(any_queue: Queue, tokens: int, output: int) -> None:
+    payload = reserving(b'{"t":null,"f":"chat"}', tokens, output)
+    assert json.loads(payload) == {"n": tokens, "m": output, "t": None, "f": "chat"}
+    assert await lua(any_queue, "read_reservation(ARGV[1])", payload) == [tokens, output]
+    for other in (b'{"t":null}', b'{"n": 1,"m":2,"t":1}', b'{"m":2,"n":1,"t":1}', b"[]"):
+        assert await lua(any_queue, "(read_reservation(ARGV[1])) or 'none'", other) == ["none"]
+
+
+async def test_limit_keys_are_read_as_they_are_written(any_queue: Queue) -> None:
+    found = "{ { key = 'p/m', model = true }, { key = 'p', metered = true }, { key = 'tenant:ä' } }"
+    [text] = await lua(any_queue, f"write_names({found})")
+    assert keys_of(text) == ("p/m", "p", "tenant:ä")
+    assert is_metered(text)
+    assert await lua(any_queue, "read_names(ARGV[1]).keys, read_names(ARGV[1]).metered", text) == [
+        ["p/m", "p", "tenant:ä"],
+        ["p/m", "p"],
+    ]
+    assert (keys_of(""), keys_of("bulk"), is_metered("bulk")) == ((), ("bulk",), False)
+
+
+async def test_the_words_of_a_use_are_read_as_they_are_written(any_queue: Queue) -> None:
+    words = use(1, -20, 0.000_012_5, output_tokens=40, signal="overloaded", wait_s=1.5)
+    assert words == "1 -20 1.25e-05 40 overloaded 1500"
+    assert NOTHING == "0 0 0 -1 - 0"
+    settled = "(function() settle(states_of({ 'bulk' }), now, ARGV[1]) return 'settled' end)()"
+    for text in (words, NOTHING, use(signal="ok")):
+        assert await lua(any_queue, settled, text) == ["settled"]
+
+
+async def test_a_ticket_is_read_as_it_is_written(any_queue: Queue) -> None:
+    ticket = Ticket("!p-1", KEYS.calls_channel("p"), ("p/m", "p"), 90, 15.0)
+    [read] = await lua(any_queue, "read_ticket(ARGV[1])", str(ticket))
+    assert read == {
+        "id": "!p-1",
+        "channel": ticket.channel,
+        "keys": ["p/m", "p"],
+        "lease_ms": 15_000,
+        "input": 90,
+        "output": -1,
+    }
