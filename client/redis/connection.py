@@ -14,7 +14,7 @@ from redis import exceptions as redis_errors
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
-from redis.backoff import ExponentialBackoff
+from redis.backoff import ExponentialBackoff, NoBackoff
 
 from ..errors import QueueUnavailable
 from .connections import (
@@ -127,7 +127,9 @@ def _where(address: ServerAddress) -> dict[str, Any]:
 
 
 def _sentinel(address: ServerAddress) -> Sentinel:
-    return Sentinel(address.host, socket_timeout=address.conn_timeout)  # type: ignore[no-untyped-call]
+    # from redis-py 6 on, a sentinel that is not there would be asked ten times, with pauses
+    once = {"socket_timeout": address.conn_timeout, "retry": Retry(NoBackoff(), 0), "protocol": 2}
+    return Sentinel(address.host, sentinel_kwargs=once)  # type: ignore[no-untyped-call]
 
 
 def _tls(address: ServerAddress) -> dict[str, Any]:
