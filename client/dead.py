@@ -16,7 +16,7 @@ from pydantic_core import from_json
 from .errors import JobNotFound
 from .redis.connection import reachable
 from .session import Session
-from .tickets import LIFE_S
+from .terms import LIFE_S
 from .wire.codec import decode, describe
 from .wire.keys import KEYS
 from .wire.record import utc

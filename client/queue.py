@@ -6,17 +6,18 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 from itertools import islice
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from .costs import By, Cost, costs
 from .dead import DeadLetters
 from .job import Job
 from .limits.admin import Limits
-from .limits.rules.lanes import Kind, place
+from .limits.rules.lanes import Kind
 from .redis.connection import reachable
 from .requests import ChatInput, EmbedInput, chat_request, each, embed_request
 from .session import Session
-from .tickets import LIFE_S, Priority, Terms, Work, job_work, llm_work, tickets
+from .terms import LIFE_S, ChatOptions, EmbedOptions, EnqueueTerms, Priority, Terms, spelled_out
+from .tickets import Work, job_work, llm_work, tickets
 from .wire.keys import KEYS
 from .wire.schemas import ChatRequest, Completion, Embeddings, EmbedRequest
 
@@ -43,6 +44,7 @@ class Queue:
         """The queue on the server at `url` (its forms: client/redis/url.py). Raises InvalidRedisURL."""
         return cls(Session.from_url(url, ssl_cert_reqs=ssl_cert_reqs, name=name))
 
+    @spelled_out
     async def chat(
         self,
         /,
@@ -51,14 +53,7 @@ class Queue:
         model: str | None = None,
         system: str | None = None,
         job_id: str | None = None,
-        defer_s: float = 0,
-        deadline_s: float = LIFE_S,
-        tenant: str | None = None,
-        conversation: str | None = None,
-        limits: Sequence[str] = (),
-        lane: str | None = None,
-        priority: Priority = "normal",
-        **options: Any,
+        **options: Unpack[ChatOptions],
     ) -> ChatJob:
         """Enqueues one completion; `options` are fields of ChatRequest (max_tokens, temperature …).
 
@@ -72,22 +67,17 @@ class Queue:
         lane, `priority` is "low", "normal", "high" or a head start in seconds. The jobs of a conversation
         follow one another. Raises InvalidRequest, QueueUnavailable.
         """
-        request = chat_request(prompt, model=model, system=system, **options)
-        terms = Terms(_only(job_id), defer_s, deadline_s, priority, place(tenant, conversation, limits, lane))
+        terms, fields = Terms.split(job_id, options)
+        request = chat_request(prompt, model=model, system=system, **fields)
         return (await self._send("chat", [request], terms))[0]
 
+    @spelled_out
     async def chat_many(
         self,
         requests: Iterable[ChatInput],
         *,
         job_ids: Sequence[str] | None = None,
-        defer_s: float = 0,
-        deadline_s: float = LIFE_S,
-        tenant: str | None = None,
-        conversation: str | None = None,
-        limits: Sequence[str] = (),
-        lane: str | None = None,
-        priority: Priority = "normal",
+        **terms: Unpack[EnqueueTerms],
     ) -> list[ChatJob]:
         """Enqueues many completions, BATCH a round trip; all are checked before the first is sent.
 
@@ -95,9 +85,9 @@ class Queue:
         in `chat`. Should Redis fail in the middle, the first batches are in the queue: send all again
         under the same ids.
         """
-        terms = Terms(job_ids, defer_s, deadline_s, priority, place(tenant, conversation, limits, lane))
-        return await self._send("chat", map(chat_request, each(requests, "chat")), terms)
+        return await self._send("chat", map(chat_request, each(requests, "chat")), Terms.of(job_ids, **terms))
 
+    @spelled_out
     async def embed(
         self,
         /,
@@ -105,36 +95,25 @@ class Queue:
         *,
         model: str | None = None,
         job_id: str | None = None,
-        defer_s: float = 0,
-        deadline_s: float = LIFE_S,
-        tenant: str | None = None,
-        conversation: str | None = None,
-        limits: Sequence[str] = (),
-        lane: str | None = None,
-        priority: Priority = "normal",
-        **options: Any,
+        **options: Unpack[EmbedOptions],
     ) -> EmbedJob:
         """Enqueues the embedding of `texts` as one job; its vectors keep their order. As `chat`."""
-        request = embed_request(texts, model=model, **options)
-        terms = Terms(_only(job_id), defer_s, deadline_s, priority, place(tenant, conversation, limits, lane))
+        terms, fields = Terms.split(job_id, options)
+        request = embed_request(texts, model=model, **fields)
         return (await self._send("embed", [request], terms))[0]
 
+    @spelled_out
     async def embed_many(
         self,
         requests: Iterable[EmbedInput],
         *,
         job_ids: Sequence[str] | None = None,
-        defer_s: float = 0,
-        deadline_s: float = LIFE_S,
-        tenant: str | None = None,
-        conversation: str | None = None,
-        limits: Sequence[str] = (),
-        lane: str | None = None,
-        priority: Priority = "normal",
+        **terms: Unpack[EnqueueTerms],
     ) -> list[EmbedJob]:
         """Enqueues many embedding jobs. As `chat_many`."""
-        terms = Terms(job_ids, defer_s, deadline_s, priority, place(tenant, conversation, limits, lane))
-        return await self._send("embed", map(embed_request, each(requests, "embed")), terms)
+        return await self._send(
+            "embed", map(embed_request, each(requests, "embed")), Terms.of(job_ids, **terms)
+        )
 
     async def enqueue(
         self,
@@ -156,9 +135,17 @@ class Queue:
         The underscored options are those of `chat`; a job with none of the limits goes to the default
         queue. Raises InvalidRequest, Unserializable, QueueUnavailable.
         """
-        where = place(_tenant, _conversation, _limits, _lane)
-        terms = Terms(_only(_job_id), _defer_s, _deadline_s, _priority, where)
-        return (await self._put([job_work(function, args, kwargs, where, self.session.name)], terms))[0]
+        terms = Terms.of(
+            None if _job_id is None else [_job_id],
+            defer_s=_defer_s,
+            deadline_s=_deadline_s,
+            tenant=_tenant,
+            conversation=_conversation,
+            limits=_limits,
+            lane=_lane,
+            priority=_priority,
+        )
+        return (await self._put([job_work(function, args, kwargs, terms.place, self.session.name)], terms))[0]
 
     def job(self, job_id: str) -> Job[Any]:
         """The handle of a job whose id is known, from this process or another. Asks nothing."""
@@ -220,7 +207,3 @@ class Queue:
             for start in range(0, len(all_), BATCH):
                 await self.session.scripts.enqueue(all_[start : start + BATCH])
         return [Job(ticket.job_id, self.session) for ticket in all_]
-
-
-def _only(job_id: str | None) -> list[str] | None:
-    return None if job_id is None else [job_id]

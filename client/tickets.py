@@ -5,23 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from .errors import InvalidRequest, Unserializable
 from .limits.rules.estimate import input_tokens, output_tokens
 from .limits.rules.lanes import Kind, joined, model_part
 from .requests import check_size
+from .terms import Priority, Terms
 from .wire.keys import KEYS
 from .wire.record import job_record
 from .wire.reservation import reserving
 from .wire.schemas import ChatRequest, EmbedRequest
 
-# Who is served first within a lane: a head start in seconds, or its name. It is a head start in time, so
-# whoever has none waits at most that long behind those who have one.
-Priority: TypeAlias = Literal["low", "normal", "high"] | float
-
-LIFE_S = 86_400.0  # how long a job may wait to be started, and tried again, by default
 HEAD_STARTS_S = {"low": 0.0, "normal": 60.0, "high": 600.0}  # plain arq clients give none: low
 MAX_HEAD_START_S = 86_400.0
 MAX_S = 10 * 365 * 86_400  # ten years: a longer wait or life is a mistake in the unit
@@ -36,17 +32,6 @@ class JobTicket:
     payload: bytes
     defer_ms: int  # below 0: a head start
     life_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """When and under which ids a call's jobs are to run, and what limits them besides their models."""
-
-    job_ids: Sequence[str] | None
-    defer_s: float
-    deadline_s: float
-    priority: Priority
-    place: tuple[str, ...]  # the end of their lanes' names, in parts
 
 
 class Work(NamedTuple):
