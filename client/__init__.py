@@ -35,7 +35,7 @@ from .limits.rules.limit import Limit
 from .limits.slots import Slot
 from .limits.why import Waiting
 from .queue import Queue
-from .sync import SyncJob, SyncLimits, SyncQueue
+from .sync import SyncDeadLetters, SyncJob, SyncLimits, SyncQueue
 from .wire.codec import decode, encode
 from .wire.events import StreamEvent
 from .wire.keys import KEYS as keys
@@ -75,6 +75,7 @@ __all__ = [
     "SlotLost",
     "SlotTimeout",
     "StreamEvent",
+    "SyncDeadLetters",
     "SyncJob",
     "SyncLimits",
     "SyncQueue",

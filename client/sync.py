@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from concurrent.futures import CancelledError
 from functools import wraps
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
+from .dead import DeadLetters
 from .errors import MillError, QueueUnavailable
 from .job import Job
 from .limits.admin import Limits
@@ -27,14 +29,24 @@ from .wire.keys import KEYS
 
 P = ParamSpec("P")
 T = TypeVar("T")
+R = TypeVar("R")
+On = TypeVar("On")
+
+
+class _Blocking(ABC, Generic[On]):
+    """What has verbs of an `On`, which lives on the queue's own loop."""
+
+    @abstractmethod
+    def _run(self, verb: Callable[[On], Coroutine[Any, Any, T]]) -> T:
+        """Runs `verb` there and returns what it returns."""
 
 
 def _blocking(
-    verb: Callable[Concatenate[Job[T], P], Coroutine[Any, Any, Any]],
-) -> Callable[Concatenate[SyncJob[T], P], Any]:
+    verb: Callable[Concatenate[On, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[_Blocking[On], P], T]:
     @wraps(verb)
-    def call(self: SyncJob[T], /, *args: P.args, **kwargs: P.kwargs) -> Any:
-        return self._queue.call(lambda queue: verb(queue.job(self.id), *args, **kwargs))
+    def call(self: _Blocking[On], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._run(lambda on: verb(on, *args, **kwargs))
 
     return call
 
@@ -60,39 +72,17 @@ def _many(
     return call
 
 
-def _plain(
-    verb: Callable[Concatenate[Queue, P], Coroutine[Any, Any, T]],
-) -> Callable[Concatenate[SyncQueue, P], T]:
-    @wraps(verb)
-    def call(self: SyncQueue, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self.call(lambda queue: verb(queue, *args, **kwargs))
-
-    return call
-
-
-def _limits(
-    verb: Callable[Concatenate[Limits, P], Coroutine[Any, Any, T]],
-) -> Callable[Concatenate[SyncLimits, P], T]:
-    @wraps(verb)
-    def call(self: SyncLimits, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._queue.call(lambda queue: verb(queue.limits, *args, **kwargs))
-
-    return call
-
-
-class SyncJob(Generic[T]):
+class SyncJob(_Blocking[Job[T]], Generic[T]):
     """A Job whose verbs block the calling thread. Safe to use from many threads."""
 
     def __init__(self, job_id: str, queue: SyncQueue) -> None:
         self.id = job_id
         self._queue = queue
 
-    def result(self, timeout_s: float | None = None) -> T:
-        """As Job.result."""
-        result: T = self._result(timeout_s)
-        return result
+    def _run(self, verb: Callable[[Job[T]], Coroutine[Any, Any, R]]) -> R:
+        return self._queue.call(lambda queue: verb(queue.job(self.id)))
 
-    _result = _blocking(Job.result)
+    result = _blocking(Job.result)
     status = _blocking(Job.status)
     info = _blocking(Job.info)
     abort = _blocking(Job.abort)
@@ -117,18 +107,21 @@ class SyncJob(Generic[T]):
         return f"<SyncJob {self.id}>"
 
 
-class SyncLimits:
+class SyncLimits(_Blocking[Limits]):
     """Limits whose verbs block the calling thread."""
 
     def __init__(self, queue: SyncQueue) -> None:
         self._queue = queue
 
-    set = _limits(Limits.set)
-    remove = _limits(Limits.remove)
-    pause = _limits(Limits.pause)
-    resume = _limits(Limits.resume)
-    evict = _limits(Limits.evict)
-    list = _limits(Limits.list)
+    def _run(self, verb: Callable[[Limits], Coroutine[Any, Any, R]]) -> R:
+        return self._queue.call(lambda queue: verb(queue.limits))
+
+    set = _blocking(Limits.set)
+    remove = _blocking(Limits.remove)
+    pause = _blocking(Limits.pause)
+    resume = _blocking(Limits.resume)
+    evict = _blocking(Limits.evict)
+    list = _blocking(Limits.list)
 
     def slot(
         self,
@@ -145,6 +138,22 @@ class SyncLimits:
             return queue.limits.slot(key, *more, tokens=tokens, wait_s=wait_s, lease_s=lease_s)
 
         return SyncSlotBlock(self._queue, block)
+
+
+class SyncDeadLetters(_Blocking[DeadLetters]):
+    """DeadLetters whose verbs block the calling thread."""
+
+    def __init__(self, queue: SyncQueue) -> None:
+        self._queue = queue
+
+    def _run(self, verb: Callable[[DeadLetters], Coroutine[Any, Any, R]]) -> R:
+        return self._queue.call(lambda queue: verb(queue.dead))
+
+    count = _blocking(DeadLetters.count)
+    latest = _blocking(DeadLetters.latest)
+    get = _blocking(DeadLetters.get)
+    retry = _blocking(DeadLetters.retry)
+    delete = _blocking(DeadLetters.delete)
 
 
 class SyncSlotBlock:
@@ -181,7 +190,7 @@ class SyncSlotBlock:
         self._queue.call(lambda _: self._block.leave(error))
 
 
-class SyncQueue:
+class SyncQueue(_Blocking[Queue]):
     """A Queue whose verbs block the calling thread. Safe to use from many threads, and after a fork.
 
     One per process is enough: make it where the module is imported, or use `with`.
@@ -193,6 +202,7 @@ class SyncQueue:
         self._lock = threading.Lock()
         self._engine: LoopThread | None = None
         self.limits = SyncLimits(self)
+        self.dead = SyncDeadLetters(self)
 
     @classmethod
     def from_url(cls, url: str, *, ssl_cert_reqs: str | None = None, name: str = KEYS.queue) -> Self:
@@ -204,10 +214,10 @@ class SyncQueue:
     enqueue = _one(Queue.enqueue)
     chat_many = _many(Queue.chat_many)
     embed_many = _many(Queue.embed_many)
-    forget = _plain(Queue.forget)
-    ping = _plain(Queue.ping)
-    costs = _plain(Queue.costs)
-    workers_alive = _plain(Queue.workers_alive)
+    forget = _blocking(Queue.forget)
+    ping = _blocking(Queue.ping)
+    costs = _blocking(Queue.costs)
+    workers_alive = _blocking(Queue.workers_alive)
 
     def job(self, job_id: str) -> SyncJob[Any]:
         """As Queue.job."""
@@ -226,6 +236,8 @@ class SyncQueue:
         except BaseException:
             future.cancel()  # the caller was interrupted; without effect where the verb itself raised
             raise
+
+    _run = call
 
     def close(self) -> None:
         """Closes the connections and ends the thread; whoever still waits gets QueueUnavailable.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from client import JobNotFound, Queue, encode
+from client import JobNotFound, Queue, SyncQueue, encode
 from client.errors import JobCrashed
 from client.wire.keys import KEYS
 from client.wire.schemas import Attempt
-from tests.conftest import AnyRedis
+from tests.conftest import AnyRedis, Server
 
 RECORD = {"t": 1, "f": "nap", "a": [1], "k": {}, "et": 1, "s": False, "st": 1, "ft": 2, "q": "q", "id": "x"}
 RESULT = encode(RECORD | {"r": JobCrashed("It took three workers with it.")})
@@ -86,3 +88,20 @@ async def test_they_are_deleted_for_good(any_queue: Queue) -> None:
     assert await any_queue.dead.delete() == 2
     assert await any_queue.dead.count() == 0
     assert not await any_queue.session.redis.exists(*(KEYS.dead(f"j{n}") for n in range(3)))
+
+
+async def test_the_verbs_block_without_await(server: Server, queue: Queue) -> None:
+    for id_ in "ab":
+        await bury(queue, id_)
+
+    def work() -> None:
+        with SyncQueue(server.url) as mill:
+            assert mill.dead.count() == 2
+            assert {letter.job_id for letter in mill.dead.latest(limit=5)} == {"a", "b"}
+            assert mill.dead.get("a").function == "nap"
+            assert mill.dead.retry(["a"]) == ["a"]
+            assert mill.dead.delete() == 1
+            with pytest.raises(JobNotFound):
+                mill.dead.get("a")
+
+    await asyncio.to_thread(work)

@@ -16,7 +16,20 @@ from typing import Any, cast
 
 import pytest
 
-from client import InvalidRedisURL, InvalidRequest, Job, Queue, QueueUnavailable, SyncJob, SyncQueue, encode
+from client import (
+    DeadLetters,
+    InvalidRedisURL,
+    InvalidRequest,
+    Job,
+    Limits,
+    Queue,
+    QueueUnavailable,
+    SyncDeadLetters,
+    SyncJob,
+    SyncLimits,
+    SyncQueue,
+    encode,
+)
 from client.wire.keys import KEYS
 from tests.conftest import Server, wait_blocking
 
@@ -60,6 +73,8 @@ def public(kind: type) -> set[str]:
 def test_the_verbs_are_those_of_the_queue() -> None:
     assert public(SyncQueue) == (public(Queue) - NOT_SYNC) | {"call"}
     assert public(SyncJob) == public(Job) - {"id"}
+    assert public(SyncLimits) == public(Limits) - {"under", "close", "seed"}
+    assert public(SyncDeadLetters) == public(DeadLetters)
     for name in public(SyncQueue) & public(Queue):
         theirs, ours = getattr(Queue, name), getattr(SyncQueue, name)
         assert list(inspect.signature(ours).parameters) == list(inspect.signature(theirs).parameters), name
