@@ -15,12 +15,15 @@ from arq.cli import cli as arq_command
 from client import errors
 from promptmill.cli.main import COMMANDS, promptmill
 from settings import Settings
+from tests.unit.architecture.test_imports import ROWS
 from worker.calls.resolve import resolve
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 DOCS = sorted(ROOT.glob("docs/**/*.md"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *DOCS]
+ARCHITECTURE = (ROOT / "docs/architecture.md").read_text()
+ROOMS = "client|worker|promptmill|tests|benchmarks|examples|docs"
 README_LINES = 450  # at most
 MOST_CHARS = 120  # in a line, tables aside
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -170,6 +173,28 @@ def test_the_page_of_errors_is_the_tree() -> None:
 
     classes = error_classes(errors.MillError)
     assert documented == {cls.__name__: getattr(cls, "retryable", False) for cls in classes}
+
+
+def test_the_page_of_the_architecture_says_who_imports_whom() -> None:
+    section = ARCHITECTURE.partition("## Who imports whom\n")[2].partition("\n## ")[0]
+    table = re.sub(r"\n {28,}", " ", section)  # rows that go on in the next line
+    rows = dict(re.findall(r"^    (\S+) {2,}(.+)$", table, re.M))
+
+    assert {room: set(may.split(", ")) - {"nothing of ours"} for room, may in rows.items()} == ROWS
+
+
+def test_the_page_of_the_architecture_has_every_file_of_the_engine() -> None:
+    section = ARCHITECTURE.partition("## The engine's rooms\n")[2].partition("\n## ")[0]
+    documented = set(re.findall(r"^\| `(\w+\.py)`", section, re.M))
+
+    assert documented == {path.name for path in ROOT.glob("worker/engine/*.py")} - {"__init__.py"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_file_that_a_page_names_exists(page: Path) -> None:
+    paths = re.findall(rf"`((?:{ROOMS})/[\w/-]+\.(?:py|lua|md|jsonl))`", page.read_text())
+
+    assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
 def test_the_line_of_the_procfile_is_in_the_readme() -> None:
