@@ -3,6 +3,8 @@
 - It sends every command in a task of its own where there is a socket timeout: a fifth of a command's
   cost, and a cancellation that Python 3.11 can lose. Here the timeout is a timer.
 - It hands a large command to its transport as a whole. Here it goes out piece by piece.
+- A connection that it gives up in the middle of a command stays open until the server has read the rest.
+  Here the rest is dropped.
 - On a unix socket it greets the server as a part of connecting, and so keeps open what was refused.
 - Its sentinel pool refuses at its limit, where its blocking pool waits; and it never closes the
   sentinels' own connections.
@@ -41,6 +43,11 @@ class _TimedSend(AbstractConnection):
             raise redis_errors.TimeoutError("Timeout writing to socket") from None
         finally:
             self.socket_timeout = limit_s
+
+    async def disconnect(self, nowait: bool = False) -> None:
+        if nowait and self._writer is not None:
+            self._writer.transport.abort()
+        await super().disconnect(nowait)
 
 
 def _pieces(command: bytes | str | Iterable[bytes]) -> Iterator[bytes | str | Iterable[bytes]]:
