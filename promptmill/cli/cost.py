@@ -13,7 +13,7 @@ import click
 from client.costs import By, Cost
 
 from .open_queue import with_queue
-from .printing import print_json, table
+from .printing import json_option, print_json, table
 
 GROUPS: tuple[By, ...] = get_args(By)
 COLUMNS = ("CALLS", "ERRORS", "INPUT", "CACHED", "OUTPUT", "REASONING", "USD", "UNKNOWN", "UNPRICED")
@@ -50,7 +50,7 @@ def _groups(ctx: click.Context, param: click.Parameter, value: str) -> tuple[By,
     "--since", default="7d", metavar="DAY", callback=_day, help="The first day: 7d, or a date in UTC."
 )
 @click.option("--until", metavar="DAY", callback=_day, help="The last day; today by default.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def cost(by: tuple[By, ...], since: date, until: date | None, as_json: bool) -> None:
     """Add up what calls have cost.
 

@@ -7,9 +7,8 @@ import click
 from client import DeadLetter
 
 from .open_queue import with_queue
-from .printing import print_json
+from .printing import json_option, print_json
 
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _all = click.option("--all", "everything", is_flag=True, help="All of them.")
 _job_ids = click.argument("job_ids", nargs=-1, metavar="[ID]...")
 
@@ -26,7 +25,7 @@ def dead() -> None:
 @click.option(
     "--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="At most so many."
 )
-@_as_json
+@json_option
 def list_(limit: int, as_json: bool) -> None:
     """List them, the latest first."""
     letters = with_queue("dead", lambda queue: queue.dead.latest(limit=limit))
@@ -41,7 +40,7 @@ def list_(limit: int, as_json: bool) -> None:
 
 @dead.command()
 @click.argument("job_id", metavar="ID")
-@_as_json
+@json_option
 def show(job_id: str, as_json: bool) -> None:
     """Show one, with its arguments and its history."""
     letter = with_queue("dead", lambda queue: queue.dead.get(job_id))

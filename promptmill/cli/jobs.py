@@ -10,17 +10,16 @@ from client import Job, JobInfo, JobStatus, ResultTimeout
 
 from .failures import FAILED
 from .open_queue import no_worker_hint, open_queue, with_queue
-from .printing import print_json, print_result
+from .printing import json_option, print_json, print_result
 
 ABORT_WAIT_S = 10  # for the worker to cancel the job and say so
 
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _job_id = click.argument("job_id", metavar="ID")
 
 
 @click.command()
 @_job_id
-@_as_json
+@json_option
 def status(job_id: str, as_json: bool) -> None:
     """Say what has become of a job.
 
@@ -40,7 +39,7 @@ def status(job_id: str, as_json: bool) -> None:
     metavar="SECONDS",
     help="How long to wait for a job that has not finished.",
 )
-@_as_json
+@json_option
 def result(job_id: str, wait_s: float, as_json: bool) -> None:
     """Print what a job returned.
 

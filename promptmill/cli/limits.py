@@ -8,12 +8,11 @@ from client import Limit, LimitState
 from client.limits.rules.limit import FIELDS, parse_changes
 
 from .open_queue import with_queue
-from .printing import print_json, table
+from .printing import json_option, print_json, table
 
 COLUMNS = ("KEY", "LIMIT", "EFFECTIVE", "IN-USE", "WAITING", "COOLDOWN", "RPM-USED", "TPM-USED")
 _TEXTS = 2  # columns that are text
 
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _key = click.argument("key", metavar="KEY")
 
 
@@ -29,7 +28,7 @@ def limits() -> None:
 
 @limits.command("list")
 @click.argument("pattern", metavar="[PATTERN]", required=False)
-@_as_json
+@json_option
 def list_(pattern: str | None, as_json: bool) -> None:
     """List the keys that are limited, waited for or in use.
 

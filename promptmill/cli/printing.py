@@ -12,6 +12,8 @@ from pydantic_core import to_json
 
 from client import Completion, Embeddings, Job, ResultTimeout
 
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
 
 def print_json(value: Any) -> None:
     """JSON on stdout, indented; pydantic models, dataclasses and dates included."""

@@ -15,7 +15,7 @@ from client import Queue
 from client.wire.keys import ELSEWHERE_MS, KEYS
 
 from .open_queue import open_queue
-from .printing import print_json
+from .printing import json_option, print_json
 
 SCAN_BATCH = 1_000  # keys a round trip
 CPU_QUEUE = KEYS.lane("cpu")  # under its name the workers for CPU jobs report
@@ -37,7 +37,7 @@ class QueueStats:
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def stats(as_json: bool) -> None:
     """Count the jobs and say how the server is."""
     found = asyncio.run(_stats())

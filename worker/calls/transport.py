@@ -11,10 +11,9 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from ipaddress import ip_address
-from typing import Any
 from urllib.request import getproxies
 
 import aiohttp
@@ -65,16 +64,20 @@ def open_http_client(
     """
     _quieten_httpx()
     open_transport = partial(_open_transport, httpx.create_ssl_context(), max_connections)
-    return HttpxClient(
-        transport=open_transport(),
-        mounts={
-            pattern: open_transport(_without_auth(httpx.Proxy(url))) if url else None
-            for pattern, url in _environment_proxies().items()
-        },
+    transport = open_transport()
+    mounts = {
+        pattern: open_transport(_without_auth(httpx.Proxy(url))) if url else None
+        for pattern, url in _environment_proxies().items()
+    }
+    client = HttpxClient(
+        transport=transport,
+        mounts=mounts,
         timeout=httpx.Timeout(read_timeout_s, connect=connect_timeout_s, pool=None),
         headers={"user-agent": "promptmill"},
         follow_redirects=False,
     )
+    client.direct = None if mounts else transport
+    return client
 
 
 async def exchange(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
@@ -113,17 +116,9 @@ _NO_COOKIES = _NoCookies()
 
 
 class HttpxClient(httpx.AsyncClient):
-    """httpx chooses the transport or, by `mounts`, that of a proxy."""
-
-    def __init__(
-        self,
-        *,
-        transport: httpx.AsyncBaseTransport,
-        mounts: Mapping[str, httpx.AsyncBaseTransport | None],
-        **options: Any,
-    ) -> None:
-        super().__init__(transport=transport, mounts=mounts, **options)
-        self.direct = None if mounts else transport  # the only one there is
+    direct: httpx.AsyncBaseTransport | None = (
+        None  # what carries every call; None where some go through a proxy
+    )
 
     @property  # type: ignore[misc]  # without httpx's setter
     def cookies(self) -> httpx.Cookies:

@@ -15,7 +15,7 @@ from promptmill.dialects.answers import ChatAnswer, Delta, EmbedAnswer, Headers,
 from promptmill.dialects.base import CannotSay, Provider
 from promptmill.dialects.sse import Event
 
-from .answer import BadCall, EmbeddingsReply, read_answer, read_usage, status_of
+from .answer import BAD_CALLS, EmbeddingsReply, read_answer, read_usage, status_of
 from .ask import chat_body, embed_body, resource
 
 _URLS = 256  # addresses remembered: one a model and verb; callers choose the models
@@ -87,11 +87,11 @@ class Gemini(Provider):
         blocked = mapping(reply.get("promptFeedback")).get("blockReason")
         if blocked and not reply.get("candidates"):
             raise self.filtered(f"the prompt ({self.redact(str(blocked))})", headers, model)
-        try:
-            return read_answer(reply)
-        except BadCall as reason:
-            why = f"the model made a tool call that is none ({reason})"
-            raise self.malformed(why, headers, model) from None
+        delta = read_answer(reply)
+        if delta.finish_reason in BAD_CALLS and not delta.tool_calls:
+            reason = f"the model made a tool call that is none ({delta.finish_reason})"
+            raise self.malformed(reason, headers, model)
+        return delta
 
     def _no_answer(self, error: Any, missing: str, headers: Headers, model: str) -> ProviderError:
         """An error that came with status 200: in a stream there is no other way to say it."""

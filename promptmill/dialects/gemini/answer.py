@@ -22,7 +22,7 @@ _FILTERED = (
     "IMAGE_RECITATION",
 )
 _FINISH_REASONS = {"STOP": "stop", "MAX_TOKENS": "length", **dict.fromkeys(_FILTERED, "content_filter")}
-_BAD_CALLS = ("MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL")  # the model's mistake: ask again
+BAD_CALLS = ("MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL")  # the model's mistake: ask again
 
 
 class _Vector(Reply):
@@ -35,19 +35,13 @@ class EmbeddingsReply(Reply):
     error: Any = None
 
 
-class BadCall(ValueError):
-    """The model made a tool call that is none: `str(error)` is Gemini's reason."""
-
-
 def read_answer(reply: dict[str, Any]) -> Delta:
-    """What an answer or an event adds. Raises BadCall."""
+    """What an answer or an event adds."""
     candidate, usage = first(reply.get("candidates")), reply.get("usageMetadata")
     reason = text_or_none(candidate.get("finishReason"))
     told = mapping(candidate.get("content")).get("parts")
     parts = [part for part in told if isinstance(part, dict)] if isinstance(told, list) else []
     calls = tuple(call for part in parts if (call := _call(part)))
-    if reason in _BAD_CALLS and not calls:
-        raise BadCall(reason)
     return Delta(
         text=_said(parts, thought=False),
         reasoning=_said(parts, thought=True),
