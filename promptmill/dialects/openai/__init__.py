@@ -9,11 +9,11 @@ from pydantic_core import to_json
 
 from client.errors import ProviderError
 from client.wire.schemas import ChatRequest, EmbedRequest
-from promptmill.dialects.answers import ChatAnswer, Delta, EmbedAnswer, Headers, HttpCall
+from promptmill.dialects.answers import ChatAnswer, Delta, EmbedAnswer, Headers, HttpCall, first
 from promptmill.dialects.base import Provider
 from promptmill.dialects.sse import Event
 
-from .answer import ChatReply, EmbeddingsReply, error_in, read_chunk, read_embed_usage, read_reply, status_of
+from .answer import ChatReply, EmbeddingsReply, read_chunk, read_embed_usage, read_reply, status_of
 from .ask import chat_body, embed_body
 
 # Hosts that take `max_completion_tokens` for every chat model, and refuse `max_tokens` for some
@@ -63,9 +63,10 @@ class OpenAI(Provider):
         if event.data.strip() == b"[DONE]":
             return Delta(is_last=True)
         chunk = self._read_object(event.data, headers, model)
-        if error := error_in(chunk) or (chunk if event.name == "error" else None):
+        choice = first(chunk.get("choices"))
+        if error := chunk.get("error") or choice.get("error") or (chunk if event.name == "error" else None):
             raise self._no_answer(error, "no choices", headers, model)
-        return read_chunk(chunk)
+        return read_chunk(chunk, choice)
 
     def render_embed(self, request: EmbedRequest, model: str) -> HttpCall:
         return HttpCall(self._embed_url, self._headers, to_json(embed_body(request, model, self._encoding)))

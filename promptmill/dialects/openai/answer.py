@@ -13,7 +13,6 @@ from promptmill.dialects.answers import (
     Delta,
     ToolCallPart,
     count,
-    first,
     mapping,
     text_or_none,
 )
@@ -84,14 +83,8 @@ def read_reply(reply: ChatReply, choice: Choice, model: str) -> ChatAnswer:
     )
 
 
-def error_in(chunk: dict[str, Any]) -> Any:
-    """The error that an event of a stream tells, beside its choices or in one."""
-    return chunk.get("error") or first(chunk.get("choices")).get("error")
-
-
-def read_chunk(chunk: dict[str, Any]) -> Delta:
-    """An event of a stream."""
-    choice = first(chunk.get("choices"))
+def read_chunk(chunk: dict[str, Any], choice: dict[str, Any]) -> Delta:
+    """An event of a stream, of which `choice` is the one we take."""
     delta = mapping(choice.get("delta"))
     content, refusal, calls = delta.get("content"), delta.get("refusal"), delta.get("tool_calls")
     return Delta(
