@@ -183,6 +183,18 @@ def test_the_page_of_the_architecture_says_who_imports_whom() -> None:
     assert {room: set(may.split(", ")) - {"nothing of ours"} for room, may in rows.items()} == ROWS
 
 
+@pytest.mark.parametrize("room", ["client", "worker", "promptmill"])
+def test_the_page_of_the_architecture_has_the_files_of_a_room(room: str) -> None:
+    section = ARCHITECTURE.partition(f"\n    {room}/ ")[2] or ARCHITECTURE.partition(f"\n    {room}/\n")[2]
+    tree = re.split(r"\n(?: {4}\w|\n)", section)[0]
+    within = {path.name for path in (ROOT / room).iterdir() if path.suffix == ".py" or path.is_dir()}
+
+    assert (
+        within - set(re.findall(r"\w+(?:\.py)?", tree)) - {"__init__.py", "__main__.py", "__pycache__"}
+        == set()
+    )
+
+
 def test_the_page_of_the_architecture_has_every_file_of_the_engine() -> None:
     section = ARCHITECTURE.partition("## The engine's rooms\n")[2].partition("\n## ")[0]
     documented = set(re.findall(r"^\| `(\w+\.py)`", section, re.M))
