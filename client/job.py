@@ -105,7 +105,7 @@ class Job(Generic[T]):
             return info
         redis, name = self._session.redis, self._session.name
         with reachable():
-            return replace(info, waiting=await why(redis, name, self.id, lane_of(payload, name), payload))
+            return replace(info, waiting=await why(redis, KEYS, name, self.id, lane_of(payload, name)))
 
     async def _look(self) -> tuple[JobInfo, bytes]:
         """The job without why it waits, and its payload."""

@@ -11,9 +11,7 @@ from redis.asyncio import Redis
 from ..redis.scripts import scripts
 from ..wire.keys import Keys
 from ..wire.use import UNUSED
-from .listing import unix_ms
-from .rules.gauge import Gauge, flow_of
-from .rules.limit import from_json, in_force, names_of
+from .explain import found
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,19 +100,12 @@ class CallScripts:
         text: bytes | None = await self._redis.get(self._keys.epoch)
         return text.decode().partition(" ")[0] if text else ""
 
-    async def blocked(self, key: str, tokens: int) -> str:
-        """Why a key takes no call of so many tokens: the rest of a sentence that begins with the key."""
-        now_ms, entries = unix_ms(await self._redis.time()), names_of(key)
-        async with self._redis.pipeline(transaction=False) as look:
-            look.hmget(self._keys.limits, entries)
-            look.hgetall(self._keys.flow(key))
-            look.zcount(self._keys.slots(key), f"({now_ms}", "+inf")
-            texts, flow, in_use = await look.execute()
-        limits = {
-            name: from_json(text) for name, text in zip(entries, texts, strict=True) if text is not None
-        }
-        found = Gauge(in_force(key, limits).limit, flow_of(flow), in_use, now_ms).blocked(tokens)
-        return found.detail if found else "others are before it"
+    async def blocked(self, ticket: Ticket, key: str) -> str:
+        """Why a key of the call lets it wait: the rest of a sentence that begins with the key."""
+        seen = next(
+            seen for seen in (await found(self._redis, self._keys, str(ticket))).keys if seen.key == key
+        )
+        return seen.blocked.detail if seen.blocked else "others are before it"
 
 
 def heard(message: bytes) -> tuple[str, Grant]:

@@ -102,7 +102,7 @@ class Grants(Subscriber):
     async def _sentence(self, waiter: _Waiter, wait_s: float) -> str:
         key, why = waiter.waits_for, "Redis does not say why"
         with suppress(redis_errors.RedisError, OSError):
-            why = await self._scripts.blocked(key, waiter.ticket.tokens)
+            why = await self._scripts.blocked(waiter.ticket, key)
         return (
             f"No slot of {waiter.ticket.keys[0]} within {wait_s:g} s: the call waits for {key}, {why}. Raise its "
             "limit, or wait_s."

@@ -7,16 +7,14 @@ from typing import Any
 
 import pytest
 
-from client import Limit
-from client.limits.rules.gauge import Gauge
-from client.limits.why import Holder, LanePlace, Seen, estimate, explain
+from client.limits.explain import Found, Seen, blocked_by
+from client.limits.why import Holder, explain
 
 NOW = 1_767_225_600_000
-PAYLOAD = b'{"n":90,"m":10,"t":null}'
 
 
-def place(**known: Any) -> LanePlace:
-    return LanePlace(
+def place(*keys: Seen, **known: Any) -> Found:
+    return Found(
         **{
             "lane": "openai/gpt-4o|tenant:acme",
             "now_ms": NOW,
@@ -24,20 +22,20 @@ def place(**known: Any) -> LanePlace:
             "ahead": 0,
             "tried": False,
             "worker": True,
+            "keys": list(keys),
             **known,
         }
     )
 
 
-def seen(
-    key: str = "openai/gpt-4o", *, in_use: int = 0, lanes_ahead: int | None = None, **limit: Any
-) -> Seen:
+def seen(key: str = "openai/gpt-4o", why: str = "", *numbers: float, lanes_ahead: int | None = None) -> Seen:
     gate_ms = None if lanes_ahead is None else NOW + 400
-    return Seen(key, Gauge(Limit(**limit), {}, in_use, NOW), lanes_ahead, gate_ms, [(b"j1", NOW + 9_000)])
+    blocked = blocked_by(why, *numbers) if why else None
+    return Seen(key, lanes_ahead, gate_ms, blocked, [(b"j1", NOW + 9_000)])
 
 
 def test_a_job_behind_a_full_limit() -> None:
-    waiting = explain(place(ahead=12), [seen(concurrency=50, in_use=50, lanes_ahead=3)], PAYLOAD)
+    waiting = explain(place(seen("openai/gpt-4o", "slots", 50, 50, lanes_ahead=3), ahead=12))
     assert waiting.sentence == (
         "waits for openai/gpt-4o: 50 of 50 slots are in use; 12 jobs and 3 lanes are ahead; next look in 0.4 s."
     )
@@ -53,11 +51,11 @@ def test_a_job_behind_a_full_limit() -> None:
 
 
 def test_the_key_in_whose_queue_it_is_comes_before_another_that_is_full() -> None:
-    both = [seen(paused=True), seen("tenant:acme", concurrency=1, in_use=1, lanes_ahead=0)]
-    assert explain(place(ahead=1), both, PAYLOAD).sentence == (
+    both = [seen("openai/gpt-4o", "paused"), seen("tenant:acme", "slots", 1, 1, lanes_ahead=0)]
+    assert explain(place(*both, ahead=1)).sentence == (
         "waits for tenant:acme: 1 of 1 slots are in use; 1 job is ahead; next look in 0.4 s."
     )
-    assert explain(place(), both[:1], PAYLOAD).sentence == "waits for openai/gpt-4o: it is paused."
+    assert explain(place(both[0])).sentence == "waits for openai/gpt-4o: it is paused."
 
 
 @pytest.mark.parametrize(
@@ -79,13 +77,13 @@ def test_the_key_in_whose_queue_it_is_comes_before_another_that_is_full() -> Non
         (place(due_ms=None, ahead=None), [], "its turn", "waits for its turn: no limit holds it."),
         (
             place(worker=False),
-            [seen(paused=True)],
+            [seen("openai/gpt-4o", "paused")],
             "no worker",
             "waits for a worker: none has reported of late.",
         ),
         (
             place(due_ms=NOW + 3_600_000),
-            [seen(paused=True)],
+            [seen("openai/gpt-4o", "paused")],
             "deferred",
             "is deferred until 2026-01-01 01:00:00 UTC.",
         ),
@@ -97,29 +95,11 @@ def test_the_key_in_whose_queue_it_is_comes_before_another_that_is_full() -> Non
         ),
     ],
 )
-def test_each_reason_is_a_sentence(where: LanePlace, keys: list[Seen], reason: str, sentence: str) -> None:
-    waiting = explain(where, keys, PAYLOAD)
+def test_each_reason_is_a_sentence(where: Found, keys: list[Seen], reason: str, sentence: str) -> None:
+    waiting = explain(where._replace(keys=keys))
     assert (waiting.reason, waiting.sentence) == (reason, sentence)
 
 
 def test_the_next_moment_of_a_deferred_job_is_its_own() -> None:
-    waiting = explain(place(due_ms=NOW + 1_000), [], PAYLOAD)
+    waiting = explain(place(due_ms=NOW + 1_000))
     assert (waiting.position, waiting.next_at) == (None, datetime(2026, 1, 1, 0, 0, 1, tzinfo=UTC))
-
-
-@pytest.mark.parametrize(
-    ("payload", "model", "tokens", "usd"),
-    [
-        (PAYLOAD, None, 100, 0),
-        (PAYLOAD, {}, 100, None),
-        (PAYLOAD, {"in_usd": 0.01, "out_usd": 0.02}, 100, 1.1),
-        (PAYLOAD, {"unpriced": 1, "in_usd": 0.01}, 100, 0),
-        (b'{"n":90,"m":0,', {"out": 40.2, "unpriced": 1}, 131, 0),
-        (b'{"n":90,"m":-1,', {"out": 40.2, "unpriced": 1}, 90, 0),
-        (b'{"t":null}', {}, 0, 0),
-    ],
-)
-def test_a_job_is_reckoned_as_the_script_does(
-    payload: bytes, model: dict[str, float] | None, tokens: int, usd: float | None
-) -> None:
-    assert estimate(payload, model) == (tokens, usd if usd is None else pytest.approx(usd))

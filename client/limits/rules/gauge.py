@@ -1,29 +1,15 @@
-"""A limit key at one moment, as numbers, and why it takes no more. Pure; lua/room.lua decides by the same rules."""
+"""A limit key at one moment, as the numbers that are listed. Pure; who may go, and why not, is for Lua to say."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import floor
-from typing import Literal, NamedTuple, TypeAlias
 
 from .limit import Limit
 
 BURST = 0.1  # of a minute: what a bucket holds
-RAMP_FROM = 0.5  # of it, at once, where calls were answered all the while; after an outage, one call
-RAMP_MS = 1_000  # from a cooldown's end to the full concurrency
-PATIENCE_MS = 1_000  # no refusal of the first call after a cooldown for so long is as good as an answer
 DAY_MS = 86_400_000
-_DUST = 1e-6  # a bucket is refilled by fractions
-
-Full: TypeAlias = Literal["paused", "cooldown", "concurrency", "requests", "tokens", "budget"]
-
-
-class Blocked(NamedTuple):
-    """Why a key takes no more: the kind, and the rest of a sentence that begins with the key."""
-
-    reason: Full
-    detail: str
 
 
 def flow_of(row: Mapping[bytes, bytes]) -> dict[str, float]:
@@ -104,55 +90,3 @@ class Gauge:
             return None
         at_ms = self.flow.get(f"{name}_ms", self.now_ms)
         return refilled(self.flow.get(name), at_ms, self.now_ms, per_minute)
-
-    def blocked(self, tokens: int = 0, usd: float | None = None) -> Blocked | None:
-        """Why a job of so many tokens cannot start now, or None where it can."""
-        return self._closed() or self._crowded() or self._spent(tokens, usd)
-
-    def _closed(self) -> Blocked | None:
-        if self.limit.paused:
-            return Blocked("paused", "it is paused")
-        if self.limit.concurrency == 0:
-            return Blocked("concurrency", "it is closed by concurrency=0")
-        if self.cooldown_ms:
-            return Blocked("cooldown", f"it cools down for another {self.cooldown_ms / 1000:.1f} s")
-        half_ms = self.flow.get("half_ms", 0)
-        tried = half_ms >= self.flow.get("cool_ms", 0) and self.now_ms < half_ms + PATIENCE_MS
-        if self.flow.get("cool_n", 0) > 0 and tried:
-            return Blocked("cooldown", "after its cooldown, one call goes first")
-        return None
-
-    def _crowded(self) -> Blocked | None:
-        most = self.effective
-        if most is not None:
-            cool_ms, slow_ms = self.flow.get("cool_ms", 0), self.flow.get("slow_ms", 0)
-            begins = 0.0 if slow_ms > cool_ms else RAMP_FROM
-            if (ramp := (self.now_ms - max(slow_ms, cool_ms)) / RAMP_MS) < 1:
-                most = max(1, floor(most * (begins + (1 - begins) * ramp)))
-            if self.in_use >= most:
-                return Blocked("concurrency", f"{self.in_use:,} of {most:,} slots are in use")
-        requests = self.requests_left
-        if requests is not None and floor(requests + _DUST) < 1:
-            return Blocked("requests", f"its {self.rpm:,.10g} requests a minute are used")
-        return None
-
-    def _spent(self, tokens: int, usd: float | None) -> Blocked | None:
-        if self.tpm is not None and self.tokens_left is not None:
-            wanted = min(tokens, max(1.0, self.tpm * BURST))  # a larger call goes when the bucket is full
-            if self.tokens_left < wanted - _DUST:
-                return Blocked("tokens", f"its {self.tpm:,.10g} tokens a minute are used")
-        limit, cost_usd = self.limit, usd or 0
-        if limit.tpd and self.tokens_today + min(tokens, limit.tpd) > limit.tpd:
-            return Blocked("budget", f"{self.tokens_today:,} of {limit.tpd:,} tokens of today are used")
-        if limit.usd_total is not None and self.usd_total + cost_usd > limit.usd_total:
-            return Blocked("budget", f"{_usd(self.usd_total)} of {_usd(limit.usd_total)} USD are spent")
-        if limit.usd_per_day is not None and self.usd_today + cost_usd > limit.usd_per_day:
-            spent = f"{_usd(self.usd_today)} of {_usd(limit.usd_per_day)} USD"
-            return Blocked("budget", f"{spent} of today are spent")
-        if usd is None and self.in_use and (limit.usd_total is not None or limit.usd_per_day is not None):
-            return Blocked("budget", "the model's price is learned from one call first")
-        return None
-
-
-def _usd(amount: float) -> str:
-    return f"{amount:,.2f}" if amount >= 0.01 or not amount else f"{amount:,.6f}"

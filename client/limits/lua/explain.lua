@@ -1,0 +1,67 @@
+-- explain: why a job has not started, or a call has not got its slots, by the rules of those that admit. Writes nothing.
+-- needs: room
+--
+-- ARGV[1]  the job's id, or the call's ticket (names.lua)
+-- ARGV[2]  the job's lane, '' for a call
+-- ARGV[3]  where the workers of its queue report
+--
+-- Returns now (ms), the job's score, how many are ahead of it in its lane, 1 where it has been tried before, 1 where a
+-- worker has reported of late, and for each of its limit keys: the key, its place among those that wait for the key, the
+-- key's next look (ms), why it takes no more ('' where it has room), the numbers of that, and its first holders, each
+-- with the moment its lease ends. What there is not is false.
+
+local MAX_HOLDERS = 10
+
+-- What to say of a key, by the reason that room and short_of give.
+local NUMBERS = {
+  cooldown = function(s) return (s.cool_ms - now) / 1000 end,
+  slots = function(s) return used(s), s.most_now end,
+  requests = function(s) return s.rpm end,
+  tokens = function(s) return s.tpm end,
+  tpd = function(s) return math.floor((s.day_tok or 0) + 0.5), s.limit.tpd end,
+  usd_total = function(s) return s.usd or 0, s.limit.usd_total end,
+  usd_per_day = function(s) return s.day_usd or 0, s.limit.usd_per_day end,
+}
+
+if #ARGV ~= 3 then
+  return redis.error_reply('explain: three arguments')
+end
+local who, lane, health = ARGV[1], ARGV[2], ARGV[3]
+local call = lane == '' and read_ticket(who)
+if lane == '' and not call then
+  return redis.error_reply('explain: the id of a job and its lane, or a ticket')
+end
+
+local input, output, aliases = nil, nil, {}
+if call then
+  input, output = call.input, call.output
+else
+  input, output = read_reservation(redis.call('GET', KEY.job .. who) or '')
+  local row = redis.call('HGETALL', KEY.aliases)
+  for i = 1, #row, 2 do aliases[row[i]] = row[i + 1] end
+end
+local found = states_of(call and call.keys or keys_of(lane, aliases))
+local tokens, usd = estimate(found[1] and found[1].model and found[1], input, output)
+
+local function why_shut(s)
+  if room(s) < 1 then return s.why end
+  local _, _, why = short_of(s, tokens, usd)
+  return why
+end
+
+local rows = {}
+for i, s in ipairs(found) do
+  local why, numbers = why_shut(s), {}
+  if NUMBERS[why] then
+    for n, value in ipairs({ NUMBERS[why](s) }) do numbers[n] = text_of(value) end
+  end
+  rows[i] = {
+    s.key, redis.call('ZRANK', KEY.blocked .. s.key, call and who or lane), redis.call('ZSCORE', KEY.gates, s.key),
+    why or '', numbers,
+    redis.call('ZRANGEBYSCORE', KEY.slots .. s.key, 1, '+inf', 'WITHSCORES', 'LIMIT', 0, MAX_HOLDERS),  -- 0: evicted
+  }
+end
+return {
+  now, lane ~= '' and redis.call('ZSCORE', lane, who), lane ~= '' and redis.call('ZRANK', lane, who),
+  redis.call('EXISTS', KEY.attempts .. who, KEY.retry .. who), redis.call('EXISTS', health), rows,
+}
