@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import InitVar, dataclass
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
 from client import Limits
 from client.wire.schemas import Message
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 CoroutineFunction: TypeAlias = Callable[..., Coroutine[Any, Any, Any]]  # what arq calls with a run's context
 Prompt: TypeAlias = str | Sequence[Message | dict[str, Any]]
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -61,34 +63,28 @@ class Asks(Protocol):
         """
 
 
-@dataclass(eq=False, repr=False)
+class Key(Generic[T]):
+    """A key of a context, as a typed attribute of the same name."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, context: dict[str, T], owner: type) -> T:
+        return context[self._name]
+
+
 class Context(dict[Any, Any]):
-    """arq's context of one run, by arq's names, with ours as attributes: `ctx["job_id"]`, `ctx.limits`."""
+    """arq's context of one run: `ctx.limits` is `ctx["limits"]`, and typed."""
 
-    shared: InitVar[Mapping[Any, Any]]  # arq's context of the whole worker
-    job_id: str
-    job_try: int
-    enqueued_at: datetime
-    score_ms: int  # when it was due
-    lane: str  # its name; empty for a queue of arq's
-    limit_keys: tuple[str, ...]  # that the job holds by its lane
-    token: str  # the fencing token
-    payload: bytes  # the job's record
-    has_run: bool  # a run of it has begun before
-    meter: Meter
-
-    def __post_init__(self, shared: Mapping[Any, Any]) -> None:
-        self.update(shared, job_id=self.job_id, job_try=self.job_try, enqueue_time=self.enqueued_at)
-        self.update(score=self.score_ms, lane=self.lane, limit_keys=self.limit_keys)
-
-    @property
-    def limits(self) -> Limits:
-        """The limits of the fleet: `async with ctx.limits.slot("openai/gpt-4o"): …`"""
-        limits: Limits = self["limits"]
-        return limits
-
-    @property
-    def llm(self) -> Asks:
-        """The worker's LLM: `await ctx.llm.ask("openai/gpt-4o", prompt)`."""
-        llm: Asks = self["llm"]
-        return llm
+    job_id = Key[str]()
+    job_try = Key[int]()
+    enqueue_time = Key[datetime]()
+    score = Key[int]()  # when it was due, Unix milliseconds
+    lane = Key[str]()  # its name; empty for a queue of arq's
+    limit_keys = Key[tuple[str, ...]]()  # that the job holds by its lane
+    token = Key[str]()  # the fencing token
+    payload = Key[bytes]()  # the job's record
+    has_run = Key[bool]()  # a run of it has begun before
+    meter = Key[Meter]()
+    limits = Key[Limits]()  # of the fleet: `async with ctx.limits.slot("openai/gpt-4o"): …`
+    llm = Key[Asks]()  # the worker's: `await ctx.llm.ask("openai/gpt-4o", prompt)`

@@ -75,8 +75,8 @@ def a_context(
     given: dict[str, Any] = {
         "job_id": "j1",
         "job_try": 1,
-        "enqueued_at": datetime.fromtimestamp(ENQUEUED_MS / 1000, UTC),
-        "score_ms": ENQUEUED_MS,
+        "enqueue_time": datetime.fromtimestamp(ENQUEUED_MS / 1000, UTC),
+        "score": ENQUEUED_MS,
         "lane": "",
         "limit_keys": (),
         "token": "mill:1:host:7:abc",

@@ -5,7 +5,7 @@
     process    one of them, as the worker sees it                                              process.py
     child      one of them, from within: a job at a time, over two pipes                       child.py
     frames     what goes through the pipes                                                     frames.py
-    settings   what arq is told                                                                settings.py
+    app        what arq is told                                                                app.py
 
 The files are imported by their own names, not from here: a child must not load the whole worker.
 """

@@ -107,8 +107,8 @@ class Call:
 
 def timings(ctx: JobContext, started_at: datetime, running_s: float) -> Timings:
     return Timings(
-        enqueued_at=ctx.enqueued_at,
-        queued_s=max(0.0, (started_at - ctx.enqueued_at).total_seconds()),  # two clocks may disagree
+        enqueued_at=ctx.enqueue_time,
+        queued_s=max(0.0, (started_at - ctx.enqueue_time).total_seconds()),  # two clocks may disagree
         running_s=running_s,
     )
 
