@@ -14,6 +14,7 @@ from arq.cron import CronJob
 from arq.worker import Function, Worker
 
 from client.wire.keys import KEYS
+from client.wire.record import now_ms
 from worker.context import Context
 from worker.unreachable import UNREACHABLE
 
@@ -93,7 +94,7 @@ class Crew(Worker):
             if self.on_job_start:
                 await self.on_job_start(ctx)
             logger.debug("→ %s try=%d", current.ref, current.job_try)
-            current.started_ms = run.now_ms()
+            current.started_ms = now_ms()
             result = await run.call(current, function, ctx, self._policy)
             current.ended = run.succeeded(current, result, function, self._policy)
             logger.debug("← %s", current.ref)

@@ -8,7 +8,6 @@ from collections.abc import Collection
 from typing import Any
 
 from .finish import Outbox
-from .outage import Outage
 from .run import Run
 
 CANCEL_LIMIT_S = 1.0  # for cancelled jobs to end; those that swallow it are not waited for
@@ -42,7 +41,7 @@ async def drain(runs: Collection[Run], limit_s: float, hurry: asyncio.Event) -> 
     return [run for run in left if run.task is not None and not run.task.done()]
 
 
-async def commit(outbox: Outbox, outage: Outage) -> None:
+async def commit(outbox: Outbox) -> None:
     """Writes the last outcomes. Says which are lost where Redis does not come back in time."""
     try:
         async with asyncio.timeout(COMMIT_LIMIT_S):

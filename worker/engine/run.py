@@ -6,8 +6,6 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from time import time_ns
 from typing import Any, Literal
 
 from arq.constants import keep_cronjob_progress
@@ -19,6 +17,7 @@ from client.errors import JobCrashed, JobError, JobFailed, JobTimedOut
 from client.wire import events
 from client.wire.keys import KEYS
 from client.wire.limit_keys import keys_of
+from client.wire.record import now_ms, utc
 from worker.context import Context, Meter
 from worker.signals import Reroute, Throttled
 
@@ -79,10 +78,6 @@ class Ended:
     ending: Ending
 
 
-def now_ms() -> int:
-    return time_ns() // 1_000_000
-
-
 def read(run: Run, functions: Mapping[str, Function | CronJob], policy: Policy) -> Function | CronJob:
     """The function of a claimed job, its arguments set on `run`. Raises what the job is to fail with."""
     claimed = run.claimed
@@ -129,7 +124,7 @@ def context(run: Run, shared: Mapping[Any, Any], make: type[Context]) -> Context
         shared,
         job_id=lease.job_id,
         job_try=run.job_try,
-        enqueue_time=datetime.fromtimestamp(run.enqueued_ms / 1000, UTC),
+        enqueue_time=utc(run.enqueued_ms),
         score=claimed.score_ms,
         lane=KEYS.lane_name(lease.lane),
         limit_keys=keys_of(lease.limit_keys),

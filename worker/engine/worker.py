@@ -120,7 +120,7 @@ class Engine(Crew):
             await self._serve_through_outages(riding)
             for stubborn in await drain.drain(list(self.runs.values()), self.drain_s, self._hurry):
                 self._abandon(stubborn)
-            await drain.commit(self._outbox, self._outage)
+            await drain.commit(self._outbox)
         except RedisGone as error:
             raise RedisGone(f"{error} {self._what_is_lost()}") from None
         finally:

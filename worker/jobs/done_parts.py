@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from typing import cast
 
@@ -29,11 +29,10 @@ _BATCH = 4  # parts a round trip: they may have many megabytes
 logger = logging.getLogger("promptmill.jobs")
 
 
-@dataclass(frozen=True, slots=True)
-class Vectored:
-    """A part that is done."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartHeader:
+    """What is kept beside the numbers."""
 
-    numbers: bytes  # little-endian float32, vector after vector
     dimensions: int
     model: str  # as the provider named it
     usage: Usage
@@ -41,13 +40,10 @@ class Vectored:
 
 
 @dataclass(frozen=True, slots=True)
-class PartHeader:
-    """What is kept beside the numbers."""
+class Vectored(PartHeader):
+    """A part that is done."""
 
-    dimensions: int
-    model: str
-    usage: Usage
-    cost_usd: float | None
+    numbers: bytes  # little-endian float32, vector after vector
 
 
 _HEADER = TypeAdapter(PartHeader)
@@ -72,7 +68,7 @@ async def find(ctx: JobContext, names: Sequence[str]) -> dict[str, Vectored]:
             values = await cast(Awaitable[list[bytes | None]], redis.hmget(key, fields))
             for one, numbers, header in zip(batch, values[::2], values[1::2], strict=True):
                 if numbers is not None and header is not None:
-                    found[one] = _read(numbers, header)
+                    found[one] = Vectored(numbers, **asdict(_HEADER.validate_json(header)))
     except (RedisError, OSError, ValidationError) as error:
         logger.warning("%s: cannot read all of its parts: %s", ctx.job_id, error)
     return found
@@ -81,10 +77,9 @@ async def find(ctx: JobContext, names: Sequence[str]) -> dict[str, Vectored]:
 async def put(ctx: JobContext, name: str, part: Vectored) -> bool:
     """Keeps a part. False where it cannot."""
     key = KEYS.parts(ctx.job_id)
-    header = PartHeader(part.dimensions, part.model, part.usage, part.cost_usd)
     try:
         async with ctx.services.redis.pipeline(transaction=True) as pipe:
-            pipe.hset(key, mapping={name: part.numbers, _beside(name): _HEADER.dump_json(header)})
+            pipe.hset(key, mapping={name: part.numbers, _beside(name): _HEADER.dump_json(part)})
             pipe.expire(key, TTL_S)
             await pipe.execute()
     except (RedisError, OSError) as error:
@@ -95,8 +90,3 @@ async def put(ctx: JobContext, name: str, part: Vectored) -> bool:
 
 def _beside(name: str) -> str:
     return f"{name}:told"
-
-
-def _read(numbers: bytes, header: bytes) -> Vectored:
-    found = _HEADER.validate_json(header)
-    return Vectored(numbers, found.dimensions, found.model, found.usage, found.cost_usd)

@@ -155,7 +155,8 @@ class Embedding:
         request = self._asked.model_copy(update={"texts": texts})
         answer = await self._ctx.services.llm.embed(request, call_id=call_id)
         numbers = await _packed(answer, str(self._start.route))
-        return Vectored(numbers, len(numbers) // len(texts) // NUMBER_BYTES, answer.model, answer.usage)
+        dimensions = len(numbers) // len(texts) // NUMBER_BYTES
+        return Vectored(numbers, dimensions=dimensions, model=answer.model, usage=answer.usage)
 
     def _add_up(self, of_part: Meter, meter: Meter) -> None:
         """What another slot signals is not signalled again by the job's own."""

@@ -10,6 +10,7 @@ from typing import TypeAlias, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from client.errors import BadRequest, ProviderNotConfigured
+from client.limits.rules.lanes import model_key
 from client.wire.schemas import Attempt, ChatRequest, EmbedRequest
 from promptmill.dialects import Route, summarise
 
@@ -56,7 +57,7 @@ async def find_route(ctx: JobContext, asked: Request, route_to: Callable[[str | 
         if earlier := await ledger.read(ctx, asked.model or ""):
             error.details["attempts"] = earlier[-1].number
         raise
-    admitted = reroute.is_admitted(ctx, route)
+    admitted = model_key(str(route)) in ctx.limit_keys
     if not admitted and (elsewhere := reroute.to_its_model(ctx, asked)):
         raise elsewhere
     return Start(route, admitted, await ledger.read(ctx, str(route)))

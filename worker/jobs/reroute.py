@@ -8,15 +8,9 @@ from client.wire.keys import KEYS
 from client.wire.lane import Lane
 from client.wire.reservation import reserving
 from client.wire.schemas import ChatRequest, EmbedRequest
-from promptmill.dialects import Route
 from worker.signals import Reroute
 
 from .services import JobContext
-
-
-def is_admitted(ctx: JobContext, route: Route) -> bool:
-    """Whether the job was claimed under the limits of the model it is about to call."""
-    return lanes.model_key(str(route)) in ctx.limit_keys
 
 
 def to_its_model(ctx: JobContext, asked: ChatRequest | EmbedRequest) -> Reroute | None:

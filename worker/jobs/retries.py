@@ -117,9 +117,9 @@ def decide(
     a fleet that was turned away together does not return together.
     """
     if not uses_a_try(type(error).__name__):
-        return Again(0.0 if admitted else _wait_s(error, attempts, roll), uses_a_try=False)
+        return Again(0.0 if admitted else wait_s(error, attempts, roll), uses_a_try=False)
     if error.retryable and tries_used + 1 < max_tries:
-        return Again(_wait_s(error, attempts, roll), uses_a_try=True)
+        return Again(wait_s(error, attempts, roll), uses_a_try=True)
     if fallbacks and (error.retryable or isinstance(error, _ANOTHER_MODEL_MAY_HELP)):
         return NextModel()
     return None
@@ -141,6 +141,11 @@ def backoff_s(attempts: int, roll: float) -> float:
     return roll * min(CAP_S, BASE_S * 2.0 ** min(attempts - 1, 16))
 
 
-def _wait_s(error: JobError, attempts: int, roll: float) -> float:
-    asked_s = (error.retry_after_s or 0.0) if isinstance(error, ProviderError) else 0.0
-    return asked_s + backoff_s(attempts, roll)
+def wait_s(error: JobError, attempts: int, roll: float) -> float:
+    """What was asked for, and the jitter on top."""
+    return asked_s(error) + backoff_s(attempts, roll)
+
+
+def asked_s(error: JobError) -> float:
+    """The provider's Retry-After in seconds, 0 where it gave none."""
+    return (error.retry_after_s or 0.0) if isinstance(error, ProviderError) else 0.0

@@ -13,6 +13,8 @@ from client.limits.rules.retry_after import retry_after_s
 from promptmill.dialects.redaction import redact
 from promptmill.dialects.refusals import classify, read_refusal
 
+from .retries import asked_s
+
 MAX_SAID_CHARS = 300
 
 # The first name that one of the error's classes has decides. None: the request itself cannot be sent.
@@ -36,7 +38,7 @@ def worth_a_try(error: BaseException) -> JobError | None:
     if isinstance(error, BaseExceptionGroup):
         found = [worth_a_try(each) for each in error.exceptions]
         alike = [each for each in found if each is not None]
-        return max(alike, key=_asked_s) if len(alike) == len(found) else None
+        return max(alike, key=asked_s) if len(alike) == len(found) else None
     response = getattr(error, "response", None)
     if response is not None and isinstance(getattr(response, "status_code", None), int):
         return _refused(error, response)
@@ -51,12 +53,12 @@ def _refused(error: BaseException, response: Any) -> JobError | None:
     kind = classify(status, refusal)
     if status < 400 or not kind.retryable:
         return None
-    asked_s = retry_after_s(headers)
+    told_s = retry_after_s(headers)
     return kind(
         _said(error),
         status=status,
         code=refusal.code,
-        retry_after_s=refusal.retry_after_s if asked_s is None else asked_s,
+        retry_after_s=refusal.retry_after_s if told_s is None else told_s,
         request_id=headers.get("x-request-id") or headers.get("request-id"),
         error_type=type(error).__name__,
     )
@@ -83,7 +85,3 @@ def _names(cls: type) -> tuple[str, ...]:
 def _said(error: BaseException) -> str:
     said = " ".join(redact(str(error)).split())[:MAX_SAID_CHARS]
     return f"{type(error).__name__}: {said}".removesuffix(": ")
-
-
-def _asked_s(error: JobError) -> float:
-    return (error.retry_after_s or 0.0) if isinstance(error, ProviderError) else 0.0

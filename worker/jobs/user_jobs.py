@@ -12,7 +12,7 @@ from client.errors import JobError
 from worker.context import CoroutineFunction
 
 from .job_llm import JobLLM
-from .retries import Again, decide
+from .retries import wait_s
 from .sdk_failures import worth_a_try
 from .services import JobContext
 
@@ -41,24 +41,12 @@ def user_job(function: Function, max_tries: int) -> Function:
                 raise
         if ctx.job_try >= most:
             raise found
-        again = Retry(_delay_s(found, ctx.job_try, most))
+        again = Retry(wait_s(found, ctx.job_try, random.random()))  # noqa: S311  jitter, not a secret
         again.add_note(f"try {ctx.job_try} of {most} failed: {found}")  # for the log
         raise again
 
     complete: CoroutineFunction = run
     return replace(function, coroutine=complete)
-
-
-def _delay_s(error: JobError, job_try: int, max_tries: int) -> float:
-    follows = decide(
-        error,
-        tries_used=job_try - 1,
-        max_tries=max_tries,
-        attempts=job_try,
-        roll=random.random(),  # noqa: S311  jitter, not a secret
-    )
-    assert isinstance(follows, Again)
-    return follows.delay_s
 
 
 def _first_typed_error(error: Exception) -> Exception:
