@@ -39,8 +39,8 @@ async def soak(options: Options, say: Say) -> Record:
         ):
             readers = Readers(record, stage.servers.url)
             try:
-                await _fire(record, stage.faults, Producers(record, queue, readers.follow), say)
-                stage.provider.quiet = True
+                await _fire(record, stage, Producers(record, queue, readers.follow), say)
+                stage.provider.quick = True
                 await aftermath.until_all_have_ended(record, redis, SETTLE_S)
                 say(f"{len(record.jobs)} jobs, {len(record.calls)} calls; all is over")
                 await readers.ended(READERS_S)
@@ -90,7 +90,7 @@ async def _supervised(fleet: Fleet) -> AsyncIterator[None]:
         fleet.close()
 
 
-async def _fire(record: Record, faults: Faults, producers: Producers, say: Say) -> None:
+async def _fire(record: Record, stage: Stage, producers: Producers, say: Say) -> None:
     """The faults, then the calm. Jobs come all the time."""
     options = record.options
     record.started_s = monotonic()
@@ -98,8 +98,8 @@ async def _fire(record: Record, faults: Faults, producers: Producers, say: Say) 
     try:
         say(f"faults for {options.time_s - CALM_S:.0f} s")
         async with asyncio.timeout(options.time_s + TROUBLE_S):
-            await faults.run()
-        began_s = monotonic()
+            await stage.faults.run()
+        began_s, stage.provider.well = monotonic(), True
         say(f"{len(record.faults)} faults are over; calm for {CALM_S:.0f} s")
         await asyncio.wait([producing], timeout=CALM_S)
         record.calm_s = (began_s, monotonic())

@@ -27,15 +27,16 @@ FAULTS: dict[Ending, float] = {"429": 0.03, "503": 0.01, "500": 0.015, "cut": 0.
 OVERLOADED = 0.6  # of the calls while it is overloaded
 SLOW = 0.03  # take this many times as long:
 SLOW_TIMES = 5
-QUIET_S = 0.02  # the latency once it is quiet
+QUICK_S = 0.02
 _MESSAGES = {"429": "Slow down.", "503": "No room.", "500": "It broke."}
 
 
 class Provider:
-    """`record.calls` is what it saw. `quiet`, `overloaded` and `refuse` say how it behaves."""
+    """`record.calls` is what it saw. `well`: it spoils no call; `quick`: it answers all at once."""
 
     def __init__(self, record: Record, dice: Random) -> None:
-        self.quiet = False
+        self.well = False
+        self.quick = False
         self.overloaded = False
         self._record, self._dice = record, dice
         self._open: dict[Call, web.Request] = {}
@@ -145,13 +146,13 @@ class Provider:
     # -- faults --------------------------------------------------------------------------------------
 
     def _latency_s(self, call: Call) -> float:
-        if self.quiet:
-            return QUIET_S
+        if self.quick:
+            return QUICK_S
         latency_s = self._dice.uniform(*LATENCY_S[call.model])
         return latency_s * (SLOW_TIMES if self._dice.random() < SLOW else 1)
 
     def _spoilt(self) -> Ending | None:
-        if self.quiet:
+        if self.well:
             return None
         if self.overloaded and self._dice.random() < OVERLOADED:
             return "503"

@@ -23,7 +23,7 @@ NOT_YET = {
     "places": "A1: the place of a job that crashed",
     "recovery": "A1 and A4",
     "calm": "A4: random refusals set a ceiling",
-    "job keys": "A10, and the abort of a job that waits for another try",
+    "job keys": "A10; and, not in the issue, the abort of a job that waits for another try",
     "logs": "A8: Redis is said to have lost its data",
 }
 

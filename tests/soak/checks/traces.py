@@ -10,19 +10,24 @@ from tests.soak.record import Record
 
 from .finding import Finding, found
 
+END_S = 10.0  # within which a worker that was told to end, or that starts, needs Redis
+
 _LOSS = re.compile(r"(?m)^.*has lost its data.*$")
 
 
 def slots(record: Record) -> Finding:
-    return found("slots", record.leftovers.held_slots, "keys whose slots are still held")
+    held = record.leftovers.held_slots
+    return found("slots", held, f"{len(held)} limit keys with slots that are still held")
 
 
 def lanes(record: Record) -> Finding:
-    return found("lanes", record.leftovers.lanes, "lanes that still hold jobs")
+    full = record.leftovers.lanes
+    return found("lanes", full, f"{len(full)} lanes that still hold jobs")
 
 
 def keys(record: Record) -> Finding:
-    return found("keys", record.leftovers.immortal, "keys that would stay for ever")
+    immortal = record.leftovers.immortal
+    return found("keys", immortal, f"{len(immortal)} keys that would stay for ever")
 
 
 def job_keys(record: Record) -> Finding:
@@ -33,7 +38,7 @@ def job_keys(record: Record) -> Finding:
     aborted = sum(
         record.jobs[id_].abort_asked for key in wrong if (id_ := key.rpartition(":")[2]) in record.jobs
     )
-    return found("job keys", wrong, f"keys of jobs that have ended, {aborted} of them of aborted ones")
+    return found("job keys", wrong, f"{len(wrong)} keys of jobs that have ended, {aborted} of aborted ones")
 
 
 def tracebacks(record: Record) -> Finding:
@@ -44,23 +49,24 @@ def tracebacks(record: Record) -> Finding:
 def logs(record: Record) -> Finding:
     """Redis kept all that it had said yes to, so nobody may say that it has not."""
     wrong = [f"{w.name}: {said}" for w in record.workers.values() for said in _LOSS.findall(w.log)]
-    return found("logs", wrong, "workers that say that Redis has lost its data")
+    return found("logs", wrong, f"{len(wrong)} lines say that Redis has lost its data")
 
 
 def workers(record: Record) -> Finding:
     """A worker ends when it is told to, with 0, and never by itself. One that starts finds Redis, or ends with 1."""
     wrong = []
     for worker in record.workers.values():
-        away = any(span.meets(worker.started_s, worker.killed_s) for span in record.redis_away())
+        since_s = worker.told_s if worker.was_ready else worker.started_s
+        away = any(span.meets(since_s, min(worker.killed_s, since_s + END_S)) for span in record.redis_away())
         if worker.ended_by_itself and (worker.was_ready or not away):
             wrong.append(f"{worker.name} ended by itself with {worker.exit_code}")
-        elif worker.told_s < inf and worker.was_ready and worker.exit_code != 0:
+        elif worker.told_s < inf and worker.was_ready and not away and worker.exit_code != 0:
             wrong.append(f"{worker.name} was told to end, and its exit code is {worker.exit_code}")
     return found("workers", wrong, f"{len(record.workers)} workers")
 
 
 def trouble(record: Record) -> Finding:
-    return found("trouble", record.trouble, "what producers and readers should not have met")
+    return found("trouble", record.trouble, f"{len(record.readings)} readers of streams, and all producers")
 
 
 def faults(record: Record) -> Finding:
