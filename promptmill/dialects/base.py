@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
+from client.errors import ProviderError
 from client.wire.schemas import ChatRequest, EmbedRequest
 
 from .answers import ChatAnswer, Delta, EmbedAnswer, Headers, HttpCall
@@ -72,6 +73,11 @@ class Provider(ProviderErrors, ABC):
     def key_headers(api_key: str | None) -> dict[str, str]:
         """The headers that the key goes out in, and those that go with it to every address of the API."""
 
+    @staticmethod
+    @abstractmethod
+    def status_of(error: Any) -> int:
+        """What an error that came with status 200 would have been as a status."""
+
     def seen_rates(self, headers: Headers) -> SeenRates:
         """What the headers of an answer say of the provider's rates."""
         return seen_rates(headers)
@@ -84,6 +90,13 @@ class Provider(ProviderErrors, ABC):
         if answer.finish_reason != "content_filter" or answer.text or answer.tool_calls:
             return answer
         raise self.filtered("the answer", headers, model)
+
+    def _no_answer(self, error: Any, reason: str, headers: Headers, model: str) -> ProviderError:
+        """The error that a 200 tells, or malformed where it tells none. A stream has no other way to tell one, and some
+        hosts, such as OpenRouter, put an upstream's refusal there."""
+        if not error:
+            return self.malformed(reason, headers, model)
+        return self.map_error(self.status_of(error), headers, to_json({"error": error}), model)
 
     def _read(self, shape: type[_Reply], body: bytes, headers: Headers, model: str) -> _Reply:
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from client.errors import InvalidRequest, JobError, JobNotFound, QueueUnavailabl
 from client.wire.schemas import Attempt, ChatRequest, Completion, Embeddings, EmbedRequest, Timings, Usage
 from promptmill.cli.run.options import Defaults, RunOptions
 from promptmill.cli.run.plan import OnInvalid, Report, open_plan
+from promptmill.cli.run.progress import PlainProgress
 from promptmill.cli.run.runner import StopSignal, Timing, run
 from promptmill.cli.run.summary import RunSummary
 from settings import Settings
@@ -154,17 +156,12 @@ class FakeQueue:
             raise QueueUnavailable("Redis cannot be reached.")
 
 
-class Notes:
+class Notes(PlainProgress):
     """A progress that remembers."""
 
     def __init__(self) -> None:
+        super().__init__(sys.stderr)
         self.sentences: list[str] = []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
 
     def update(self, tally: object) -> None:
         pass

@@ -23,7 +23,7 @@ from settings import Settings, load
 from .items import Invalid
 from .options import STDIN, Defaults, FileFormat, InputError, OutputError, RunOptions
 from .plan import Plan, open_plan
-from .progress import Progress, open_progress
+from .progress import PlainProgress, open_progress
 from .runner import StopSignal, conclude
 from .runner import run as run_plan
 from .summary import INTERRUPTED, RunSummary
@@ -178,7 +178,7 @@ async def _with_stack(plan: Plan, settings: Settings, *, simulate: bool) -> RunS
 
 
 @contextmanager
-def _stopping(stop: StopSignal, progress: Progress) -> Iterator[None]:
+def _stopping(stop: StopSignal, progress: PlainProgress) -> Iterator[None]:
     """Ctrl-C asks to stop; a second one ends the process, whose children end with it."""
     loop = asyncio.get_running_loop()
     first_s: float | None = None

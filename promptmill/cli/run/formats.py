@@ -56,7 +56,7 @@ class Reader:
                 number, {}, f"it is not UTF-8 (byte {error.start + 1} is 0x{line[error.start]:02x})"
             )
         if self.format == "text":
-            return LineRecord(number, {"prompt": text.rstrip("\r\n")})
+            return self._filled(number, {"prompt": text.rstrip("\r\n")})
         return self._json(number, text)
 
     def _json(self, number: int, text: str) -> LineRecord:
@@ -67,7 +67,7 @@ class Reader:
             return LineRecord(number, {}, f"it is not JSON: {reason}")
         if not isinstance(fields, dict):
             return LineRecord(number, {}, f"it must be a JSON object, not {json_name(fields)}")
-        return self._filled(number, fields) if self.template else LineRecord(number, fields)
+        return self._filled(number, fields)
 
     def _filled(self, number: int, row: dict[str, Any]) -> LineRecord:
         if self.template is None:
@@ -142,16 +142,7 @@ def open_reader(source: Source, file_format: FileFormat, template: str | None) -
                 f"{source.name} is read as text, which has no column {lacking[0]!r}: "
                 "use {prompt} for the line, or say --format csv."
             )
-        return _PromptReader(source, file_format, parsed)
     return Reader(source, file_format, parsed)
-
-
-class _PromptReader(Reader):
-    """Text with a template: the line is the column `prompt`."""
-
-    def records(self) -> Iterator[LineRecord]:
-        for record in super().records():
-            yield record if record.fault else self._filled(record.line, record.fields)
 
 
 def _sniffed(first: bytes, template: Template | None) -> FileFormat:

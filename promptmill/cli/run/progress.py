@@ -5,30 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Protocol, Self, TextIO
+from typing import Any, Self, TextIO
 
 from .tally import Tally
 
 PLAIN_EVERY_S = 5.0  # between two plain lines
 
 
-class Progress(Protocol):
-    """Shown for as long as the block lasts."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-    def update(self, tally: Tally) -> None:
-        """The numbers have changed; called often."""
-
-    def note(self, sentence: str) -> None:
-        """Something a person should know now."""
-
-
-def open_progress(stream: TextIO) -> Progress:
+def open_progress(stream: TextIO) -> PlainProgress:
     """The live one where `stream` is a terminal and rich is installed."""
     if not stream.isatty():
         return PlainProgress(stream)
@@ -39,7 +23,7 @@ def open_progress(stream: TextIO) -> Progress:
 
 
 class PlainProgress:
-    """A line every few seconds."""
+    """A line every few seconds, for as long as the block lasts."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
@@ -55,16 +39,18 @@ class PlainProgress:
         pass
 
     def update(self, tally: Tally) -> None:
+        """The numbers have changed; called often."""
         now_s = self._clock()
         if now_s - self._said_s >= PLAIN_EVERY_S:
             self._said_s = now_s
             self.note(f"{tally.finished:,}/{tally.pending_at_start:,} · {describe(tally)}")
 
     def note(self, sentence: str) -> None:
+        """Something a person should know now."""
         print(sentence, file=self._stream, flush=True)
 
 
-class LiveProgress:
+class LiveProgress(PlainProgress):
     """A bar, and below it a line of numbers, redrawn in place. Raises ImportError where rich is missing."""
 
     def __init__(self, stream: TextIO) -> None:

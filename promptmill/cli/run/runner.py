@@ -19,7 +19,7 @@ from client.errors import QueueUnavailable
 from .feed import Feed, LineJob
 from .options import InputError, OutputError
 from .plan import Plan
-from .progress import Progress
+from .progress import PlainProgress
 from .sender import RunQueue, Sender
 from .summary import RunSummary, summarise
 from .tally import Tally
@@ -64,7 +64,7 @@ class StopSignal:
 
 
 async def run(
-    plan: Plan, queue: RunQueue, *, progress: Progress, stop: StopSignal, timing: Timing | None = None
+    plan: Plan, queue: RunQueue, *, progress: PlainProgress, stop: StopSignal, timing: Timing | None = None
 ) -> RunSummary:
     """Sends what is pending and writes what comes back, until all is answered or `stop` is requested.
 
@@ -93,7 +93,7 @@ async def _forget_nothing(job_ids: Iterable[str]) -> None:
 
 class _Run:
     def __init__(
-        self, plan: Plan, queue: RunQueue, progress: Progress, stop: StopSignal, timing: Timing
+        self, plan: Plan, queue: RunQueue, progress: PlainProgress, stop: StopSignal, timing: Timing
     ) -> None:
         self._plan = plan
         self._queue = queue

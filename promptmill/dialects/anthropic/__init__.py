@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import httpx
 from pydantic_core import to_json
 
-from client.errors import ProviderError
 from client.wire.schemas import ChatRequest, EmbedRequest
-from promptmill.dialects.answers import ChatAnswer, Delta, EmbedAnswer, Headers, HttpCall
+from promptmill.dialects.answers import ChatAnswer, Delta, EmbedAnswer, Headers, HttpCall, mapping
 from promptmill.dialects.base import CannotSay, Provider
 from promptmill.dialects.sse import Event
 
@@ -22,6 +19,8 @@ API_VERSION = "2023-06-01"  # the `anthropic-version` header
 class Anthropic(Provider):
     """`base_url` ends in /v1. `max_tokens` is DEFAULT_MAX_TOKENS where the request sets none; `seed`, which
     the API does not know, is not sent."""
+
+    status_of = staticmethod(status_of)
 
     def __init__(self, name: str, base_url: str, api_key: str | None, key_variable: str) -> None:
         super().__init__(name, base_url, api_key, key_variable)
@@ -45,13 +44,13 @@ class Anthropic(Provider):
     def parse_chat(self, body: bytes, headers: Headers, model: str) -> ChatAnswer:
         reply = self._read(MessageReply, body, headers, model)
         if reply.content is None:
-            raise self._no_answer(reply.error, headers, model)
+            raise self._no_answer(mapping(reply.error), "there is no content in it", headers, model)
         return self.finished(read_message(reply, reply.content, model), headers, model)
 
     def parse_event(self, event: Event, headers: Headers, model: str) -> Delta | None:
         data = self._read_object(event.data, headers, model)
         if data.get("type") == "error":
-            raise self._no_answer(data.get("error"), headers, model)
+            raise self._no_answer(mapping(data.get("error")), "there is no content in it", headers, model)
         return read_event(data)
 
     def render_embed(self, request: EmbedRequest, model: str) -> HttpCall:
@@ -62,12 +61,6 @@ class Anthropic(Provider):
 
     def parse_embed(self, body: bytes, headers: Headers, model: str) -> EmbedAnswer:
         raise self.malformed("Anthropic has no embeddings", headers, model)
-
-    def _no_answer(self, error: Any, headers: Headers, model: str) -> ProviderError:
-        """An error that came with status 200: in a stream there is no other way to say it."""
-        if not isinstance(error, dict):
-            return self.malformed("there is no content in it", headers, model)
-        return self.map_error(status_of(error), headers, to_json({"error": error}), model)
 
 
 DIALECT = Anthropic

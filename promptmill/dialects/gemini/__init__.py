@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
 
 import httpx
 from pydantic_core import to_json
 
-from client.errors import ProviderError
 from client.wire.schemas import ChatRequest, EmbedRequest, Usage
 from promptmill.dialects.answers import ChatAnswer, Delta, EmbedAnswer, Headers, HttpCall, join_calls, mapping
 from promptmill.dialects.base import CannotSay, Provider
@@ -26,6 +24,7 @@ class Gemini(Provider):
     embeddings, `extra` holds fields of each text's request, such as `taskType`."""
 
     bad_key_status = 400
+    status_of = staticmethod(status_of)
 
     def __init__(self, name: str, base_url: str, api_key: str | None, key_variable: str) -> None:
         super().__init__(name, base_url, api_key, key_variable)
@@ -73,7 +72,7 @@ class Gemini(Provider):
     def parse_embed(self, body: bytes, headers: Headers, model: str) -> EmbedAnswer:
         reply = self._read(EmbeddingsReply, body, headers, model)
         if not reply.embeddings:
-            raise self._no_answer(reply.error, "embeddings", headers, model)
+            raise self._no_answer(mapping(reply.error), "there are no embeddings in it", headers, model)
         usage = read_usage(reply.usageMetadata)
         return EmbedAnswer([vector.values for vector in reply.embeddings], model, usage)
 
@@ -83,7 +82,7 @@ class Gemini(Provider):
     def _read_answer(self, body: bytes, headers: Headers, model: str) -> Delta:
         reply = self._read_object(body, headers, model)
         if reply.get("error"):
-            raise self._no_answer(reply["error"], "candidates", headers, model)
+            raise self._no_answer(mapping(reply["error"]), "there are no candidates in it", headers, model)
         blocked = mapping(reply.get("promptFeedback")).get("blockReason")
         if blocked and not reply.get("candidates"):
             raise self.filtered(f"the prompt ({self.redact(str(blocked))})", headers, model)
@@ -92,12 +91,6 @@ class Gemini(Provider):
             reason = f"the model made a tool call that is none ({delta.finish_reason})"
             raise self.malformed(reason, headers, model)
         return delta
-
-    def _no_answer(self, error: Any, missing: str, headers: Headers, model: str) -> ProviderError:
-        """An error that came with status 200: in a stream there is no other way to say it."""
-        if not isinstance(error, dict):
-            return self.malformed(f"there are no {missing} in it", headers, model)
-        return self.map_error(status_of(error), headers, to_json({"error": error}), model)
 
 
 DIALECT = Gemini

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import httpx
 from pydantic_core import to_json
 
-from client.errors import ProviderError
 from client.wire.schemas import ChatRequest, EmbedRequest
 from promptmill.dialects.answers import ChatAnswer, Delta, EmbedAnswer, Headers, HttpCall, first
 from promptmill.dialects.base import Provider
@@ -34,6 +31,8 @@ class OpenAI(Provider):
     host that refuses the field gets none with `extra={"stream_options": None}`.
     """
 
+    status_of = staticmethod(status_of)
+
     def __init__(self, name: str, base_url: str, api_key: str | None, key_variable: str) -> None:
         super().__init__(name, base_url, api_key, key_variable)
         self._chat_url = httpx.URL(f"{base_url}/chat/completions")
@@ -56,7 +55,7 @@ class OpenAI(Provider):
         reply = self._read(ChatReply, body, headers, model)
         if not reply.choices or reply.choices[0].error:
             error = reply.choices[0].error if reply.choices else reply.error
-            raise self._no_answer(error, "no choices", headers, model)
+            raise self._no_answer(error, "there are no choices in it", headers, model)
         return self.finished(read_reply(reply, reply.choices[0], model), headers, model)
 
     def parse_event(self, event: Event, headers: Headers, model: str) -> Delta | None:
@@ -65,7 +64,7 @@ class OpenAI(Provider):
         chunk = self._read_object(event.data, headers, model)
         choice = first(chunk.get("choices"))
         if error := chunk.get("error") or choice.get("error") or (chunk if event.name == "error" else None):
-            raise self._no_answer(error, "no choices", headers, model)
+            raise self._no_answer(error, "there are no choices in it", headers, model)
         return read_chunk(chunk, choice)
 
     def render_embed(self, request: EmbedRequest, model: str) -> HttpCall:
@@ -74,15 +73,9 @@ class OpenAI(Provider):
     def parse_embed(self, body: bytes, headers: Headers, model: str) -> EmbedAnswer:
         reply = self._read(EmbeddingsReply, body, headers, model)
         if not reply.data:
-            raise self._no_answer(reply.error, "no data", headers, model)
+            raise self._no_answer(reply.error, "there are no data in it", headers, model)
         vectors = [item.embedding for item in sorted(reply.data, key=lambda item: item.index)]
         return EmbedAnswer(vectors, reply.model or model, read_embed_usage(reply.usage))
-
-    def _no_answer(self, error: Any, missing: str, headers: Headers, model: str) -> ProviderError:
-        """OpenRouter and others put an upstream's refusal into a 200, and any host into a stream."""
-        if not error:
-            return self.malformed(f"there are {missing} in it", headers, model)
-        return self.map_error(status_of(error), headers, to_json({"error": error}), model)
 
 
 DIALECT = OpenAI
