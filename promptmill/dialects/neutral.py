@@ -17,7 +17,7 @@ class Image(NamedTuple):
     url: str | None = None
 
 
-class Choice(NamedTuple):
+class ToolChoice(NamedTuple):
     """What `tool_choice` asks for; `name` is of the function that is to be called."""
 
     mode: Literal["auto", "none", "required"]
@@ -46,14 +46,14 @@ def function_of(tool: dict[str, Any]) -> dict[str, Any] | None:
     return function if isinstance(function, dict) else None
 
 
-def read_choice(choice: str | dict[str, Any]) -> Choice | None:
+def read_choice(choice: str | dict[str, Any]) -> ToolChoice | None:
     """None for a choice in the provider's own form, sent as it is."""
     if isinstance(choice, dict):
         function = choice.get("function")
-        return Choice("required", str(function.get("name"))) if isinstance(function, dict) else None
+        return ToolChoice("required", str(function.get("name"))) if isinstance(function, dict) else None
     for mode in ("auto", "none", "required"):
         if choice == mode:
-            return Choice(mode)
+            return ToolChoice(mode)
     raise CannotSay("takes a tool_choice of auto, none, required, or the function to call")
 
 

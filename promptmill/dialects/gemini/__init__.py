@@ -13,7 +13,7 @@ from promptmill.dialects.answers import ChatAnswer, Delta, EmbedAnswer, Headers,
 from promptmill.dialects.base import CannotSay, Provider
 from promptmill.dialects.sse import Event
 
-from .answer import BAD_CALLS, EmbeddingsReply, read_answer, read_usage, status_of
+from .answer import BAD_CALLS, BatchEmbedReply, read_answer, read_usage, status_of
 from .ask import chat_body, embed_body, resource
 
 _URLS = 256  # addresses remembered: one a model and verb; callers choose the models
@@ -70,7 +70,7 @@ class Gemini(Provider):
         return HttpCall(url, self._headers, to_json(embed_body(request, model)))
 
     def parse_embed(self, body: bytes, headers: Headers, model: str) -> EmbedAnswer:
-        reply = self._read(EmbeddingsReply, body, headers, model)
+        reply = self._read(BatchEmbedReply, body, headers, model)
         if not reply.embeddings:
             raise self._no_answer(mapping(reply.error), "there are no embeddings in it", headers, model)
         usage = read_usage(reply.usageMetadata)

@@ -29,7 +29,7 @@ class _Vector(Reply):
     values: list[float]
 
 
-class EmbeddingsReply(Reply):
+class BatchEmbedReply(Reply):
     embeddings: list[_Vector] | None = None
     usageMetadata: Any = None
     error: Any = None
