@@ -207,4 +207,4 @@ async def test_the_process_says_it_is_ready_answers_and_stops_on_term() -> None:
         out, err = await asyncio.wait_for(process.communicate(), 5)
         await asyncio.gather(hanging, return_exceptions=True)
     assert (process.returncode, out, err) == (0, b"", b"")
-    assert time.monotonic() - told_at_s < 1
+    assert time.monotonic() - told_at_s < 3  # and not when its call would have ended
