@@ -68,7 +68,8 @@ async def _seen(redis: Redis) -> AsyncIterator[str]:
 
 
 async def _read(redis: Redis, names: Sequence[str], entries: dict[str, Limit]) -> list[LimitState]:
-    now_ms = unix_ms(await redis.time())
+    seconds, micros = await redis.time()
+    now_ms = int(seconds) * 1000 + int(micros) // 1000
     async with redis.pipeline(transaction=False) as look:
         for name in names:
             look.hgetall(KEYS.flow(name))
@@ -118,11 +119,6 @@ async def _due(redis: Redis, lanes: Iterable[bytes], now_ms: int) -> dict[bytes,
                 look.zcount(lane, "-inf", now_ms)
             found.update(zip(part, await look.execute(), strict=True))
     return found
-
-
-def unix_ms(time: tuple[int, int]) -> int:
-    """The server's TIME, by which every lease and bucket is kept."""
-    return int(time[0]) * 1000 + int(time[1]) // 1000
 
 
 def _parts(items: Iterable[Any], size: int) -> Iterable[list[Any]]:

@@ -19,7 +19,7 @@ from ..wire.use import Signal, use
 from .calls import CallScripts, Grant, Ticket
 from .grants import Grants
 from .holds import Hold, Holds
-from .rules.lanes import checked_key, joined, limit_keys, model_part
+from .rules.lanes import checked_key, model_part
 from .rules.refusal import refusal_s
 
 LEASE_S = 15.0  # how long a slot outlives its process
@@ -232,8 +232,10 @@ def slot_block(
 
 def keys_of(names: Sequence[str]) -> tuple[str, ...]:
     """The limit keys of a call: a model first, then its provider. Raises InvalidRequest."""
-    models = [name for name in map(checked_key, names) if provider_of(name)]
+    models = {name: provider for name in map(checked_key, names) if (provider := provider_of(name))}
     if len(models) > 1:
         raise InvalidRequest(f"A slot is for one model, not for {' and '.join(models)}.")
-    first = [model_part(model, "chat") for model in models]
-    return limit_keys(joined(*first, *(name for name in names if name not in models)), {})
+    first = [
+        key for model, provider in models.items() for key in (model_part(model, "chat"), provider.lower())
+    ]
+    return tuple(dict.fromkeys((*first, *(name for name in names if name not in models))))

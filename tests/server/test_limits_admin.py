@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from client import InvalidRequest, Limit, Queue, SyncQueue
-from client.limits.listing import unix_ms
 from client.wire.keys import KEYS
 from tests.conftest import AnyRedis, Server, wait_until
 
@@ -18,7 +17,8 @@ TTL_MS = 60_000
 
 
 async def server_ms(queue: Queue) -> int:
-    return unix_ms(await queue.session.redis.time())
+    seconds, micros = await queue.session.redis.time()
+    return int(seconds * 1000 + micros // 1000)
 
 
 async def wait_for(queue: Queue, key: str, *who: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from client import Queue
 from client.limits.calls import Ticket
-from client.limits.rules.lanes import limit_keys
+from client.limits.rules.limit import checked_name
 from client.redis.scripts import whole
 from client.wire.keys import KEYS
 from client.wire.lane import provider_of
@@ -19,11 +19,33 @@ from client.wire.reservation import reserving
 from client.wire.token import claimed_us
 from client.wire.use import NOTHING, use
 
-ALIASES = {"@chat": "openai/gpt-4o", "@embed": "voyage/voyage-3"}
-NAMES = [
-    *("p/m", "openai/gpt-4o|tenant:acme", "tenant:a/b|p/m", "p/m|gpu|p|p/m", "local/org/m:7b.q4", "/m", "p/"),
-    *("@chat", "@chat|bulk", "@embed/voyage-3-lite|gpu", "@other/x", "@chat/a/b"),
-    *("bulk", "cpu", "cpu|tenant:a", "cpus"),
+# as a worker publishes them
+ALIASES = {"@chat": checked_name("OpenAI/gpt-4o-mini"), "@embed": checked_name("voyage/voyage-3")}
+LANES = [
+    ("openai/gpt-4o", ("openai/gpt-4o", "openai")),
+    ("openai/GPT-4o", ("openai/GPT-4o", "openai")),
+    ("local/org/m:7b.q4", ("local/org/m:7b.q4", "local")),
+    ("@chat", ("openai/gpt-4o-mini", "openai")),
+    ("@embed", ("voyage/voyage-3", "voyage")),
+    ("@chat/gpt-4o", ("openai/gpt-4o", "openai")),
+    ("@chat/org/m|gpu", ("openai/org/m", "openai", "gpu")),
+    ("@embed/voyage-3-lite", ("voyage/voyage-3-lite", "voyage")),
+    (
+        "p/m|tenant:acme|conversation:42|gpu|nightly|bulk",
+        ("p/m", "p", "tenant:acme", "conversation:42", "gpu", "nightly", "bulk"),
+    ),
+    ("p/m|tenant:a|gpu|p", ("p/m", "p", "tenant:a", "gpu")),
+    ("p/m|gpu|p|p/m", ("p/m", "p", "gpu")),
+    ("bulk", ("bulk",)),
+    ("tenant:acme/eu|bulk", ("tenant:acme/eu", "bulk")),
+    ("tenant:acme|p/m", ("tenant:acme", "p/m")),
+    ("p/m|gpu", ("p/m", "p", "gpu")),
+    ("/m", ("/m",)),
+    ("p/", ("p/",)),
+    ("@other/m|gpu", ("@other/m", "gpu")),
+    ("cpu", ("cpu",)),
+    ("cpu|tenant:a", ("cpu", "tenant:a")),
+    ("cpus", ("cpus",)),
 ]
 
 
@@ -34,11 +56,13 @@ async def lua(queue: Queue, code: str, *args: Any) -> Any:
     return json.loads(await reply)
 
 
-@pytest.mark.parametrize("name", NAMES)
-async def test_a_lane_has_the_same_limit_keys_and_place(any_queue: Queue, name: str) -> None:
+@pytest.mark.parametrize(("name", "keys"), LANES)
+async def test_a_lane_has_its_limit_keys_and_its_place(
+    any_queue: Queue, name: str, keys: tuple[str, ...]
+) -> None:
     lane, aliases = KEYS.lane(name), json.dumps(ALIASES)
-    keys = await lua(any_queue, "unpack(keys_of(ARGV[1], cjson.decode(ARGV[2])))", lane, aliases)
-    assert tuple(keys) == limit_keys(name, ALIASES)
+    found = await lua(any_queue, "unpack(keys_of(ARGV[1], cjson.decode(ARGV[2])))", lane, aliases)
+    assert tuple(found) == keys
     first = name.split("|")[0]
     [provider, place] = await lua(any_queue, "provider_of(ARGV[1]) or '', lanes_of(ARGV[2])", first, lane)
     assert (provider or None, place) == (provider_of(first), KEYS.lanes_of(lane))

@@ -13,6 +13,7 @@ from arq import Retry
 
 from client import decode, encode
 from client.limits.rules import lanes
+from client.wire.lane import provider_of
 from client.wire.schemas import Attempt, Usage
 from promptmill.dialects import ChatAnswer
 from settings import Settings
@@ -120,7 +121,7 @@ class Runs:
             limits=self.limits,
             job_try=self.tries_used + 1,
             lane=self.lane,
-            limit_keys=tuple(lanes.limit_keys(self.lane, defaults)) if self.lane else (),
+            limit_keys=_limit_keys(self.lane, defaults),
             payload=self.payload,
             has_run=self.has_run,
         )
@@ -147,3 +148,12 @@ class Runs:
 @pytest.fixture
 def run(redis: AnyRedis) -> Runs:
     return Runs(redis)
+
+
+def _limit_keys(lane: str, defaults: dict[str, str]) -> tuple[str, ...]:
+    """As the claim finds them (keys_of in client/lua/names.lua)."""
+    first, *rest = lane.split("|")
+    alias, _, name = first.partition("/")
+    if default := defaults.get(alias):
+        first = f"{provider_of(default)}/{name}" if name else default
+    return tuple(filter(None, (first, provider_of(first), *rest)))

@@ -120,7 +120,7 @@ async def test_a_model_whose_name_is_no_limit_key_is_limited_by_one_that_is(run:
 async def test_a_lane_that_is_right_but_brought_no_limits_costs_no_second_move(
     run: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("client.limits.rules.lanes.limit_keys", lambda *_: ())
+    monkeypatch.setattr("tests.unit.given_llm._limit_keys", lambda *_: ())
     llm = ScriptedLLM(errors.RateLimited("x", status=429, retry_after_s=2))
     with pytest.raises(Throttled) as turned:
         await run(llm)

@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from client import Limit
+from client.limits.rules import gauge
+from client.limits.rules.limit import DEFAULTS
+from client.limits.rules.retry_after import MAX_RETRY_AFTER_S
 from client.redis.scripts import source
 from client.wire.keys import KEYS, Keys
 
@@ -76,3 +80,22 @@ def test_all_names_come_from_the_table(name: str) -> None:
     assert "KEYS[" not in text
     top = re.findall(r"^local (?:function (\w+)|([^=\n]+))", text, re.MULTILINE)
     assert sum(1 if function else len(names.split(",")) for function, names in top) < LOCALS * 0.8
+
+
+def test_what_both_sides_reckon_with_is_the_same() -> None:
+    def constant(name: str, of: str) -> float:
+        found = re.search(rf"^local {of} = ([\d.]+)\b", TEXTS[name], re.MULTILINE)
+        assert found
+        return float(found[1])
+
+    assert constant("clock", "DAY_MS") == gauge.DAY_MS
+    assert constant("state", "BURST") == gauge.BURST
+    assert constant("congestion", "ASKED_MOST_MS") == MAX_RETRY_AFTER_S * 1_000
+    assert "local CONVERSATION = { concurrency = 1 }" in TEXTS["state"]
+    assert {"conversation:*": Limit(concurrency=1)} == DEFAULTS
+
+
+@pytest.mark.parametrize("constant", ["QUARANTINE_MS", "MAX_GATES", "EPOCH_TTL_MS", "DAY_MS", "SLOTS_TTL_MS"])
+def test_a_constant_stands_once(constant: str) -> None:
+    assert sum(len(re.findall(rf"\b{constant} =", code(name))) for name in TEXTS) == 1
+    assert not [name for name in TEXTS if "86400000" in code(name) and name != "clock"]

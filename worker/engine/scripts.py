@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
@@ -41,6 +41,12 @@ class Claimed:
     abort_ms: int  # when somebody asked to abort it; 0 for nobody
     tokens: int = 0  # reserved
     usd: float = 0.0  # reserved
+
+
+# A job in the claim's reply, as claim.lua says
+_Row: TypeAlias = tuple[
+    bytes, bytes, bytes, bytes | None, bytes | None, int, bytes | int | None, bytes, int, bytes
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,19 +129,16 @@ async def _run(script: AsyncScript, args: Sequence[Any]) -> Any:
         return await script(args=args)
 
 
-def _claimed(row: list[bytes | int | None], token: str) -> Claimed:
-    job_id, lane, score, payload, tries, crashes, abort, limit_keys, tokens, usd = row
-    assert isinstance(job_id, bytes)
-    assert isinstance(lane, bytes)
-    assert isinstance(limit_keys, bytes)
+def _claimed(row: _Row, token: str) -> Claimed:
+    job_id, lane, score, payload, tries, crashes, abort_ms, limit_keys, tokens, usd = row
     return Claimed(
         lease=Lease(job_id.decode(), lane.decode(), token, limit_keys.decode()),
-        score_ms=int(float(score or 0)),
-        payload=payload if isinstance(payload, bytes) else None,
+        score_ms=int(float(score)),
+        payload=payload,
         has_run=tries is not None or bool(crashes),
         tries_used=int(tries or 0),
-        crashes=int(crashes or 0),
-        abort_ms=int(float(abort or 0)),
-        tokens=int(tokens or 0),
-        usd=float(usd or 0),
+        crashes=crashes,
+        abort_ms=int(float(abort_ms or 0)),
+        tokens=tokens,
+        usd=float(usd),
     )

@@ -1,13 +1,12 @@
-"""The name of a lane (client/wire/lane.py) ↔ the limit keys that its jobs are admitted under. Pure."""
+"""A job's model, tenant and so on → the name of its lane (client/wire/lane.py). Pure."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 from ...errors import InvalidRequest
-from ...wire.lane import Lane, provider_of
 
 Kind: TypeAlias = Literal["chat", "embed"]
 
@@ -55,31 +54,9 @@ def joined(*parts: str) -> str:
     return "|".join(dict.fromkeys(parts))
 
 
-def limit_keys(name: str, aliases: Mapping[str, str]) -> tuple[str, ...]:
-    """The keys of a lane, each once, with the model first and then its provider.
-
-    `aliases` tell what "@chat" and "@embed" stand for; what they do not tell stays as it is.
-    """
-    first, *rest = Lane(name).parts
-    return tuple(dict.fromkeys((*_model_keys(_resolved(first, aliases)), *rest)))
-
-
 def checked_key(name: str) -> str:
     """`name`, or InvalidRequest where it cannot be a limit key."""
     return _checked("limit key", name)
-
-
-def _resolved(part: str, aliases: Mapping[str, str]) -> str:
-    alias, slash, name = part.partition("/")
-    model = aliases.get(alias) if alias.startswith("@") else None
-    if model is None:
-        return part
-    return f"{model.partition('/')[0]}/{name}" if slash else model
-
-
-def _model_keys(part: str) -> tuple[str, ...]:
-    provider = provider_of(part)
-    return (provider.lower() + part[len(provider) :], provider.lower()) if provider else (part,)
 
 
 def _checked(what: str, name: str) -> str:

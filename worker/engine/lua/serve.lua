@@ -2,7 +2,6 @@
 -- needs: gates
 -- gives: claim, serve
 
-local CRASH_TTL_S = 86400
 local MAX_FOREIGN = 1000  -- jobs of stock arq workers passed over in one claim
 local STEP = 50           -- read at once while passing over them
 
@@ -13,7 +12,7 @@ local claim = { taken = {} }
 local function crash(id, old_token)
   local key = KEY.crashes .. id
   local count = redis.call('RPUSH', key, now .. ' ' .. old_token)
-  redis.call('EXPIRE', key, CRASH_TTL_S)
+  redis.call('PEXPIRE', key, DAY_MS)
   return count
 end
 
