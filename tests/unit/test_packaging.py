@@ -66,6 +66,15 @@ def test_every_package_that_is_imported_is_declared() -> None:
     assert core <= used, "declared, and imported nowhere"
 
 
+def test_the_client_alone_declares_what_it_imports_and_has_promptmills_version() -> None:
+    alone = tomllib.loads((ROOT / "client/pyproject.toml").read_text())["project"]
+    ours = sorted((ROOT / "client").rglob("*.py"))
+    used = set().union(*(imported(ast.parse(path.read_text())) for path in ours))
+    assert declared(alone["dependencies"]) == used - {"arq", "numpy"}  # client/arq.py; Embeddings.numpy()
+    assert alone["version"] == PROJECT["version"]
+    assert set(alone["dependencies"]) - {"redis>=5.0,<9"} <= set(PROJECT["dependencies"])
+
+
 def test_a_wheel_holds_the_files_of_the_checkout_and_none_that_an_older_build_left(tmp_path: Path) -> None:
     pytest.importorskip("hatchling")
     checkout = tmp_path / "checkout"
@@ -85,4 +94,5 @@ def test_a_wheel_holds_the_files_of_the_checkout_and_none_that_an_older_build_le
     (wheel,) = checkout.glob("*.whl")
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     wanted = {path for path in files("*") if path.is_file() and "__pycache__" not in path.parts}
+    wanted -= {ROOT / "client/pyproject.toml"}
     assert held == {path.relative_to(ROOT).as_posix() for path in wanted}
