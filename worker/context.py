@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from client import Limits
 from client.wire.schemas import Message
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
 CoroutineFunction: TypeAlias = Callable[..., Coroutine[Any, Any, Any]]  # what arq calls with a run's context
 Prompt: TypeAlias = str | Sequence[Message | dict[str, Any]]
-
-T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -63,28 +62,23 @@ class Asks(Protocol):
         """
 
 
-class Key(Generic[T]):
-    """A key of a context, as a typed attribute of the same name."""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    def __get__(self, context: dict[str, T], owner: type) -> T:
-        return context[self._name]
+def key(name: str) -> Any:
+    """A key of a context as an attribute."""
+    return property(itemgetter(name))
 
 
 class Context(dict[Any, Any]):
     """arq's context of one run: `ctx.limits` is `ctx["limits"]`, and typed."""
 
-    job_id = Key[str]()
-    job_try = Key[int]()
-    enqueue_time = Key[datetime]()
-    score = Key[int]()  # when it was due, Unix milliseconds
-    lane = Key[str]()  # its name; empty for a queue of arq's
-    limit_keys = Key[tuple[str, ...]]()  # that the job holds by its lane
-    token = Key[str]()  # the fencing token
-    payload = Key[bytes]()  # the job's record
-    has_run = Key[bool]()  # a run of it has begun before
-    meter = Key[Meter]()
-    limits = Key[Limits]()  # of the fleet: `async with ctx.limits.slot("openai/gpt-4o"): …`
-    llm = Key[Asks]()  # the worker's: `await ctx.llm.ask("openai/gpt-4o", prompt)`
+    job_id: str = key("job_id")
+    job_try: int = key("job_try")
+    enqueue_time: datetime = key("enqueue_time")
+    score: int = key("score")  # when it was due, Unix milliseconds
+    lane: str = key("lane")  # its name; empty for a queue of arq's
+    limit_keys: tuple[str, ...] = key("limit_keys")  # that the job holds by its lane
+    token: str = key("token")  # the fencing token
+    payload: bytes = key("payload")  # the job's record
+    has_run: bool = key("has_run")  # a run of it has begun before
+    meter: Meter = key("meter")
+    limits: Limits = key("limits")  # of the fleet: `async with ctx.limits.slot("openai/gpt-4o"): …`
+    llm: Asks = key("llm")  # the worker's: `await ctx.llm.ask("openai/gpt-4o", prompt)`

@@ -37,9 +37,7 @@ class Watchdog:
 
     def __init__(self, warn_ms: int) -> None:
         self._warn_s = warn_ms / 1000
-        self._runs: dict[
-            asyncio.Task[Any] | None, tuple[str, str]
-        ] = {}  # → function, job id; on the loop only
+        self._runs: dict[asyncio.Task[Any] | None, tuple[Function, Context]] = {}  # changed on the loop
         self._work = threading.Event()
         self._warned_s: dict[str, float] = {}  # function → when
         self._thread: threading.Thread | None = None
@@ -69,8 +67,8 @@ class Watchdog:
             self._thread = None
 
     async def _call(self, function: Function, ctx: Context, /, *args: object, **kwargs: object) -> object:
-        task = asyncio.current_task()
-        self._runs[task] = function.name, ctx.job_id
+        task = asyncio.current_task(self._loop)
+        self._runs[task] = function, ctx
         if len(self._runs) == 1:
             self._work.set()
         try:
@@ -114,7 +112,8 @@ class Watchdog:
         if begun is None:  # frames are innermost first
             return None
         if run:
-            return run[0], f"{run[1]}:{run[0]}", _line(frames[:begun])
+            name = run[0].name
+            return name, f"{run[1].job_id}:{name}", _line(frames[:begun])
         if code.co_filename.startswith(_OURS):
             return None
         name = coroutine.__qualname__  # a task that a job has started

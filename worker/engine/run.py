@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from arq.constants import keep_cronjob_progress
@@ -17,7 +18,7 @@ from client.errors import JobCrashed, JobError, JobFailed, JobTimedOut
 from client.wire import events
 from client.wire.keys import KEYS
 from client.wire.limit_keys import keys_of
-from client.wire.record import now_ms, utc
+from client.wire.record import now_ms
 from worker.context import Context, Meter
 from worker.signals import Reroute, Throttled
 
@@ -124,7 +125,7 @@ def context(run: Run, shared: Mapping[Any, Any], make: type[Context]) -> Context
         shared,
         job_id=lease.job_id,
         job_try=run.job_try,
-        enqueue_time=utc(run.enqueued_ms),
+        enqueue_time=datetime.fromtimestamp(run.enqueued_ms / 1000, UTC),
         score=claimed.score_ms,
         lane=KEYS.lane_name(lease.lane),
         limit_keys=keys_of(lease.limit_keys),

@@ -23,11 +23,13 @@ class JobLLM:
     """The worker's LLM, all its verbs, as one run of a job sees it."""
 
     def __init__(self, ctx: JobContext) -> None:
-        llm = ctx.services.llm
-        self._ctx = ctx
-        self._numbers = count(1)
-        self.settings, self.chat_route, self.embed_route = llm.settings, llm.chat_route, llm.embed_route
-        self.chat, self.chat_stream, self.embed = llm.chat, llm.chat_stream, llm.embed
+        self._ctx, self._llm, self._numbers = ctx, (llm := ctx.services.llm), count(1)
+        self.chat, self.chat_stream, self.embed, self.settings = (
+            llm.chat,
+            llm.chat_stream,
+            llm.embed,
+            llm.settings,
+        )
 
     async def ask(
         self,
@@ -41,7 +43,7 @@ class JobLLM:
     ) -> ChatAnswer:
         """See worker.context.Asks."""
         request = _request(model, prompt, fields)
-        route = self.chat_route(request.model)
+        route = self._llm.chat_route(request.model)
         key, meter = model_key(str(route)), Meter()
         if tokens is None:
             tokens = estimate.input_tokens(request) + estimate.output_tokens(request)

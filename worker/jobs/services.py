@@ -10,7 +10,7 @@ from client import Limits
 from client.wire.keys import KEYS
 from settings import Settings
 from worker.calls import LLM, OwnPrices
-from worker.context import Context, Key
+from worker.context import Context, key
 from worker.streams import Relay
 
 from .learn import Learner
@@ -44,4 +44,4 @@ class Services:
 class JobContext(Context):
     """A run of one of the worker's jobs."""
 
-    services = Key[Services]()
+    services: Services = key("services")

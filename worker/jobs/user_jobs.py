@@ -27,9 +27,8 @@ def user_job(function: Function, max_tries: int) -> Function:
     most = max_tries if function.max_tries is None else function.max_tries
 
     async def run(ctx: JobContext, /, *args: object, **kwargs: object) -> object:
-        ctx["limits"] = ctx.services.limits.under(
-            ctx.limit_keys
-        )  # what it holds by its lane, it does not wait for
+        # what it holds by its lane, it does not wait for
+        ctx["limits"] = ctx.services.limits.under(ctx.limit_keys)
         ctx["llm"] = JobLLM(ctx)
         try:
             return await coroutine(ctx, *args, **kwargs)
