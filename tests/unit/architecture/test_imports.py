@@ -17,6 +17,8 @@ ROWS: dict[str, set[str]] = {
     "client.errors": set(),
     "client.wire": {"client.errors"},
     "client.redis": CONTRACT,
+    "client.follow": {*CONTRACT, "client.redis", "client.job_scripts"},
+    "client.limits": {*CONTRACT, "client.redis"},
     "client.limits.rules": CONTRACT,
     "worker": {"client", "promptmill.names", "settings"},  # the wiring: it may import all of the worker
     "worker.context": {"client", "promptmill.dialects"},  # whose answers a job of one's own is given
