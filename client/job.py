@@ -71,9 +71,7 @@ class Job(Generic[T]):
     async def _record(self, timeout_s: float | None) -> bytes:
         listener = self._session.listener
         try:
-            if (
-                timeout_s is not None and timeout_s <= 0
-            ):  # asyncio's timeout would end it before it has looked
+            if timeout_s is not None and timeout_s <= 0:  # asyncio's timeout would end it before it looked
                 return await listener.look(self.id)
             async with asyncio.timeout(timeout_s):
                 return await listener.wait(self.id)
@@ -120,7 +118,7 @@ class Job(Generic[T]):
             if due_ms is None and (lane := lane_of(payload, session.name)) != session.name:
                 async with session.redis.pipeline(
                     transaction=True
-                ) as look:  # it may have been claimed meanwhile
+                ) as look:  # it may have been claimed by now
                     look.get(KEYS.in_progress(self.id))
                     look.zscore(lane, self.id)
                     token, due_ms = await look.execute()

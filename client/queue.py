@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import date
 from itertools import islice
-from types import TracebackType
 from typing import Any, Self, Unpack
 
 from .costs import By, Cost, costs
@@ -16,7 +15,7 @@ from .limits.rules.lanes import Kind
 from .redis.connection import reachable
 from .requests import ChatInput, EmbedInput, chat_request, each, embed_request
 from .session import Session
-from .terms import LIFE_S, ChatOptions, EmbedOptions, EnqueueTerms, Priority, Terms, spelled_out
+from .terms import LIFE_S, ChatOptions, EmbedOptions, EnqueueTerms, Priority, Terms, only, spelled_out
 from .tickets import Work, job_work, llm_work, tickets
 from .wire.keys import KEYS
 from .wire.schemas import ChatRequest, Completion, Embeddings, EmbedRequest
@@ -85,7 +84,7 @@ class Queue:
         in `chat`. Should Redis fail in the middle, the first batches are in the queue: send all again
         under the same ids.
         """
-        return await self._send("chat", map(chat_request, each(requests, "chat")), Terms.of(job_ids, **terms))
+        return await self._send("chat", map(chat_request, each(requests, "chat")), Terms(job_ids, **terms))
 
     @spelled_out
     async def embed(
@@ -111,9 +110,7 @@ class Queue:
         **terms: Unpack[EnqueueTerms],
     ) -> list[EmbedJob]:
         """Enqueues many embedding jobs. As `chat_many`."""
-        return await self._send(
-            "embed", map(embed_request, each(requests, "embed")), Terms.of(job_ids, **terms)
-        )
+        return await self._send("embed", map(embed_request, each(requests, "embed")), Terms(job_ids, **terms))
 
     async def enqueue(
         self,
@@ -135,16 +132,8 @@ class Queue:
         The underscored options are those of `chat`; a job with none of the limits goes to the default
         queue. Raises InvalidRequest, Unserializable, QueueUnavailable.
         """
-        terms = Terms.of(
-            None if _job_id is None else [_job_id],
-            defer_s=_defer_s,
-            deadline_s=_deadline_s,
-            tenant=_tenant,
-            conversation=_conversation,
-            limits=_limits,
-            lane=_lane,
-            priority=_priority,
-        )
+        ids, where = only(_job_id), (_tenant, _conversation, _limits, _lane)
+        terms = Terms(ids, _defer_s, _deadline_s, *where, _priority)
         return (await self._put([job_work(function, args, kwargs, terms.place, self.session.name)], terms))[0]
 
     def job(self, job_id: str) -> Job[Any]:
@@ -188,18 +177,14 @@ class Queue:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def _send(
         self, kind: Kind, requests: Iterable[ChatRequest | EmbedRequest], terms: Terms
     ) -> list[Job[Any]]:
-        return await self._put([llm_work(kind, request, terms.place) for request in requests], terms)
+        place = terms.place
+        return await self._put([llm_work(kind, request, place) for request in requests], terms)
 
     async def _put(self, works: list[Work], terms: Terms) -> list[Job[Any]]:
         all_ = tickets(works, terms)

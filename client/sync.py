@@ -124,13 +124,7 @@ class SyncLimits(_Blocking[Limits]):
     list = _blocking(Limits.list)
 
     def slot(
-        self,
-        key: str,
-        /,
-        *more: str,
-        tokens: int = 0,
-        wait_s: float | None = None,
-        lease_s: float = LEASE_S,
+        self, key: str, /, *more: str, tokens: int = 0, wait_s: float | None = None, lease_s: float = LEASE_S
     ) -> SyncSlotBlock:
         """As Limits.slot, for `with`. As a thread cannot be cancelled, SlotLost is raised at the block's end."""
 
@@ -252,10 +246,5 @@ class SyncQueue(_Blocking[Queue]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

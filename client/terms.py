@@ -1,6 +1,6 @@
 """On what terms a job is enqueued: the options of every verb that enqueues, and what they come to.
 
-A type checker takes the options of a verb from one of the TypedDicts, the program from `Terms.of`, and
+A type checker takes the options of a verb from one of the TypedDicts, the program from `Terms`, and
 `help()` from `spelled_out`.
 """
 
@@ -34,10 +34,16 @@ class EnqueueTerms(TypedDict, total=False):
     priority: Priority  # "normal"
 
 
-class ChatOptions(EnqueueTerms, total=False):
+class _RequestOptions(EnqueueTerms, total=False):
+    fallbacks: Sequence[str] | None
+    timeout_s: float | None
+    metadata: Mapping[str, Any] | None
+    extra: Mapping[str, Any] | None
+
+
+class ChatOptions(_RequestOptions, total=False):
     """Those, and the fields of ChatRequest; one that is None is left out."""
 
-    fallbacks: Sequence[str] | None
     max_tokens: int | None
     temperature: float | None
     top_p: float | None
@@ -47,64 +53,51 @@ class ChatOptions(EnqueueTerms, total=False):
     tool_choice: str | Mapping[str, Any] | None
     response_format: Mapping[str, Any] | None
     stream: bool | None
-    timeout_s: float | None
-    metadata: Mapping[str, Any] | None
-    extra: Mapping[str, Any] | None
 
 
-class EmbedOptions(EnqueueTerms, total=False):
+class EmbedOptions(_RequestOptions, total=False):
     """Those, and the fields of EmbedRequest; one that is None is left out."""
 
-    fallbacks: Sequence[str] | None
     dimensions: int | None
     texts_per_call: int | None
-    timeout_s: float | None
-    metadata: Mapping[str, Any] | None
-    extra: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
     """When and under which ids a call's jobs are to run, and what limits them besides their models."""
 
-    job_ids: Sequence[str] | None
-    defer_s: float
-    deadline_s: float
-    priority: Priority
-    place: tuple[str, ...]  # the end of their lanes' names, in parts
+    job_ids: Sequence[str] | None  # None: new ones
+    defer_s: float = 0
+    deadline_s: float = LIFE_S
+    tenant: str | None = None
+    conversation: str | None = None
+    limits: Sequence[str] = ()
+    lane: str | None = None
+    priority: Priority = "normal"
 
-    @classmethod
-    def of(
-        cls,
-        job_ids: Sequence[str] | None,
-        *,
-        defer_s: float = 0,
-        deadline_s: float = LIFE_S,
-        tenant: str | None = None,
-        conversation: str | None = None,
-        limits: Sequence[str] = (),
-        lane: str | None = None,
-        priority: Priority = "normal",
-    ) -> Self:
-        """The terms of jobs with these ids; None: with new ones. Raises InvalidRequest."""
-        return cls(job_ids, defer_s, deadline_s, priority, place(tenant, conversation, limits, lane))
+    @property
+    def place(self) -> tuple[str, ...]:
+        """The end of their lanes' names, in parts. Raises InvalidRequest."""
+        return place(self.tenant, self.conversation, self.limits, self.lane)
 
     @classmethod
     def split(cls, job_id: str | None, options: Mapping[str, Any]) -> tuple[Self, dict[str, Any]]:
         """The terms of one job, and the options that are fields of its request."""
-        terms = {name: options[name] for name in options.keys() & _NAMES}
-        fields = {name: value for name, value in options.items() if name not in _NAMES}
-        return cls.of(None if job_id is None else [job_id], **terms), fields
+        terms = {name: options[name] for name in options.keys() & EnqueueTerms.__annotations__}
+        fields = {name: value for name, value in options.items() if name not in terms}
+        return cls(only(job_id), **terms), fields
 
 
-_TERMS = [each for each in inspect.signature(Terms.of).parameters.values() if each.kind is each.KEYWORD_ONLY]
-_NAMES = {each.name for each in _TERMS}
+def only(job_id: str | None) -> list[str] | None:
+    return None if job_id is None else [job_id]
 
 
 def spelled_out(verb: Verb) -> Verb:
     """Has `help()` show the terms by name, with their defaults, in place of `**terms` or before `**options`."""
     signature = inspect.signature(verb)
     *named, rest = signature.parameters.values()
+    _, *fields = inspect.signature(Terms).parameters.values()
+    terms = [field.replace(kind=field.KEYWORD_ONLY) for field in fields]
     others = [] if rest.name == "terms" else [rest]
-    verb.__dict__["__signature__"] = signature.replace(parameters=[*named, *_TERMS, *others])
+    verb.__dict__["__signature__"] = signature.replace(parameters=[*named, *terms, *others])
     return verb

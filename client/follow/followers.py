@@ -186,11 +186,11 @@ class Followers:
 
     async def work(self, pubsub: PubSub) -> None:
         """Subscribes, unsubscribes and reads what is wanted."""
-        while joining := _take(self._join, 500):
+        while joining := take_out(self._join, 500):
             await pubsub.subscribe(*map(KEYS.events_channel, joining))
-        while leaving := _take(self._leave, 500):
+        while leaving := take_out(self._leave, 500):
             await pubsub.unsubscribe(*map(KEYS.events_channel, leaving))
-        while reading := _take(self._wanting, READERS):
+        while reading := take_out(self._wanting, READERS):
             places = [follower.start_reading() for follower in reading]
             for follower, entries in zip(reading, await self._read_streams(places, PAGE), strict=True):
                 follower.read(entries)
@@ -200,7 +200,8 @@ class Followers:
         self._kick()
 
 
-def _take(waiting: dict[Any, None], count: int) -> list[Any]:
+def take_out(waiting: dict[Any, None], count: int) -> list[Any]:
+    """Up to `count` of those that wait, in their order."""
     batch = list(islice(waiting, count))
     for each in batch:
         del waiting[each]

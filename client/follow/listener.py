@@ -19,7 +19,7 @@ from ..job_scripts import Scripts, Unfinished, absence
 from ..redis.connection import reachable
 from ..redis.subscriber import CLOSED, READ_TIMEOUT_S, Subscriber
 from ..wire.keys import KEYS
-from .followers import Followers
+from .followers import Followers, take_out
 from .sweep import Sweep
 
 BATCH = 500  # jobs a command: well under a millisecond of the server's time
@@ -112,9 +112,9 @@ class Listener(Subscriber):
     async def _write(self, pubsub: PubSub) -> None:
         while self._listening:
             await self._wait_for_work()
-            while joining := _take(self._join):
+            while joining := take_out(self._join, BATCH):
                 await pubsub.subscribe(*map(KEYS.done_channel, joining))
-            while leaving := _take(self._leave):
+            while leaving := take_out(self._leave, BATCH):
                 await pubsub.unsubscribe(*map(KEYS.done_channel, leaving))
             await self._look_at(self._look)
             await self.followers.work(pubsub)
@@ -128,7 +128,7 @@ class Listener(Subscriber):
         self._look.update(dict.fromkeys(self._sweep.turn(now_s, self._waiters)))
 
     async def _look_at(self, ids: _IDS) -> None:
-        while batch := _take(ids):
+        while batch := take_out(ids, BATCH):
             for job_id, seen in zip(batch, await self._scripts.look(batch), strict=True):
                 if seen != "waits or runs":
                     self._deliver(job_id, seen)
@@ -142,11 +142,3 @@ class Listener(Subscriber):
                 future.set_result(seen)
             else:
                 future.set_exception(absence(job_id, seen))
-
-
-def _take(ids: _IDS) -> list[str]:
-    """Takes up to BATCH ids out."""
-    batch = [id_ for id_, _ in zip(ids, range(BATCH), strict=False)]
-    for id_ in batch:
-        del ids[id_]
-    return batch

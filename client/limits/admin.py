@@ -36,13 +36,7 @@ class Limits:
         self._held: Collection[str] = ()
 
     def slot(
-        self,
-        key: str,
-        /,
-        *more: str,
-        tokens: int = 0,
-        wait_s: float | None = None,
-        lease_s: float = LEASE_S,
+        self, key: str, /, *more: str, tokens: int = 0, wait_s: float | None = None, lease_s: float = LEASE_S
     ) -> SlotBlock:
         """A slot for a call that the caller makes: `async with limits.slot("openai/gpt-4o", tokens=900): …`
 

@@ -62,7 +62,7 @@ def test_the_terms_of_a_job_of_any_function_are_underscored() -> None:
 
 
 def test_a_type_checker_knows_every_option() -> None:
-    of = inspect.signature(Terms.of).parameters
+    of = inspect.signature(Terms).parameters
     assert list(EnqueueTerms.__annotations__) == [name for name in of if name != "job_ids"]
     for options, request, others in (
         (ChatOptions, ChatRequest, {"messages", "model"}),

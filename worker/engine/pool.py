@@ -12,6 +12,9 @@ from client.redis.connection import pool
 from client.redis.url import ServerAddress
 
 _NAMES = [field.name for field in fields(ServerAddress)]
+# redis-py's name → ours
+_KWARGS = {name: name for name in ("host", "port", "username", "password")}
+_KWARGS |= {"path": "unix_socket_path", "db": "database"}
 
 
 def arq_pool(address: ServerAddress) -> ArqRedis:
@@ -23,16 +26,7 @@ def arq_pool(address: ServerAddress) -> ArqRedis:
 
 def address_of(given: RedisSettings | ArqRedis | None) -> ServerAddress:
     """Where arq's settings, or a pool that was handed to us, lead, so that the other rooms can go there too."""
-    if given is None:
-        return ServerAddress()
-    if isinstance(given, RedisSettings):
-        return ServerAddress(**{name: getattr(given, name) for name in _NAMES})
-    at = given.connection_pool.connection_kwargs
-    return ServerAddress(
-        host=at.get("host", "localhost"),
-        port=at.get("port", 6379),
-        unix_socket_path=at.get("path"),
-        database=at.get("db", 0),
-        username=at.get("username"),
-        password=at.get("password"),
-    )
+    if isinstance(given, ArqRedis):
+        at = given.connection_pool.connection_kwargs
+        return ServerAddress(**{ours: at[theirs] for theirs, ours in _KWARGS.items() if theirs in at})
+    return ServerAddress(**{name: getattr(given, name) for name in _NAMES} if given else {})
