@@ -143,18 +143,23 @@ def was_free(meter: Meter, error: BaseException) -> bool:
     return meter.usd == 0 or not meter.called
 
 
-def add_up(total: Meter, part: Meter) -> None:
-    """Adds up the calls of a run. What one of them leaves unknown is unknown of all."""
+def add_up(total: Meter, part: Meter, *, signals: bool) -> None:
+    """Adds up the calls of a run. What one of them leaves unknown is unknown of all.
+
+    `signals` is False for a call under another slot than the run's: what that slot signals of its model is not
+    signalled again.
+    """
     if not part.called:
         return
     is_first, total.called = not total.called, True
     total.requests = part.requests + (0 if is_first else total.requests)
     total.tokens = _sum(0 if is_first else total.tokens, part.tokens)
     total.usd = _sum(0.0 if is_first else total.usd, part.usd)
-    total.answered |= part.answered
-    total.refused |= part.refused
-    total.overloaded |= part.overloaded
-    total.refused_s = max(filter(None, (total.refused_s, part.refused_s)), default=None)
+    if signals:
+        total.answered |= part.answered
+        total.refused |= part.refused
+        total.overloaded |= part.overloaded
+        total.refused_s = max(filter(None, (total.refused_s, part.refused_s)), default=None)
 
 
 def _sum(one: _N | None, other: _N | None) -> _N | None:

@@ -72,7 +72,7 @@ class Embedding:
                 for _ in range(min(RUNNERS, len(self._todo)) - 1):
                     self._waiting.add(group.create_task(self._run_further()))
                 while part := self._take():
-                    await self._ask(part, self._ctx.meter)
+                    await self._ask(part)
                     await self._keep_one_of_many(part)
         except BaseExceptionGroup as group_of_errors:  # faults of our own; a failed call is none
             raise group_of_errors.exceptions[0] from None
@@ -89,7 +89,6 @@ class Embedding:
         """A runner that takes a slot for each part, and ends when no part is left."""
         task = asyncio.current_task()
         assert task is not None
-        meter = Meter()
         while self._todo:
             self._waiting.add(task)
             try:
@@ -99,7 +98,7 @@ class Embedding:
                     part = self._take()
                     if part is None:
                         return
-                    failed = await self._ask(part, meter)
+                    failed = await self._ask(part, own_slot=False)
                     if failed and isinstance(failed.error, RateLimited | Overloaded):
                         slot.refused(failed.error.retry_after_s)
             except MillError as error:  # no slot to be had, or it was lost
@@ -132,9 +131,9 @@ class Embedding:
 
     # -- one part ------------------------------------------------------------------------------------
 
-    async def _ask(self, part: Part, meter: Meter) -> Failed | None:
+    async def _ask(self, part: Part, own_slot: bool = True) -> Failed | None:
         number, self._next_number = self._next_number, self._next_number + 1
-        of_part, of_many = Meter(), part.start if len(self._parts) > 1 else None
+        of_part, of_many = Meter(requests=int(own_slot)), part.start if len(self._parts) > 1 else None
         call = Call(self._ctx, self._start.route, number, of_part, of_many)
         try:
             vectored = await call.make(self._vectors(part, call.id))
@@ -144,7 +143,7 @@ class Embedding:
             self._fail(failed)
             return failed
         finally:
-            self._add_up(of_part, meter)
+            add_up(self._ctx.meter, of_part, signals=own_slot)
         self._attempts.append(call.attempt)
         self._in_a_row = 0
         self.done[part] = replace(vectored, cost_usd=call.attempt.cost_usd)
@@ -157,15 +156,6 @@ class Embedding:
         numbers = await _packed(answer, str(self._start.route))
         dimensions = len(numbers) // len(texts) // NUMBER_BYTES
         return Vectored(numbers, dimensions=dimensions, model=answer.model, usage=answer.usage)
-
-    def _add_up(self, of_part: Meter, meter: Meter) -> None:
-        """What another slot signals is not signalled again by the job's own."""
-        total = self._ctx.meter
-        if meter is not total:
-            of_part = replace(
-                of_part, requests=0, answered=False, refused=False, overloaded=False, refused_s=None
-            )
-        add_up(total, of_part)
 
     def _fail(self, failed: Failed) -> None:
         """The other parts go on, unless they would fail, too."""

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import count
 from typing import Any
-
-from pydantic import ValidationError
 
 from client.errors import InvalidRequest, JobError
 from client.limits.rules import estimate
 from client.limits.rules.lanes import model_key
 from client.wire.schemas import ChatRequest
-from promptmill.dialects import ChatAnswer, summarise
+from promptmill.dialects import ChatAnswer
 from worker.context import Meter, Prompt
 
 from .call import Call, add_up
+from .request import read_request
 from .services import JobContext
 
 
@@ -42,7 +40,9 @@ class JobLLM:
         **fields: Any,
     ) -> ChatAnswer:
         """See worker.context.Asks."""
-        request = _request(model, prompt, fields)
+        messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+        data = {"model": model, "messages": messages, **fields}
+        request = read_request(ChatRequest, data, InvalidRequest, "This cannot be asked")
         route = self._llm.chat_route(request.model)
         key, meter = model_key(str(route)), Meter()
         if tokens is None:
@@ -58,21 +58,5 @@ class JobLLM:
             else:
                 slot.settle(answer.usage, usd=meter.usd)
             finally:
-                add_up(self._ctx.meter, _beside(meter, key in self._ctx.limit_keys))
+                add_up(self._ctx.meter, meter, signals=key in self._ctx.limit_keys)
         return answer
-
-
-def _request(model: str | None, prompt: Prompt, fields: dict[str, Any]) -> ChatRequest:
-    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
-    try:
-        return ChatRequest.model_validate({"model": model, "messages": messages, **fields})
-    except ValidationError as error:
-        reason = summarise(error)
-    raise InvalidRequest(f"This cannot be asked: {reason}.")
-
-
-def _beside(meter: Meter, held: bool) -> Meter:
-    """For the job's own meter: what the call's slot signals of its model is not signalled again."""
-    if held:
-        return meter
-    return replace(meter, answered=False, refused=False, overloaded=False, refused_s=None)

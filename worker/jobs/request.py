@@ -9,7 +9,7 @@ from typing import TypeAlias, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from client.errors import BadRequest, ProviderNotConfigured
+from client.errors import BadRequest, MillError, ProviderNotConfigured
 from client.limits.rules.lanes import model_key
 from client.wire.schemas import Attempt, ChatRequest, EmbedRequest
 from promptmill.dialects import Route, summarise
@@ -36,13 +36,15 @@ class Start:
         return self.earlier[-1].number + 1 if self.earlier else 1
 
 
-def read_request(kind: type[_Request], data: object) -> _Request:
-    """The request. Raises BadRequest, without quoting the prompt."""
+def read_request(
+    kind: type[_Request], data: object, error: type[MillError] = BadRequest, refusal: str = ""
+) -> _Request:
+    """The request. Raises `error`, without quoting the prompt."""
     try:
         return kind.model_validate(data)
-    except ValidationError as error:
-        reason = summarise(error)
-    raise BadRequest(f"The {kind.__name__} cannot be used: {reason}.")
+    except ValidationError as invalid:
+        reason = summarise(invalid)
+    raise error(f"{refusal or f'The {kind.__name__} cannot be used'}: {reason}.")
 
 
 async def find_route(ctx: JobContext, asked: Request, route_to: Callable[[str | None], Route]) -> Start:
