@@ -13,16 +13,16 @@ local id, lane, aborted = ARGV[1], ARGV[2], ARGV[3]
 if #ARGV ~= 3 then
   return redis.error_reply('abort: three arguments')
 end
-if redis.call('EXISTS', KEY.in_progress .. id) == 1 then
-  redis.call('ZADD', KEY.aborts, now, id)  -- workers read it
-  redis.call('PUBLISH', KEY.wake_channel, id)
+if cmd('EXISTS', KEY.in_progress .. id) == 1 then
+  cmd('ZADD', KEY.aborts, now, id)  -- workers read it
+  cmd('PUBLISH', KEY.wake_channel, id)
   return 'asked'
 end
-if redis.call('EXISTS', KEY.job .. id) == 0 then
+if cmd('EXISTS', KEY.job .. id) == 0 then
   return 'absent'
 end
-redis.call('ZREM', lane, id)
-redis.call('DEL', KEY.job .. id)
-redis.call('SET', KEY.result .. id, aborted, 'PX', DAY_MS)
-redis.call('PUBLISH', KEY.done_channel .. id, '')
+cmd('ZREM', lane, id)
+cmd('DEL', KEY.job .. id)
+cmd('SET', KEY.result .. id, aborted, 'PX', DAY_MS)
+cmd('PUBLISH', KEY.done_channel .. id, '')
 return 'ended'

@@ -18,16 +18,16 @@ local added, look_ms = {}, {}
 for at = 1, #ARGV, 5 do
   local id, payload, wait_ms, life_ms, lane = unpack(ARGV, at, at + 4)
   local job = KEY.job .. id
-  if redis.call('EXISTS', job, KEY.result .. id, KEY.in_progress .. id) > 0 then  -- it may outlive its payload
+  if cmd('EXISTS', job, KEY.result .. id, KEY.in_progress .. id) > 0 then  -- it may outlive its payload
     added[#added + 1] = 0
   else
-    redis.call('SET', job, payload, 'PX', life_ms)  -- first: after another write a full server takes it
-    redis.call('DEL', KEY.stream .. id)  -- of an old job of this id
-    redis.call('ZADD', lane, now + wait_ms, id)
+    cmd('SET', job, payload, 'PX', life_ms)  -- first: after another write a full server takes it
+    cmd('DEL', KEY.stream .. id)  -- of an old job of this id
+    cmd('ZADD', lane, now + wait_ms, id)
     look_ms[lane] = math.min(look_ms[lane] or math.huge, now + math.max(0, wait_ms))
     added[#added + 1] = 1
   end
 end
-for lane, ms in pairs(look_ms) do redis.call('ZADD', lanes_of(lane), 'LT', ms, lane) end
-if next(look_ms) then redis.call('PUBLISH', KEY.wake_channel, '') end
+for lane, ms in pairs(look_ms) do cmd('ZADD', lanes_of(lane), 'LT', ms, lane) end
+if next(look_ms) then cmd('PUBLISH', KEY.wake_channel, '') end
 return added

@@ -1,4 +1,5 @@
 -- look: what has become of these jobs, at one moment.
+-- needs: clock
 --
 -- ARGV[1]  queue: zset, job id → Unix ms when due, as every lane is
 -- then the jobs' ids
@@ -16,14 +17,14 @@ local MAX_LANES, scores_left = 1000, 20000  -- to look at for an id, and for all
 local names
 local function search(id)  -- where its payload is gone: is it still in some lane?
   if not names then
-    names = redis.call('ZRANGE', KEY.lanes, 0, MAX_LANES - 1)
-    for _, lane in ipairs(redis.call('ZRANGE', KEY.cpu_lanes, 0, MAX_LANES - 1)) do names[#names + 1] = lane end
+    names = cmd('ZRANGE', KEY.lanes, 0, MAX_LANES - 1)
+    for _, lane in ipairs(cmd('ZRANGE', KEY.cpu_lanes, 0, MAX_LANES - 1)) do names[#names + 1] = lane end
     table.insert(names, 1, ARGV[1])
   end
   if scores_left < #names then return WAITS_OR_RUNS end
   for _, lane in ipairs(names) do
     scores_left = scores_left - 1
-    if redis.call('ZSCORE', lane, id) then return EXPIRED end
+    if cmd('ZSCORE', lane, id) then return EXPIRED end
   end
   return UNKNOWN
 end
@@ -31,9 +32,9 @@ end
 local seen = {}
 for i = 2, #ARGV do
   local id = ARGV[i]
-  local found = redis.call('GET', KEY.result .. id)
+  local found = cmd('GET', KEY.result .. id)
   if not found then
-    found = redis.call('EXISTS', KEY.job .. id, KEY.in_progress .. id) > 0 and WAITS_OR_RUNS or search(id)
+    found = cmd('EXISTS', KEY.job .. id, KEY.in_progress .. id) > 0 and WAITS_OR_RUNS or search(id)
   end
   seen[#seen + 1] = found
 end

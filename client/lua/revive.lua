@@ -16,21 +16,21 @@ local revived = {}
 for at = 2, #ARGV, 2 do
   local id, wait_ms = ARGV[at], tonumber(ARGV[at + 1])
   local job, letter, result = KEY.job .. id, KEY.dead .. id, KEY.result .. id
-  local payload, lane, own_result = unpack(redis.call('HMGET', letter, 'job', 'lane', 'result'))
-  local newer = redis.call('EXISTS', job, KEY.in_progress .. id) > 0
+  local payload, lane, own_result = unpack(cmd('HMGET', letter, 'job', 'lane', 'result'))
+  local newer = cmd('EXISTS', job, KEY.in_progress .. id) > 0
   if not newer then
-    local last_result = redis.call('GET', result)
+    local last_result = cmd('GET', result)
     newer = last_result and last_result ~= own_result
   end
   local possible = payload and payload ~= '' and not newer
   if possible then
-    redis.call('SET', job, payload, 'PX', wait_ms + life_ms)
-    redis.call('DEL', result, letter, KEY.stream .. id)
-    redis.call('ZREM', KEY.dead_letters, id)
-    redis.call('ZADD', lane, now + wait_ms, id)
-    redis.call('ZADD', lanes_of(lane), 'LT', now + wait_ms, lane)
+    cmd('SET', job, payload, 'PX', wait_ms + life_ms)
+    cmd('DEL', result, letter, KEY.stream .. id)
+    cmd('ZREM', KEY.dead_letters, id)
+    cmd('ZADD', lane, now + wait_ms, id)
+    cmd('ZADD', lanes_of(lane), 'LT', now + wait_ms, lane)
   end
   revived[#revived + 1] = possible and 1 or 0
 end
-redis.call('PUBLISH', KEY.wake_channel, '')
+cmd('PUBLISH', KEY.wake_channel, '')
 return revived

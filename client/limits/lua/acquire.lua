@@ -39,6 +39,6 @@ for n, call in ipairs(calls) do
   answers[n] = { string.format('%.3f', since), waits_for, tokens or 0, usd, lease_end - call.lease_ms }
 end
 save_all()
-if lanes > 0 then redis.call('PUBLISH', KEY.wake_channel, '') end
-local at = quiet and quiet_ms or redis.call('ZRANGE', KEY.gates, 0, 0, 'WITHSCORES')[2]
+if lanes > 0 then cmd('PUBLISH', KEY.wake_channel, '') end
+local at = quiet and quiet_ms or cmd('ZRANGE', KEY.gates, 0, 0, 'WITHSCORES')[2]
 return { at and math.max(0, math.ceil(at - now)) or -1, epoch, answers }

@@ -6,7 +6,7 @@
 local function held_until(call)
   local first = HUGE
   for _, key in ipairs(call.keys) do
-    first = math.min(first, tonumber(redis.call('ZSCORE', KEY.slots .. key, call.id) or 0))
+    first = math.min(first, tonumber(cmd('ZSCORE', KEY.slots .. key, call.id) or 0))
   end
   return first
 end
@@ -15,14 +15,14 @@ end
 local function withdraw(ticket, call)
   local had = 0
   for _, key in ipairs(call.keys) do
-    local s, slot = states[key], redis.call('ZREM', KEY.slots .. key, call.id)
+    local s, slot = states[key], cmd('ZREM', KEY.slots .. key, call.id)
     had = had + slot
     if s and slot == 1 then
       save(s)  -- what others have taken counts, too
       s.used = nil
       look_anew(s)
     end
-    if anybody_waits and redis.call('ZREM', KEY.blocked .. key, ticket) == 1 and s then s.oldest = nil end
+    if anybody_waits and cmd('ZREM', KEY.blocked .. key, ticket) == 1 and s then s.oldest = nil end
   end
   return had
 end

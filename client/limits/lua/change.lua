@@ -13,8 +13,8 @@ local key, old, new, warm = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 if #ARGV ~= 4 or key == '' then
   return redis.error_reply('change: four arguments, the first not empty')
 end
-if (redis.call('HGET', KEY.limits, key) or '') ~= old then return 0 end
-if new == '' then redis.call('HDEL', KEY.limits, key) else redis.call('HSET', KEY.limits, key, new) end
-if warm == '1' then redis.call('HDEL', KEY.flow .. key, 'cool_ms', 'cool_n') end
+if (cmd('HGET', KEY.limits, key) or '') ~= old then return 0 end
+if new == '' then cmd('HDEL', KEY.limits, key) else cmd('HSET', KEY.limits, key, new) end
+if warm == '1' then cmd('HDEL', KEY.flow .. key, 'cool_ms', 'cool_n') end
 look_again({ key })
 return 1

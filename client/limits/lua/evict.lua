@@ -14,7 +14,7 @@ end
 
 local gone, slots = 0, KEY.slots .. key
 -- at 0 a slot counts no more, and its holder learns of it; one that has lapsed is nobody's
-local holders = holder ~= '' and { holder } or redis.call('ZRANGEBYSCORE', slots, '(' .. now, '+inf')
-for _, one in ipairs(holders) do gone = gone + redis.call('ZADD', slots, 'XX', 'CH', 0, one) end
+local holders = holder ~= '' and { holder } or cmd('ZRANGEBYSCORE', slots, '(' .. now, '+inf')
+for _, one in ipairs(holders) do gone = gone + cmd('ZADD', slots, 'XX', 'CH', 0, one) end
 look_again({ key })
 return gone

@@ -36,8 +36,8 @@ local input, output, aliases = nil, nil, {}
 if call then
   input, output = call.input, call.output
 else
-  input, output = read_reservation(redis.call('GET', KEY.job .. who) or '')
-  local row = redis.call('HGETALL', KEY.aliases)
+  input, output = read_reservation(cmd('GET', KEY.job .. who) or '')
+  local row = cmd('HGETALL', KEY.aliases)
   for i = 1, #row, 2 do aliases[row[i]] = row[i + 1] end
 end
 local found = states_of(call and call.keys or keys_of(lane, aliases))
@@ -56,12 +56,12 @@ for i, s in ipairs(found) do
     for n, value in ipairs({ NUMBERS[why](s) }) do numbers[n] = text_of(value) end
   end
   rows[i] = {
-    s.key, redis.call('ZRANK', KEY.blocked .. s.key, call and who or lane), redis.call('ZSCORE', KEY.gates, s.key),
+    s.key, cmd('ZRANK', KEY.blocked .. s.key, call and who or lane), cmd('ZSCORE', KEY.gates, s.key),
     why or '', numbers,
-    redis.call('ZRANGEBYSCORE', KEY.slots .. s.key, 1, '+inf', 'WITHSCORES', 'LIMIT', 0, MAX_HOLDERS),  -- 0: evicted
+    cmd('ZRANGEBYSCORE', KEY.slots .. s.key, 1, '+inf', 'WITHSCORES', 'LIMIT', 0, MAX_HOLDERS),  -- 0: evicted
   }
 end
 return {
-  now, lane ~= '' and redis.call('ZSCORE', lane, who), lane ~= '' and redis.call('ZRANK', lane, who),
-  redis.call('EXISTS', KEY.attempts .. who, KEY.retry .. who), redis.call('EXISTS', health), rows,
+  now, lane ~= '' and cmd('ZSCORE', lane, who), lane ~= '' and cmd('ZRANK', lane, who),
+  cmd('EXISTS', KEY.attempts .. who, KEY.retry .. who), cmd('EXISTS', health), rows,
 }

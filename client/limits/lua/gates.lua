@@ -14,7 +14,7 @@ local LAPSED_MS = 3600000  -- after which a slot that its holder never gave back
 local function oldest(s)
   if s.oldest == nil and not anybody_waits then s.oldest = HUGE end
   if s.oldest == nil then
-    s.oldest = redis.call('ZRANGE', KEY.blocked .. s.key, 0, 0, 'WITHSCORES')[2]
+    s.oldest = cmd('ZRANGE', KEY.blocked .. s.key, 0, 0, 'WITHSCORES')[2]
     s.oldest = s.oldest and tonumber(s.oldest) or HUGE
   end
   return s.oldest
@@ -25,12 +25,12 @@ end
 local function wait_for(s, who, since, at, keep_place, need)
   local queue = KEY.blocked .. s.key
   if keep_place then
-    redis.call('ZADD', queue, 'NX', since, who)
+    cmd('ZADD', queue, 'NX', since, who)
   else
-    redis.call('ZADD', queue, since, who)
+    cmd('ZADD', queue, since, who)
   end
-  redis.call('PEXPIRE', queue, SLOTS_TTL_MS)
-  redis.call('ZADD', KEY.gates, 'LT', at, s.key)
+  cmd('PEXPIRE', queue, SLOTS_TTL_MS)
+  cmd('ZADD', KEY.gates, 'LT', at, s.key)
   if need and since <= oldest(s) then s.need, s.changed = need, true end
   s.oldest, anybody_waits = math.min(oldest(s), since), true
 end
@@ -65,7 +65,7 @@ local function grant(ticket, since, asked)
     return nil, shut
   end
   local words = string.format('%s %d %.12g %d', string.sub(call.id, 2), tokens, usd or 0, now)
-  if not asked and redis.call('PUBLISH', call.channel, words) == 0 then return nil end
+  if not asked and cmd('PUBLISH', call.channel, words) == 0 then return nil end
   for _, s in ipairs(found) do take(s, call.id, now + call.lease_ms, tokens, usd) end
   return tokens, usd or 0
 end
@@ -73,7 +73,7 @@ end
 -- Lets the first `count` that wait for a key go. Returns how many of them are lanes, and how many had gone away.
 local function let_go(s, count)
   local lanes, gone = 0, 0
-  local going = redis.call('ZPOPMIN', KEY.blocked .. s.key, count)
+  local going = cmd('ZPOPMIN', KEY.blocked .. s.key, count)
   s.oldest = nil
   for i = 1, #going, 2 do
     local who, since = going[i], tonumber(going[i + 1])
@@ -81,7 +81,7 @@ local function let_go(s, count)
       local granted, shut = grant(who, since)
       if not granted and not shut then gone = gone + 1 end
     else
-      redis.call('ZADD', lanes_of(who), math.min(since, now), who)
+      cmd('ZADD', lanes_of(who), math.min(since, now), who)
       lanes = lanes + 1
       if s.need then  -- it takes them in its claim
         s.tok, s.kept = s.tok - s.need, (s.kept or 0) + s.need
@@ -98,9 +98,9 @@ local function open(s)
   local short_ms = s.need and s.tpm and short_until(s, s.need)
   if short_ms then free, at = 0, short_ms end
   local count, lanes, rounds = math.min(free, OPEN_AT_ONCE), 0, 0
-  redis.call('ZREM', KEY.gates, s.key)
+  cmd('ZREM', KEY.gates, s.key)
   if count > 0 then
-    redis.call('ZREMRANGEBYSCORE', KEY.slots .. s.key, 1, now - LAPSED_MS)
+    cmd('ZREMRANGEBYSCORE', KEY.slots .. s.key, 1, now - LAPSED_MS)
     local left = count
     while left > 0 and rounds < OPEN_AT_ONCE do  -- whoever had gone away makes way for the next
       local due, gone = let_go(s, left)
@@ -111,13 +111,13 @@ local function open(s)
       s.tok, s.kept, at = s.tok + s.kept, nil, now + SOON_MS
     end
   end
-  if redis.call('EXISTS', KEY.blocked .. s.key) == 1 then redis.call('ZADD', KEY.gates, 'LT', at, s.key) end
+  if cmd('EXISTS', KEY.blocked .. s.key) == 1 then cmd('ZADD', KEY.gates, 'LT', at, s.key) end
   return lanes
 end
 
 -- Opens the keys that are due. Returns the number of lanes that are due now, and of keys.
 local function open_due()
-  local lanes, due = 0, redis.call('ZRANGEBYSCORE', KEY.gates, '-inf', now, 'LIMIT', 0, MAX_GATES)
+  local lanes, due = 0, cmd('ZRANGEBYSCORE', KEY.gates, '-inf', now, 'LIMIT', 0, MAX_GATES)
   for _, key in ipairs(due) do lanes = lanes + open(state_of(key)) end
   return lanes, #due
 end
@@ -126,7 +126,7 @@ end
 local function open_waited(keys)
   if #keys == 0 or not anybody_waits then return 0 end
   local lanes = 0
-  local asked = redis.call('ZMSCORE', KEY.gates, unpack(keys))
+  local asked = cmd('ZMSCORE', KEY.gates, unpack(keys))
   for i, key in ipairs(keys) do
     if asked[i] then lanes = lanes + open(state_of(key)) end
   end

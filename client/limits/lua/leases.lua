@@ -13,7 +13,7 @@ local function ends_of(calls)
   end
   for key, names in pairs(ids) do
     ends[key] = {}
-    for i, at in ipairs(redis.call('ZMSCORE', KEY.slots .. key, unpack(names))) do
+    for i, at in ipairs(cmd('ZMSCORE', KEY.slots .. key, unpack(names))) do
       ends[key][names[i]] = at and tonumber(at) or -1
     end
   end

@@ -29,7 +29,7 @@ for n, call in ipairs(calls) do
   local ticket, since, use = unpack(ARGV, 3 * n - 2, 3 * n)
   local had = false
   for _, key in ipairs(call.keys) do
-    had = had or redis.call('ZSCORE', KEY.slots .. key, call.id) ~= false
+    had = had or cmd('ZSCORE', KEY.slots .. key, call.id) ~= false
     if not seen[key] then freed[#freed + 1] = key end
     seen[key] = true
   end
@@ -39,5 +39,5 @@ for n, call in ipairs(calls) do
 end
 local lanes = open_waited(freed)
 save_all()
-if lanes > 0 then redis.call('PUBLISH', KEY.wake_channel, '') end
+if lanes > 0 then cmd('PUBLISH', KEY.wake_channel, '') end
 return released

@@ -43,9 +43,9 @@ end
 
 local function save(s)
   if #s.taken > 0 then
-    redis.call('ZADD', KEY.slots .. s.key, unpack(s.taken))
+    cmd('ZADD', KEY.slots .. s.key, unpack(s.taken))
     if (s.used or 0) <= #s.taken / 2 or math.random(100) == 1 then  -- a new set, or now and then
-      redis.call('PEXPIRE', KEY.slots .. s.key, SLOTS_TTL_MS)
+      cmd('PEXPIRE', KEY.slots .. s.key, SLOTS_TTL_MS)
     end
     s.taken = {}
   end
@@ -57,9 +57,9 @@ local function save(s)
         row[#row + 1] = text_of(s[name])
       end
     end
-    if s.cleared then redis.call('HDEL', KEY.flow .. s.key, unpack(s.cleared)) end
-    redis.call('HSET', KEY.flow .. s.key, unpack(row))
-    redis.call('PEXPIRE', KEY.flow .. s.key, FLOW_TTL_MS)
+    if s.cleared then cmd('HDEL', KEY.flow .. s.key, unpack(s.cleared)) end
+    cmd('HSET', KEY.flow .. s.key, unpack(row))
+    cmd('PEXPIRE', KEY.flow .. s.key, FLOW_TTL_MS)
     s.changed, s.cleared = false, nil
   end
 end

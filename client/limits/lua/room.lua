@@ -25,7 +25,7 @@ local function concurrency_room(s)
   if free > 0 then return free end
   s.most_now = most
   if most < s.most then return 0, now + SOON_MS, 'slots' end
-  local lapse = redis.call('ZRANGEBYSCORE', KEY.slots .. s.key, '(' .. now, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+  local lapse = cmd('ZRANGEBYSCORE', KEY.slots .. s.key, '(' .. now, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
   return 0, tonumber(lapse[2] or s.taken[1] or now + SAFETY_MS) + 1, 'slots'
 end
 

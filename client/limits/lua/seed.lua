@@ -15,19 +15,19 @@ local wanted, changed = {}, {}
 for i = 1, #ARGV, 2 do
   local key, text = ARGV[i], ARGV[i + 1]
   wanted[key] = true
-  if redis.call('HGET', seeded, key) ~= text then
-    redis.call('HSET', limits, key, text)
-    redis.call('HSET', seeded, key, text)
+  if cmd('HGET', seeded, key) ~= text then
+    cmd('HSET', limits, key, text)
+    cmd('HSET', seeded, key, text)
     changed[#changed + 1] = key
   end
 end
-for _, key in ipairs(redis.call('HKEYS', seeded)) do
+for _, key in ipairs(cmd('HKEYS', seeded)) do
   if not wanted[key] then
-    if redis.call('HGET', limits, key) == redis.call('HGET', seeded, key) then
-      redis.call('HDEL', limits, key)
+    if cmd('HGET', limits, key) == cmd('HGET', seeded, key) then
+      cmd('HDEL', limits, key)
       changed[#changed + 1] = key
     end
-    redis.call('HDEL', seeded, key)
+    cmd('HDEL', seeded, key)
   end
 end
 look_again(changed)

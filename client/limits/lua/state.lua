@@ -12,8 +12,8 @@ local FIELDS = { 'req', 'req_ms', 'tok', 'tok_ms', 'day', 'day_tok', 'day_usd', 
 local NO_LIMIT = {}
 local CONVERSATION = { concurrency = 1 }  -- its turns follow one another, unless configured otherwise
 
-local configured = redis.call('HLEN', KEY.limits) > 0
-local anybody_waits = redis.call('EXISTS', KEY.gates) == 1
+local configured = cmd('HLEN', KEY.limits) > 0
+local anybody_waits = cmd('EXISTS', KEY.gates) == 1
 local states, patterns = {}, {}
 
 local function parsed(text) return text and cjson.decode(text) or nil end
@@ -22,7 +22,7 @@ local function by_pattern(key)
   local prefix = string.match(key, '^(.*:)')
   while prefix do
     if patterns[prefix] == nil then
-      patterns[prefix] = configured and parsed(redis.call('HGET', KEY.limits, prefix .. '*'))
+      patterns[prefix] = configured and parsed(cmd('HGET', KEY.limits, prefix .. '*'))
         or prefix == 'conversation:' and CONVERSATION or false
     end
     if patterns[prefix] then return patterns[prefix] end
@@ -45,7 +45,7 @@ end
 local function lower(a, b) return a and b and math.min(a, b) or a or b end
 
 local function read_flow(s)
-  local row = redis.call('HMGET', KEY.flow .. s.key, unpack(FIELDS))
+  local row = cmd('HMGET', KEY.flow .. s.key, unpack(FIELDS))
   for i, name in ipairs(FIELDS) do s[name] = tonumber(row[i] or nil) end
   s.rpm, s.tpm = lower(s.limit.rpm, s.rpm_seen), lower(s.limit.tpm, s.tpm_seen)
   if s.rpm then s.req, s.req_ms = refilled(s.req, s.req_ms, s.rpm), now end
@@ -75,7 +75,7 @@ local function states_of(keys)
     if not found[i] then new[#new + 1] = key end
   end
   if #new > 0 then
-    local texts = configured and redis.call('HMGET', KEY.limits, unpack(new)) or {}
+    local texts = configured and cmd('HMGET', KEY.limits, unpack(new)) or {}
     for i, key in ipairs(new) do new_state(key, texts[i]) end
     for i, key in ipairs(keys) do found[i] = states[key] end
   end
@@ -85,7 +85,7 @@ end
 local function state_of(key) return states_of({ key })[1] end
 
 local function used(s)
-  if not s.used then s.used = redis.call('ZCOUNT', KEY.slots .. s.key, '(' .. now, '+inf') end
+  if not s.used then s.used = cmd('ZCOUNT', KEY.slots .. s.key, '(' .. now, '+inf') end
   return s.used
 end
 

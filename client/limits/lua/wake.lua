@@ -6,10 +6,10 @@
 local function look_again(keys)
   for _, key in ipairs(keys) do
     local prefix = string.match(key, '^(.*)%*$')
-    for _, waited in ipairs(prefix and redis.call('ZRANGE', KEY.gates, 0, -1) or {}) do
-      if string.sub(waited, 1, #prefix) == prefix then redis.call('ZADD', KEY.gates, now, waited) end
+    for _, waited in ipairs(prefix and cmd('ZRANGE', KEY.gates, 0, -1) or {}) do
+      if string.sub(waited, 1, #prefix) == prefix then cmd('ZADD', KEY.gates, now, waited) end
     end
-    if redis.call('EXISTS', KEY.blocked .. key) == 1 then redis.call('ZADD', KEY.gates, now, key) end
+    if cmd('EXISTS', KEY.blocked .. key) == 1 then cmd('ZADD', KEY.gates, now, key) end
   end
-  if #keys > 0 then redis.call('PUBLISH', KEY.wake_channel, '') end
+  if #keys > 0 then cmd('PUBLISH', KEY.wake_channel, '') end
 end

@@ -29,9 +29,9 @@ end
 
 claim.lease_end, claim.token = now + lease_ms, new_token(worker)
 claim.lanes, claim.aliases = lanes_of(own), { ['@chat'] = ARGV[7], ['@embed'] = ARGV[8] }
-claim.aborts = redis.call('ZREVRANGE', KEY.aborts, 0, 99)
+claim.aborts = cmd('ZREVRANGE', KEY.aborts, 0, 99)
 if #claim.aborts > 0 then  -- arq's clients also ask for ids that nobody will ever run
-  redis.call('ZREMRANGEBYSCORE', KEY.aborts, '-inf', now - DAY_MS)
+  cmd('ZREMRANGEBYSCORE', KEY.aborts, '-inf', now - DAY_MS)
 end
 
 local epoch, quiet_ms = epoch_of(ARGV[6], 1)
@@ -39,9 +39,9 @@ if quiet_ms > now then
   return { now, quiet_ms, 0, claim.token, claim.aborts, epoch, {} }
 end
 
-local head = redis.call('ZRANGE', own, 0, 0, 'WITHSCORES')
+local head = cmd('ZRANGE', own, 0, 0, 'WITHSCORES')
 if #head > 0 then
-  redis.call('ZADD', claim.lanes, 'LT', math.max(now, tonumber(head[2])), own)
+  cmd('ZADD', claim.lanes, 'LT', math.max(now, tonumber(head[2])), own)
 end
 local let_in, opened = open_due()
 local visited = go_round()
@@ -54,10 +54,10 @@ for _ = 1, 3 do  -- a lane that was let go may have been empty by then
   visited = go_round()
 end
 save_all()
-if let_in > 0 and claim.want <= 0 then redis.call('PUBLISH', KEY.wake_channel, '') end  -- others may have room for them
+if let_in > 0 and claim.want <= 0 then cmd('PUBLISH', KEY.wake_channel, '') end  -- others may have room for them
 
-local first = redis.call('ZRANGE', claim.lanes, 0, 0, 'WITHSCORES')
-local gate = redis.call('ZRANGE', KEY.gates, 0, 0, 'WITHSCORES')
+local first = cmd('ZRANGE', claim.lanes, 0, 0, 'WITHSCORES')
+local gate = cmd('ZRANGE', KEY.gates, 0, 0, 'WITHSCORES')
 local next_ms = math.min(tonumber(first[2] or HUGE), tonumber(gate[2] or HUGE))
 local more = (visited == MAX_LANES or opened == MAX_GATES or claim.want <= 0) and 1 or 0
 return { now, next_ms < HUGE and math.ceil(next_ms) or -1, more, claim.token, claim.aborts, epoch, claim.taken }

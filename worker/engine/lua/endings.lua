@@ -8,21 +8,21 @@ local STREAM_TTL_MS = DAY_MS  -- where the result has none
 
 -- What finish.lua has still to see to: workers are `wanted`, lanes that jobs have `left`, and of those the ids.
 local after = { wanted = false, left = {}, elsewhere = {} }
-local aborting = redis.call('EXISTS', KEY.aborts) == 1
+local aborting = cmd('EXISTS', KEY.aborts) == 1
 
 local function bury(id, lane, text)
   local key = KEY.dead .. id
-  redis.call('HSET', key, 'job', redis.call('GET', KEY.job .. id) or '', 'lane', lane, 'result', text,
-    'crashes', table.concat(redis.call('LRANGE', KEY.crashes .. id, 0, -1), '\n'),
-    'attempts', '[' .. table.concat(redis.call('LRANGE', KEY.attempts .. id, 0, -1), ',') .. ']')
-  redis.call('PEXPIRE', key, DEAD_TTL_MS)
-  redis.call('ZADD', KEY.dead_letters, now, id)
-  redis.call('ZREMRANGEBYSCORE', KEY.dead_letters, '-inf', now - DEAD_TTL_MS)  -- their letters have expired
-  local surplus = redis.call('ZCARD', KEY.dead_letters) - MAX_DEAD
-  for at, old in ipairs(surplus > 0 and redis.call('ZPOPMIN', KEY.dead_letters, surplus) or {}) do
-    if at % 2 == 1 then redis.call('DEL', KEY.dead .. old) end
+  cmd('HSET', key, 'job', cmd('GET', KEY.job .. id) or '', 'lane', lane, 'result', text,
+    'crashes', table.concat(cmd('LRANGE', KEY.crashes .. id, 0, -1), '\n'),
+    'attempts', '[' .. table.concat(cmd('LRANGE', KEY.attempts .. id, 0, -1), ',') .. ']')
+  cmd('PEXPIRE', key, DEAD_TTL_MS)
+  cmd('ZADD', KEY.dead_letters, now, id)
+  cmd('ZREMRANGEBYSCORE', KEY.dead_letters, '-inf', now - DEAD_TTL_MS)  -- their letters have expired
+  local surplus = cmd('ZCARD', KEY.dead_letters) - MAX_DEAD
+  for at, old in ipairs(surplus > 0 and cmd('ZPOPMIN', KEY.dead_letters, surplus) or {}) do
+    if at % 2 == 1 then cmd('DEL', KEY.dead .. old) end
   end
-  redis.call('PEXPIRE', KEY.dead_letters, DEAD_TTL_MS)
+  cmd('PEXPIRE', KEY.dead_letters, DEAD_TTL_MS)
 end
 
 -- An entry's id begins with microseconds, of a run's claim or now: whatever that run writes later is refused.
@@ -32,47 +32,47 @@ local function end_stream(id, event, ttl_ms)
     entry = redis.pcall('XADD', key, '*', FACT.event_field, event)  -- behind the last, whose µs are later than any ms
   end
   if type(entry) == 'table' then return end  -- no stream is worth an outcome: readers end by the result, too
-  redis.call('PEXPIRE', key, ttl_ms > 0 and ttl_ms or STREAM_TTL_MS)
-  redis.call('PUBLISH', KEY.events_channel .. id, entry .. ' ' .. event)
+  cmd('PEXPIRE', key, ttl_ms > 0 and ttl_ms or STREAM_TTL_MS)
+  cmd('PUBLISH', KEY.events_channel .. id, entry .. ' ' .. event)
 end
 
 local function leave(id, lane, verb, text, ttl_ms, keep_ms)
   if text ~= '' and ttl_ms > 0 then
-    redis.call('SET', KEY.result .. id, text, 'PX', ttl_ms)
+    cmd('SET', KEY.result .. id, text, 'PX', ttl_ms)
   elseif text ~= '' then
-    redis.call('SET', KEY.result .. id, text)
+    cmd('SET', KEY.result .. id, text)
   end
   local job, running = KEY.job .. id, KEY.in_progress .. id
   local made = verb == 'done' and KEY.parts .. id or job  -- a dead letter that is revived has use for its parts
-  redis.call('UNLINK', job, running, KEY.retry .. id, KEY.crashes .. id, KEY.attempts .. id, made)
-  if keep_ms > 0 then redis.call('SET', running, 'ended', 'PX', keep_ms) end
-  redis.call('ZREM', lane, id)
+  cmd('UNLINK', job, running, KEY.retry .. id, KEY.crashes .. id, KEY.attempts .. id, made)
+  if keep_ms > 0 then cmd('SET', running, 'ended', 'PX', keep_ms) end
+  cmd('ZREM', lane, id)
   after.left[lane] = true
   if lane ~= KEY.queue then after.elsewhere[#after.elsewhere + 1] = id end
-  if aborting then redis.call('ZREM', KEY.aborts, id) end
-  redis.call('PUBLISH', KEY.done_channel .. id, '')
+  if aborting then cmd('ZREM', KEY.aborts, id) end
+  cmd('PUBLISH', KEY.done_channel .. id, '')
 end
 
 local function wait(id, lane, at)
-  redis.call('DEL', KEY.in_progress .. id)
-  redis.call('ZADD', lane, at, id)
-  redis.call('ZADD', lanes_of(lane), 'LT', math.max(at, now), lane)  -- behind the lanes that wait already
+  cmd('DEL', KEY.in_progress .. id)
+  cmd('ZADD', lane, at, id)
+  cmd('ZADD', lanes_of(lane), 'LT', math.max(at, now), lane)  -- behind the lanes that wait already
   after.wanted = after.wanted or at <= now
 end
 
 local function reroute(id, lane, to, text, at)
   if lane == KEY.queue then
-    redis.call('ZADD', lane, FACT.elsewhere_ms, id)
+    cmd('ZADD', lane, FACT.elsewhere_ms, id)
   else
-    redis.call('ZREM', lane, id)
+    cmd('ZREM', lane, id)
     after.left[lane] = true
   end
   if text ~= '' then
-    local life_ms = redis.call('PTTL', KEY.job .. id)
-    if life_ms > 0 then redis.call('SET', KEY.job .. id, text, 'PX', life_ms) end
+    local life_ms = cmd('PTTL', KEY.job .. id)
+    if life_ms > 0 then cmd('SET', KEY.job .. id, text, 'PX', life_ms) end
   end
-  if redis.call('EXISTS', KEY.attempts .. id) == 1 then  -- it has run, but its next model has all its tries
-    redis.call('SET', KEY.retry .. id, 0, 'PX', math.max(1, redis.call('PTTL', KEY.attempts .. id)))
+  if cmd('EXISTS', KEY.attempts .. id) == 1 then  -- it has run, but its next model has all its tries
+    cmd('SET', KEY.retry .. id, 0, 'PX', math.max(1, cmd('PTTL', KEY.attempts .. id)))
   end
   wait(id, to, at)
 end

@@ -54,7 +54,7 @@ for at = 1, #ARGV, FIELDS_OF_A_JOB do
   local id, lane, token, verb, text = unpack(ARGV, at, at + 4)
   local ttl_ms, moment, keep_ms = tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6]), tonumber(ARGV[at + 7])
   local names, use, to = unpack(ARGV, at + 8, at + 10)
-  local mine = redis.call('GET', KEY.in_progress .. id) == token
+  local mine = cmd('GET', KEY.in_progress .. id) == token
   accepted[#accepted + 1] = mine and 1 or 0
   if mine and names ~= '' then free(id, names, token, use) end
   if mine and verb == 'dead' then bury(id, lane, text) end
@@ -66,15 +66,15 @@ for at = 1, #ARGV, FIELDS_OF_A_JOB do
   elseif mine and verb == 'reroute' then
     reroute(id, lane, to, text, moment)
   elseif mine then
-    redis.call('INCRBY', KEY.retry .. id, verb == 'retry' and 1 or 0)
-    redis.call('PEXPIRE', KEY.retry .. id, ttl_ms)
+    cmd('INCRBY', KEY.retry .. id, verb == 'retry' and 1 or 0)
+    cmd('PEXPIRE', KEY.retry .. id, ttl_ms)
     wait(id, lane, verb == 'throttled' and moment or now + moment)
   end
 end
 
 local freed = {}
 for key, holders in pairs(gone) do
-  redis.call('ZREM', KEY.slots .. key, unpack(holders))
+  cmd('ZREM', KEY.slots .. key, unpack(holders))
   if states[key] then
     states[key].used = nil
     look_anew(states[key])
@@ -83,11 +83,11 @@ for key, holders in pairs(gone) do
 end
 if open_waited(freed) > 0 then after.wanted = true end
 save_all()
-if #after.elsewhere > 0 and redis.call('ZREM', KEY.queue, unpack(after.elsewhere)) > 0 then
+if #after.elsewhere > 0 and cmd('ZREM', KEY.queue, unpack(after.elsewhere)) > 0 then
   after.left[KEY.queue] = true
 end
 for lane in pairs(after.left) do
-  if redis.call('EXISTS', lane) == 0 then redis.call('ZREM', lanes_of(lane), lane) end
+  if cmd('EXISTS', lane) == 0 then cmd('ZREM', lanes_of(lane), lane) end
 end
-if after.wanted then redis.call('PUBLISH', KEY.wake_channel, '') end
+if after.wanted then cmd('PUBLISH', KEY.wake_channel, '') end
 return accepted

@@ -16,14 +16,14 @@ end
 local lease_end = now + lease_ms
 local names = {}
 for i = 2, #ARGV, 4 do names[#names + 1] = KEY.in_progress .. ARGV[i] end
-local held = redis.call('MGET', unpack(names))
+local held = cmd('MGET', unpack(names))
 
 local renewed, going = {}, {}
 for n = 1, #names do
   local id, lane, token, keys = unpack(ARGV, 4 * n - 2, 4 * n + 1)
   renewed[n] = held[n] == token and 1 or held[n] and 0 or -1
   if renewed[n] == 1 then
-    redis.call('ZADD', lane, 'XX', lease_end, id)
+    cmd('ZADD', lane, 'XX', lease_end, id)
     going[#going + 1] = { n = n, id = id, keys = read_names(keys).keys }
   end
 end

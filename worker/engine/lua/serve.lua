@@ -11,19 +11,19 @@ local claim = { taken = {} }
 
 local function crash(id, old_token)
   local key = KEY.crashes .. id
-  local count = redis.call('RPUSH', key, now .. ' ' .. old_token)
-  redis.call('PEXPIRE', key, DAY_MS)
+  local count = cmd('RPUSH', key, now .. ' ' .. old_token)
+  cmd('PEXPIRE', key, DAY_MS)
   return count
 end
 
 -- False where the job is left alone; its score is prolonged all the same.
 local function lease(lane, id, score, held, payload, tries, found, tokens, usd)
-  local abort = #claim.aborts > 0 and redis.call('ZSCORE', KEY.aborts, id) or 0
+  local abort = #claim.aborts > 0 and cmd('ZSCORE', KEY.aborts, id) or 0
   -- arq's client makes what it aborts due at 1, running or not: then the lease has not lapsed, and
   -- the worker that runs it reads KEY.aborts.
   if held and score == '1' and abort ~= 0 then return false end
   local crashes = held and crash(id, held) or 0
-  redis.call('SET', KEY.in_progress .. id, claim.token, 'PX', claim.hold_ms)
+  cmd('SET', KEY.in_progress .. id, claim.token, 'PX', claim.hold_ms)
   for _, s in ipairs(found) do take(s, id, claim.lease_end, tokens, usd) end
   claim.taken[#claim.taken + 1] = { id, lane, score, payload, tries, crashes, abort, found.names, tokens,
     usd and usd > 0 and text_of(usd) or '0' }
@@ -40,19 +40,19 @@ end
 
 -- For each job that is due, three: its token, payload, tries.
 local function read_jobs(due)
-  local names = {}
+  local names, running, job, retry = {}, KEY.in_progress, KEY.job, KEY.retry
   for i = 1, #due, 2 do
-    names[#names + 1] = KEY.in_progress .. due[i]
-    names[#names + 1] = KEY.job .. due[i]
-    names[#names + 1] = KEY.retry .. due[i]
+    names[#names + 1] = running .. due[i]
+    names[#names + 1] = job .. due[i]
+    names[#names + 1] = retry .. due[i]
   end
-  return redis.call('MGET', unpack(names))
+  return cmd('MGET', unpack(names))
 end
 
 -- Takes up to `quota` jobs; returns how many, and the limit key that stopped it, as first_short does.
 local function serve(lane, quota, found)
   local got, skipped, asked_for = 0, 0, quota
-  local due = redis.call('ZRANGEBYSCORE', lane, '-inf', now, 'WITHSCORES', 'LIMIT', 0, quota)
+  local due = cmd('ZRANGEBYSCORE', lane, '-inf', now, 'WITHSCORES', 'LIMIT', 0, quota)
   while #due > 0 do
     local read, leases = read_jobs(due), {}
     local shut, at, need
@@ -60,9 +60,9 @@ local function serve(lane, quota, found)
       if got >= quota then break end
       local id, row = due[i], (i - 1) / 2 * 3
       local held, payload, tries = read[row + 1], read[row + 2], read[row + 3]
-      if held == 'ended' or not payload and redis.call('EXISTS', KEY.result .. id) == 1 then
-        redis.call('ZREM', lane, id)  -- ended while it waited here
-        if payload then redis.call('DEL', KEY.job .. id) end
+      if held == 'ended' or not payload and cmd('EXISTS', KEY.result .. id) == 1 then
+        cmd('ZREM', lane, id)  -- ended while it waited here
+        if payload then cmd('DEL', KEY.job .. id) end
       elseif held and not is_ours(held) then
         skipped = skipped + 1
       else
@@ -77,11 +77,11 @@ local function serve(lane, quota, found)
         if lease(lane, id, due[i + 1], held, payload, tries, found, tokens, usd) then got = got + 1 end
       end
     end
-    if #leases > 0 then redis.call('ZADD', lane, unpack(leases)) end
+    if #leases > 0 then cmd('ZADD', lane, unpack(leases)) end
     if shut then return got, shut, at, need end
     if got >= quota or #due < 2 * asked_for or skipped >= MAX_FOREIGN then break end
     asked_for = math.max(quota - got, math.min(skipped, STEP))
-    due = redis.call('ZRANGEBYSCORE', lane, '-inf', now, 'WITHSCORES', 'LIMIT', skipped, asked_for)
+    due = cmd('ZRANGEBYSCORE', lane, '-inf', now, 'WITHSCORES', 'LIMIT', skipped, asked_for)
   end
   return got
 end

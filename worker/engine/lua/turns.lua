@@ -27,7 +27,7 @@ end
 
 -- When a lane deserves its next look, now that it has been served; nil for never.
 local function next_look(visit, place)
-  local first = redis.call('ZRANGE', visit.lane, 0, 0, 'WITHSCORES')[2]
+  local first = cmd('ZRANGE', visit.lane, 0, 0, 'WITHSCORES')[2]
   if not first then return end
   if tonumber(first) > now then return first end
   local turns = visit.got / visit.found.weight
@@ -49,8 +49,8 @@ local function reschedule(visits)
       empty[#empty + 1] = visit.lane
     end
   end
-  if #looks > 0 then redis.call('ZADD', claim.lanes, unpack(looks)) end
-  if #empty > 0 then redis.call('ZREM', claim.lanes, unpack(empty)) end
+  if #looks > 0 then cmd('ZADD', claim.lanes, unpack(looks)) end
+  if #empty > 0 then cmd('ZREM', claim.lanes, unpack(empty)) end
 end
 
 -- Serves the lane of a visit, up to its share of what is wanted and of what is free, by its weight among the rest.
@@ -83,7 +83,7 @@ end
 
 -- One turn of the lanes that are due. Returns how many there were.
 local function go_round()
-  local due = redis.call('ZRANGEBYSCORE', claim.lanes, '-inf', now, 'WITHSCORES', 'LIMIT', 0, MAX_LANES)
+  local due = cmd('ZRANGEBYSCORE', claim.lanes, '-inf', now, 'WITHSCORES', 'LIMIT', 0, MAX_LANES)
   local turn, seen = {}, {}
   for i = 1, #due, 2 do
     turn[#turn + 1] = { lane = due[i], since = tonumber(due[i + 1]), got = 0 }

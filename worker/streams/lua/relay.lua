@@ -1,4 +1,5 @@
 -- relay: writes what streamed answers have said since the last tick, and tells who follows them.
+-- needs: clock
 --
 -- ARGV[1]  life of a stream, ms, from now on; what ends its job gives it another
 -- then, for each event, two: job id, '{claim µs of its run}-{its number in the run, from 1 on} {event}'
@@ -18,7 +19,7 @@ end
 local function put(id, entry, event, message)
   local reply = redis.pcall('XADD', KEY.stream .. id, entry, FACT.event_field, event)
   if type(reply) ~= 'table' then
-    redis.call('PUBLISH', KEY.events_channel .. id, message)
+    cmd('PUBLISH', KEY.events_channel .. id, message)
     return true
   end
   return false, not string.find(reply.err, 'smaller than', 1, true) and reply.err
@@ -30,17 +31,17 @@ for at = 2, #ARGV, 2 do
   local run, number, start = string.match(message, '^(%d+)%-(%d+) ()')
   if not run then return redis.error_reply('relay: an event begins with its id') end
   local key, ok, err = KEY.stream .. id, false, false
-  local there = redis.call('EXISTS', key) == 1
+  local there = cmd('EXISTS', key) == 1
   if there and number == '1' then
     local begin = run .. '-0'
     ok, err = put(id, begin, FACT.reset, begin .. ' ' .. FACT.reset)
-    if ok then redis.call('XTRIM', key, 'MINID', begin) end
+    if ok then cmd('XTRIM', key, 'MINID', begin) end
   end
   if start <= #message and not err then
     ok, err = put(id, run .. '-' .. number, string.sub(message, start), message)
   end
   if err then return redis.error_reply(err) end
-  if ok and (not there or number % RENEW_EVERY == 1) then redis.call('PEXPIRE', key, life_ms) end
+  if ok and (not there or number % RENEW_EVERY == 1) then cmd('PEXPIRE', key, life_ms) end
   written[#written + 1] = ok and 1 or 0
 end
 return written
