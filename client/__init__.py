@@ -10,7 +10,7 @@ This package uses relative imports only and nothing of promptmill outside itself
 service can vendor or install it under a name of its own.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from . import errors
 from .costs import Cost
@@ -90,10 +90,12 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """`redis_settings` alone needs arq."""
-    if name == "redis_settings":
-        from .arq import redis_settings
+if not TYPE_CHECKING:  # a checker would believe in every name
 
-        return redis_settings
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        """`redis_settings` alone needs arq."""
+        if name == "redis_settings":
+            from .arq import redis_settings
+
+            return redis_settings
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -33,15 +33,16 @@ __all__ = [
 
 _LAZY = {"Context": ".context", "http_client": ".sdks.connections", "httpx2_client": ".sdks.sdk_httpx2"}
 
+if not TYPE_CHECKING:  # a checker would believe in every name
 
-def __getattr__(name: str) -> object:
-    if name in _LAZY:
-        globals()[name] = getattr(importlib.import_module(_LAZY[name], __name__), name)
-    elif name in ("CpuWorkerSettings", "WorkerSettings"):
-        globals()[name] = _from_environment(name)
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return globals()[name]
+    def __getattr__(name: str) -> object:
+        if name in _LAZY:
+            globals()[name] = getattr(importlib.import_module(_LAZY[name], __name__), name)
+        elif name in ("CpuWorkerSettings", "WorkerSettings"):
+            globals()[name] = _from_environment(name)
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return globals()[name]
 
 
 def _from_environment(name: str) -> type:

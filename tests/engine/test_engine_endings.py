@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import pickle
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from arq.jobs import Job as ArqJob
 from arq.worker import func
 
 from client import JobAborted, Queue, decode
-from client.errors import JobError, JobFailed, UnknownFunction
+from client.errors import JobError, JobFailed, UnknownFunction, Unserializable
 from client.wire.keys import KEYS
 from tests.conftest import Server, forever, wait_until
 from tests.engine.rig import Engines, nothing_left_in
@@ -179,15 +181,17 @@ async def test_a_result_that_is_not_json_fails_the_job(
         return object()
 
     await engines.start(server, odd, add)
-    with pytest.raises(JobError):
+    with pytest.raises(Unserializable):
         await (await queue.enqueue("odd")).result(5)
     assert await (await queue.enqueue("add", 1)).result(5) == 2
 
 
-async def test_pickle_is_refused_and_never_read(engines: Engines, server: Server, queue: Queue) -> None:
+async def test_pickle_is_refused_and_never_read(
+    engines: Engines, server: Server, queue: Queue, tmp_path: Path
+) -> None:
     class Bomb:
         def __reduce__(self) -> Any:
-            return (pytest.fail, ("the pickle was read",))
+            return (os.mkdir, (str(tmp_path / "the pickle was read"),))
 
     payload = pickle.dumps({"t": 1, "f": "add", "a": (Bomb(),), "k": {}, "et": 1})
     with server.client() as client:
@@ -197,6 +201,7 @@ async def test_pickle_is_refused_and_never_read(engines: Engines, server: Server
     with pytest.raises(JobError):
         await queue.job("bad").result(5)
     assert await (await queue.enqueue("add", 1)).result(5) == 2
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -227,7 +232,7 @@ async def test_a_function_s_own_settings_win(engines: Engines, server: Server, q
 async def test_the_log_names_no_arguments(
     engines: Engines, server: Server, queue: Queue, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("DEBUG", "arq.worker")
+    caplog.set_level("DEBUG")
     await engines.start(server, add)
     with pytest.raises(JobFailed):
         await (await queue.enqueue("add", "a secret", {})).result(5)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from arq import ArqRedis, Retry, cron
 from arq.jobs import JobStatus
-from arq.worker import Worker, func
+from arq.worker import FailedJobs, Worker, func
 
 from client import Queue, decode, encode
 from client.errors import JobFailed
@@ -143,8 +143,10 @@ async def test_a_burst_stops_at_its_limit_and_lets_its_jobs_end(
 
 async def test_run_check_tells_of_failed_jobs(engines: Engines, server: Server, queue: Queue) -> None:
     await queue.enqueue("add", 1)
-    engine = engines.make(server, [add], burst=True)
-    assert await engine.run_check() == 1
+    assert await engines.make(server, [add], burst=True).run_check() == 1
+    await queue.enqueue("add", "a word")
+    with pytest.raises(FailedJobs):
+        await engines.make(server, [add], burst=True).run_check()
 
 
 async def test_health_is_recorded_and_taken_away(engines: Engines, server: Server, queue: Queue) -> None:

@@ -65,15 +65,17 @@ async def test_an_idle_worker_ends_within_a_second_and_takes_its_health_check_aw
     assert not await queue.workers_alive()
 
 
-async def test_a_worker_told_to_stop_while_it_starts_runs_nothing(
+async def test_a_worker_told_to_stop_while_it_starts_ends_and_loses_nothing(
     server: Server, workers: Workers, queue: Queue
 ) -> None:
-    await queue.enqueue("nap", 0)
+    job = await queue.enqueue("nap", 0)
     process = workers.launch(REDIS_URL=server.url)
     await process.wrote("Starting worker")
     process.send(TERM)
     assert await process.ended(3) == 0
     assert "Traceback" not in process.text()
+    await workers.start(server)
+    assert await job.result(5) == 1  # its first try
 
 
 async def test_a_job_that_swallows_its_cancellation_does_not_hold_the_worker(
