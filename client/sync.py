@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import threading
-from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from concurrent.futures import CancelledError
 from functools import wraps
@@ -29,16 +28,18 @@ from .wire.keys import KEYS
 
 P = ParamSpec("P")
 T = TypeVar("T")
-R = TypeVar("R")
 On = TypeVar("On")
 
 
-class _Blocking(ABC, Generic[On]):
-    """What has verbs of an `On`, which lives on the queue's own loop."""
+class _Blocking(Generic[On]):
+    """What has verbs of an `On`, which is found by way of the Queue and lives on its loop."""
 
-    @abstractmethod
+    def __init__(self, queue: SyncQueue, find: Callable[[Queue], On]) -> None:
+        self._queue, self._find = queue, find
+
     def _run(self, verb: Callable[[On], Coroutine[Any, Any, T]]) -> T:
         """Runs `verb` there and returns what it returns."""
+        return self._queue.call(lambda queue: verb(self._find(queue)))
 
 
 def _blocking(
@@ -76,11 +77,8 @@ class SyncJob(_Blocking[Job[T]], Generic[T]):
     """A Job whose verbs block the calling thread. Safe to use from many threads."""
 
     def __init__(self, job_id: str, queue: SyncQueue) -> None:
+        super().__init__(queue, lambda queue: queue.job(job_id))
         self.id = job_id
-        self._queue = queue
-
-    def _run(self, verb: Callable[[Job[T]], Coroutine[Any, Any, R]]) -> R:
-        return self._queue.call(lambda queue: verb(queue.job(self.id)))
 
     result = _blocking(Job.result)
     status = _blocking(Job.status)
@@ -110,12 +108,6 @@ class SyncJob(_Blocking[Job[T]], Generic[T]):
 class SyncLimits(_Blocking[Limits]):
     """Limits whose verbs block the calling thread."""
 
-    def __init__(self, queue: SyncQueue) -> None:
-        self._queue = queue
-
-    def _run(self, verb: Callable[[Limits], Coroutine[Any, Any, R]]) -> R:
-        return self._queue.call(lambda queue: verb(queue.limits))
-
     set = _blocking(Limits.set)
     remove = _blocking(Limits.remove)
     pause = _blocking(Limits.pause)
@@ -136,12 +128,6 @@ class SyncLimits(_Blocking[Limits]):
 
 class SyncDeadLetters(_Blocking[DeadLetters]):
     """DeadLetters whose verbs block the calling thread."""
-
-    def __init__(self, queue: SyncQueue) -> None:
-        self._queue = queue
-
-    def _run(self, verb: Callable[[DeadLetters], Coroutine[Any, Any, R]]) -> R:
-        return self._queue.call(lambda queue: verb(queue.dead))
 
     count = _blocking(DeadLetters.count)
     latest = _blocking(DeadLetters.latest)
@@ -195,8 +181,8 @@ class SyncQueue(_Blocking[Queue]):
         self._open = lambda: Queue.from_url(url, ssl_cert_reqs=ssl_cert_reqs, name=name)
         self._lock = threading.Lock()
         self._engine: LoopThread | None = None
-        self.limits = SyncLimits(self)
-        self.dead = SyncDeadLetters(self)
+        self.limits = SyncLimits(self, lambda queue: queue.limits)
+        self.dead = SyncDeadLetters(self, lambda queue: queue.dead)
 
     @classmethod
     def from_url(cls, url: str, *, ssl_cert_reqs: str | None = None, name: str = KEYS.queue) -> Self:
