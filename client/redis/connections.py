@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from redis import exceptions as redis_errors
 from redis.asyncio import BlockingConnectionPool, Connection, SSLConnection, UnixDomainSocketConnection
@@ -44,10 +45,10 @@ class _TimedSend(AbstractConnection):
         finally:
             self.socket_timeout = limit_s
 
-    async def disconnect(self, nowait: bool = False) -> None:
+    async def disconnect(self, nowait: bool = False, **why: Any) -> None:  # redis-py 7 says why
         if nowait and self._writer is not None:
             self._writer.transport.abort()
-        await super().disconnect(nowait)
+        await super().disconnect(nowait, **why)
 
 
 def _pieces(command: bytes | str | Iterable[bytes]) -> Iterator[bytes | str | Iterable[bytes]]:

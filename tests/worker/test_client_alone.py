@@ -27,6 +27,10 @@ async def main(url):
         assert isinstance(answer, Completion) and answer.text, answer
         assert kinds == {"delta", "done"}, kinds
         assert await job.status() == JobStatus.complete
+        with redis.Redis.from_url(url) as other:  # every connection breaks, the worker's, too
+            for kind in ("normal", "pubsub"):
+                other.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
+        assert (await (await queue.chat("Still?", model="openai/gpt-4o-mini")).result(30)).text
         async with queue.limits.slot("openai/gpt-4o-mini", wait_s=5):
             pass
 
