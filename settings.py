@@ -153,6 +153,8 @@ class Settings(BaseSettings):
     job_timeout_s: Seconds = 900
     request_timeout_s: Seconds = 300
     connect_timeout_s: Seconds = 10
+    stream_silence_s: Seconds = 60
+    max_answer_mb: Annotated[int, Field(ge=1, le=4_096)] = 64
     result_ttl_s: Seconds = 86_400
     drain_s: Annotated[float, Field(ge=0, le=3_600)] = 20
     lease_s: Annotated[float, Field(ge=1, le=3_600)] = 15

@@ -36,13 +36,13 @@
                 ├── ContextTooLong     400, 413: more tokens than the model takes
                 └── ContentFiltered    the provider's policy refused it
 
-The class decides whether to retry. Every JobError travels through Redis as JSON (`to_wire`) and is
-raised in the caller as the class it was (`from_wire`). No message ever holds a secret.
+The class decides whether to retry (and one detail of MalformedResponse). Every JobError travels through Redis as JSON
+(`to_wire`) and is raised in the caller as the class it was (`from_wire`). No message ever holds a secret.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 WIRE_TAG = "promptmill.error"
 
@@ -70,7 +70,7 @@ class ResultTimeout(MillError, TimeoutError):
 class JobError(MillError):
     """The job has ended without a result. `details` are the fields that travel with the message."""
 
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
 
     def __init__(self, message: str, /, **details: Any) -> None:
         super().__init__(message)
@@ -198,7 +198,12 @@ class ServerError(TransientProviderError):
 
 
 class MalformedResponse(TransientProviderError):
-    """An answer that cannot be read."""
+    """An answer that cannot be read. With `details["final"]`, such as one that is too large, it is not worth another
+    try: the model would be paid for the same once more."""
+
+    def __init__(self, message: str, /, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.retryable = not details.get("final")
 
 
 class PermanentProviderError(ProviderError):

@@ -2,6 +2,8 @@
 
 openai/ anthropic/ gemini/   ask.py: a request goes out · answer.py: a reply comes in · the class joins them
 base.py                      what a dialect is: `Provider`, and where a request goes: `Route`
+reader.py, sse.py            bytes → frames → JSON objects, however well a host writes them
+stream.py                    objects → deltas → an answer
 refusals.py, refuse.py       a refusal → the class of its error, and its sentence
 
 Imports of ours only client.errors, client.wire and client.limits.rules, and of httpx only its URL. The translations of

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from client.errors import ProviderError
 from client.wire.schemas import ChatRequest, EmbedRequest
 
 from .answers import ChatAnswer, Delta, EmbedAnswer, Headers, HttpCall
 from .rates import SeenRates, seen_rates
+from .reader import mended, read_json
+from .refusals import error_in, status_in
 from .refuse import ProviderErrors
-from .sse import Event
 
 
 class CannotSay(ValueError):
@@ -23,9 +24,9 @@ class CannotSay(ValueError):
 
 
 class Reply(BaseModel):
-    """The part of a provider's JSON that we read; all else is ignored."""
+    """The part of a provider's JSON that we read; all else is ignored. An id that is a number is one, too."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, coerce_numbers_to_str=True)
 
 
 _Reply = TypeVar("_Reply", bound=Reply)
@@ -35,6 +36,9 @@ class Provider(ProviderErrors, ABC):
     """One configured provider. Pure: the same request always renders to the same bytes."""
 
     bad_key_status = 401  # what it answers where the key is wrong
+    reason_is_last: ClassVar[bool] = (
+        True  # nothing but usage follows the event that says why the answer ended
+    )
     embed_items = 100  # texts that one call takes
     embed_tokens = 100_000  # tokens of all its texts together
 
@@ -51,13 +55,14 @@ class Provider(ProviderErrors, ABC):
         `request.metadata` is never sent. Raises BadRequest for what the provider has no way to say."""
 
     @abstractmethod
-    def parse_chat(self, body: bytes, headers: Headers, model: str) -> ChatAnswer:
-        """The answer in a 2xx body. Raises MalformedResponse if there is none, ContentFiltered if a filter
-        left nothing of it, and the error that the body names if it names one."""
+    def parse_chat(self, body: bytes | dict[str, Any], headers: Headers, model: str) -> ChatAnswer:
+        """The answer in a 2xx body that is one JSON object, or in the object. Raises MalformedResponse if there is
+        none, ContentFiltered if a filter left nothing of it, and the error that the body names if it names one."""
 
     @abstractmethod
-    def parse_event(self, event: Event, headers: Headers, model: str) -> Delta | None:
-        """What one event of a streamed answer adds; None if nothing. Knows no earlier event. Raises as
+    def read_event(self, data: dict[str, Any], headers: Headers, model: str) -> Delta | ChatAnswer | None:
+        """What one event of a streamed answer adds; None if nothing; a whole answer, where a host sends one.
+        Knows no earlier event, and of the error that an event is, only what no other dialect has. Raises as
         `parse_chat` does."""
 
     @abstractmethod
@@ -73,11 +78,6 @@ class Provider(ProviderErrors, ABC):
     def key_headers(api_key: str | None) -> dict[str, str]:
         """The headers that the key goes out in, and those that go with it to every address of the API."""
 
-    @staticmethod
-    @abstractmethod
-    def status_of(error: Any) -> int:
-        """What an error that came with status 200 would have been as a status."""
-
     def seen_rates(self, headers: Headers) -> SeenRates:
         """What the headers of an answer say of the provider's rates."""
         return seen_rates(headers)
@@ -91,23 +91,32 @@ class Provider(ProviderErrors, ABC):
             return answer
         raise self.filtered("the answer", headers, model)
 
-    def _no_answer(self, error: Any, reason: str, headers: Headers, model: str) -> ProviderError:
-        """The error that a 200 tells, or malformed where it tells none. A stream has no other way to tell one, and some
-        hosts, such as OpenRouter, put an upstream's refusal there."""
-        if not error:
-            return self.malformed(reason, headers, model)
-        return self.map_error(self.status_of(error), headers, to_json({"error": error}), model)
+    def told(self, error: Any, headers: Headers, model: str) -> ProviderError:
+        """The error that came with status 200. A stream has no other way to tell one, and some hosts, such as
+        OpenRouter, put an upstream's refusal there."""
+        return self.map_error(status_in(error), headers, to_json({"error": error}), model)
 
-    def _read(self, shape: type[_Reply], body: bytes, headers: Headers, model: str) -> _Reply:
+    def _no_answer(
+        self, body: bytes | dict[str, Any], reason: str, headers: Headers, model: str
+    ) -> ProviderError:
+        """The error that a 200 tells, or malformed where it tells none."""
+        error = error_in(self._read_object(body, headers, model))
+        return self.told(error, headers, model) if error else self.malformed(reason, headers, model)
+
+    def _read(
+        self, shape: type[_Reply], body: bytes | dict[str, Any], headers: Headers, model: str
+    ) -> _Reply:
         try:
-            return shape.model_validate_json(body)
+            return shape.model_validate_json(body) if isinstance(body, bytes) else shape.model_validate(body)
         except ValidationError as error:
-            reason = summarise(error)
-        raise self.malformed(reason, headers, model)
+            reason, is_json = summarise(error), error.errors()[0]["type"] != "json_invalid"
+        if is_json:
+            raise self._no_answer(body, reason, headers, model)
+        return self._read(shape, self._read_object(body, headers, model), headers, model)
 
-    def _read_object(self, body: bytes, headers: Headers, model: str) -> dict[str, Any]:
+    def _read_object(self, body: bytes | dict[str, Any], headers: Headers, model: str) -> dict[str, Any]:
         try:
-            data = from_json(body)
+            data = read_json(body) if isinstance(body, bytes) else mended(body)
         except ValueError:
             data = None
         if not isinstance(data, dict):

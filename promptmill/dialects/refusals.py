@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic_core import from_json
-
 from client.errors import (
     BadRequest,
     ContentFiltered,
@@ -24,6 +22,7 @@ from client.errors import (
 )
 from client.wire.refusals import BY_CODE, BY_STATUS
 
+from .reader import objects_in, read_json
 from .retry_after import retry_after_in
 
 MAX_READ_CHARS = 2_000  # of a message; more than is ever shown
@@ -52,6 +51,34 @@ _BY_WORDS: tuple[tuple[re.Pattern[str], type[ProviderError]], ...] = (
 )
 
 
+# What the words of an error would have been as a status, where it came with another: those of OpenAI, Anthropic, Google
+_STATUSES = {
+    "invalid_request_error": 400,
+    "invalid_argument": 400,
+    "failed_precondition": 400,
+    "out_of_range": 400,
+    "authentication_error": 401,
+    "unauthenticated": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "permission_denied": 403,
+    "not_found_error": 404,
+    "not_found": 404,
+    "request_too_large": 413,
+    "rate_limit_exceeded": 429,
+    "rate_limit_error": 429,
+    "insufficient_quota": 429,
+    "resource_exhausted": 429,
+    "server_error": 500,
+    "api_error": 500,
+    "internal": 500,
+    "unavailable": 503,
+    "timeout_error": 504,
+    "deadline_exceeded": 504,
+    "overloaded_error": 529,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """What a provider's error body says, whatever its shape."""
@@ -66,19 +93,43 @@ class Refusal:
         return self.codes[0] if self.codes else None
 
 
+def error_in(data: dict[str, Any]) -> Any:
+    """The error that an object of a 200 is, or holds; None where there is none."""
+    error = data.get("error")
+    if error and error is not True:
+        return error
+    if error or data.get("type") == "error" or data.get("object") == "error":  # Anthropic's; vLLM's
+        return {name: value for name, value in data.items() if name != "error"}
+    errors = data.get("errors")  # Cloudflare's
+    return errors[0] if isinstance(errors, list) and errors else None
+
+
+def status_in(error: Any) -> int:
+    """What an error that came with another status would have been: its code is one, or a word; 502 where it says
+    neither."""
+    told = (error.get(name) for name in ("code", "type", "status")) if isinstance(error, dict) else ()
+    for word in map(str, told):
+        status = _STATUSES.get(word.lower()) or (int(word) if word.isdecimal() and len(word) == 3 else 0)
+        if 400 <= status < 600:
+            return status
+    return 502
+
+
 def read_refusal(body: bytes) -> Refusal:
-    """Never raises: a body that is not JSON is its own message, and a page of HTML none."""
-    if body.lstrip()[:1] == b"<":
+    """Never raises, whatever the characters and the frames: a body that is not JSON is its own message, and a page of
+    HTML none."""
+    text = body[:MAX_READ_CHARS].decode(errors="replace").removeprefix("\ufeff").strip()
+    if text.startswith("<"):
         return Refusal(is_html=True)
     try:
-        data = from_json(body)
+        data = read_json(body, may_be_cut=True)
     except ValueError:
-        return Refusal(message=body[:MAX_READ_CHARS].decode(errors="replace").strip() or None)
+        data = next(objects_in(body, may_be_cut=True), text)
     if isinstance(data, list) and data:  # Google's compatible endpoint wraps it in a list
         data = data[0]
     if not isinstance(data, dict):
-        return Refusal(message=str(data)[:MAX_READ_CHARS])
-    error = data.get("error", data)  # vLLM and Mistral do not nest it
+        return Refusal(message=str(data or "")[:MAX_READ_CHARS] or None)
+    error = error_in(data) or data  # vLLM and Mistral do not nest it
     if not isinstance(error, dict):
         return Refusal(message=_words(error))
     codes = (*_inner_codes(error), error.get("code"), error.get("type"), error.get("status"))

@@ -88,13 +88,16 @@ class ProviderErrors:
             request_id=self.request_id(headers),
         )
 
-    def malformed(self, reason: str, headers: Headers, model: str) -> MalformedResponse:
-        """A 2xx that holds no answer."""
+    def malformed(
+        self, reason: str, headers: Headers, model: str, *, is_final: bool = False
+    ) -> MalformedResponse:
+        """A 2xx that holds no answer; `is_final` where another try would bring the same."""
         return MalformedResponse(
             f"{self.name}/{model} answered what cannot be read: {self.redact(reason)}. "
             f"Check that {self.base_url_shown} is the address of its API.",
             provider=self.name,
             model=model,
+            final=is_final or None,
             request_id=self.request_id(headers),
         )
 

@@ -30,45 +30,61 @@ class EventParser:
     """Bytes in, events out. One for each response."""
 
     def __init__(self) -> None:
-        self._unfinished: list[bytes] = []  # the pieces of a line whose end has not come
-        self._unfinished_bytes = 0
+        self._unfinished = bytearray()  # of a line whose end has not come
         self._name = ""
-        self._data: list[bytes] = []
-        self._data_bytes = 0
+        self._data: bytes | bytearray | None = None  # the lines of it so far
         self._after_cr = False  # a line feed that comes next ends no line of its own
         self._at_start = True
+        self._failed: EventTooLarge | None = None
 
     def feed(self, chunk: bytes) -> list[Event]:
-        """The events that `chunk` completes. Raises EventTooLarge, and is then of no more use."""
+        """The events that `chunk` completes. Raises EventTooLarge, once those before it were given, and is then of
+        no more use."""
         if self._is_between_events and _is_one_event(chunk):
             return [Event("", chunk[6:-2])]
+        events: list[Event] = []
+        try:
+            self._read(chunk, events)
+        except EventTooLarge as error:
+            self._failed = error
+        if self._failed and not events:
+            raise self._failed
+        return events
+
+    def _read(self, chunk: bytes, events: list[Event]) -> None:
+        if self._failed:
+            return
         if self._after_cr and chunk:
             chunk = chunk.removeprefix(b"\n")
             self._after_cr = False
         if b"\n" not in chunk and b"\r" not in chunk:
             self._keep(chunk)
-            return []
+            return
         self._after_cr = chunk.endswith(b"\r")
         lines = chunk.splitlines()
         if self._unfinished:
-            lines[0] = b"".join([*self._unfinished, lines[0]])
-            self._unfinished, self._unfinished_bytes = [], 0
-        if not chunk.endswith((b"\n", b"\r")):
-            self._keep(lines.pop())
-        return [event for line in lines if (event := self._take(line)) is not None]
+            lines[0] = bytes(self._unfinished + lines[0])
+            self._unfinished.clear()
+        unfinished = b"" if chunk.endswith((b"\n", b"\r")) else lines.pop()
+        for line in lines:
+            if (event := self._take(line)) is not None:
+                events.append(event)
+        if unfinished:
+            self._keep(unfinished)
 
     @property
     def _is_between_events(self) -> bool:
-        return not (self._unfinished or self._data or self._name or self._after_cr or self._at_start)
+        return not (
+            self._unfinished or self._data is not None or self._name or self._after_cr or self._at_start
+        )
 
     def close(self) -> list[Event]:
         """The event that the end of the response completes: some hosts leave out its last empty line."""
         return self.feed(b"\n\n")
 
     def _keep(self, piece: bytes) -> None:
-        self._unfinished.append(piece)
-        self._unfinished_bytes += len(piece)
-        _check(self._unfinished_bytes)
+        self._unfinished += piece
+        _check(len(self._unfinished))
 
     def _take(self, line: bytes) -> Event | None:
         if not line:
@@ -79,19 +95,21 @@ class EventParser:
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if name == b"data":
-            self._data.append(value)
-            self._data_bytes += len(value) + 1
-            _check(self._data_bytes)
+            if self._data is None:
+                self._data = value
+            else:
+                if isinstance(self._data, bytes):
+                    self._data = bytearray(self._data)
+                self._data += b"\n" + value
+            _check(len(self._data) + 1)
         elif name == b"event":
             self._name = value.decode(errors="replace")
         return None
 
     def _dispatch(self) -> Event | None:
         name, data = self._name, self._data
-        self._name, self._data, self._data_bytes = "", [], 0
-        if not data:
-            return None
-        return Event(name, data[0] if len(data) == 1 else b"\n".join(data))
+        self._name, self._data = "", None
+        return None if data is None else Event(name, bytes(data))
 
 
 def _is_one_event(chunk: bytes) -> bool:

@@ -10,11 +10,11 @@ import pytest
 
 from client.errors import BadRequest, MalformedResponse
 from client.wire.schemas import ChatRequest, EmbedRequest, Usage
-from promptmill.dialects import ChatAnswer
+from promptmill.dialects import ChatAnswer, Route
 from promptmill.dialects.answers import HttpCall
 from promptmill.dialects.anthropic import Anthropic
 from promptmill.dialects.anthropic.ask import DEFAULT_MAX_TOKENS
-from promptmill.dialects.sse import Event
+from promptmill.dialects.stream import ChatStream
 
 PROVIDER = Anthropic("anthropic", "https://api.anthropic.com/v1", "sk-ant-key", "ANTHROPIC_API_KEY")
 USER = {"role": "user", "content": "Hi"}
@@ -197,7 +197,8 @@ def test_a_stream_is_asked_for() -> None:
 
 
 def test_events_that_say_nothing_of_the_answer_are_passed_over() -> None:
+    stream = ChatStream(Route(PROVIDER, "claude"), httpx.Headers())
     for data in (b'{"type": "ping"}', b'{"type": "content_block_stop", "index": 0}', b'{"type": "new_kind"}'):
-        assert PROVIDER.parse_event(Event("", data), httpx.Headers(), "claude") is None
+        assert stream.feed(b"data: %b\n\n" % data) == []
     with pytest.raises(MalformedResponse, match="it is not a JSON object"):
-        PROVIDER.parse_event(Event("", b'{"type": '), httpx.Headers(), "claude")
+        stream.feed(b'data: {"type": \n\n')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import TypeAlias
 
 import httpx
 import pytest
@@ -20,19 +21,24 @@ from worker.calls import stream_reader as reading
 END = b"data: [DONE]\n\n"
 
 
+Part: TypeAlias = bytes | Exception | float | None
+
+
+def event(data: object) -> bytes:
+    return b"data: %b\n\n" % to_json(data)
+
+
 def chunk(text: str, **more: str) -> bytes:
-    return b"data: %b\n\n" % to_json(
-        {"id": "1", "model": "m-1", "choices": [{"delta": {"content": text}, **more}]}
-    )
+    return event({"id": "1", "model": "m-1", "choices": [{"delta": {"content": text}, **more}]})
 
 
 WHOLE = (chunk("Hel"), chunk("lo"), chunk("", finish_reason="stop"), END)
 
 
 class Body(httpx.AsyncByteStream):
-    """A response's body; `None` in it is silence without end."""
+    """A response's body; `None` in it is silence without end, a number so many seconds of it."""
 
-    def __init__(self, *chunks: bytes | Exception | None) -> None:
+    def __init__(self, *chunks: Part) -> None:
         self.chunks, self.closed = chunks, False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -41,6 +47,8 @@ class Body(httpx.AsyncByteStream):
                 await asyncio.Event().wait()
             elif isinstance(part, Exception):
                 raise part
+            elif isinstance(part, float):
+                await asyncio.sleep(part)
             else:
                 yield part
 
@@ -48,10 +56,10 @@ class Body(httpx.AsyncByteStream):
         self.closed = True
 
 
-def streaming(*chunks: bytes | Exception | None, status: int = 200) -> tuple[LLM, Body]:
+def streaming(*chunks: Part, status: int = 200, **fields: float) -> tuple[LLM, Body]:
     body = Body(*chunks)
     transport = httpx.MockTransport(lambda _: httpx.Response(status, stream=body))
-    return LLM(settings(), httpx.AsyncClient(transport=transport)), body
+    return LLM(settings(**fields), httpx.AsyncClient(transport=transport)), body
 
 
 async def called(llm: LLM, **fields: object) -> tuple[ChatAnswer, list[str]]:
@@ -105,11 +113,43 @@ async def test_an_answer_that_is_whole_is_kept_however_its_connection_ends(end: 
     assert body.closed
 
 
-async def test_a_stream_that_has_begun_may_not_be_silent_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "IDLE_S", 0.02)
-    llm, body = streaming(chunk("Hel"), None)
+async def test_a_stream_that_has_begun_may_not_be_silent_for_long() -> None:
+    llm, body = streaming(chunk("Hel"), None, stream_silence_s=0.02)
     with pytest.raises(errors.ProviderTimeout, match=r"stopped answering: silent for 0\.02 s"):
-        await called(llm, timeout_s=30)
+        await called(llm)
+    assert body.closed
+
+
+THINKING = (
+    b": a comment\n\n",
+    event({"choices": [{"delta": {"role": "assistant", "content": ""}}]}),
+    event({"choices": [{"delta": {"reasoning_content": "Hm"}}]}),
+)
+
+
+@pytest.mark.parametrize("thought", [*THINKING, b"".join(THINKING), chunk("Hel")])
+async def test_silence_is_no_failure_before_the_first_word_or_where_the_request_has_time(
+    thought: bytes,
+) -> None:
+    fields = {"timeout_s": 5} if thought == chunk("Hel") else {}
+    llm, _ = streaming(thought, 0.08, *WHOLE, stream_silence_s=0.02)
+    answer, _ = await called(llm, **fields)
+    assert answer.text in ("Hello", "HelHello")
+
+
+async def test_what_is_silent_longer_than_the_request_has_time_fails() -> None:
+    llm, body = streaming(*THINKING, None)
+    with pytest.raises(errors.ProviderTimeout, match=r"did not answer within 0\.05 s"):
+        await called(llm, timeout_s=0.05)
+    assert body.closed
+
+
+async def test_what_came_in_one_chunk_before_an_error_is_told() -> None:
+    told: list[str] = []
+    llm, body = streaming(chunk("Hel") + b'data: {"error": {"code": 429, "message": "Slow down"}}\n\n', None)
+    with pytest.raises(errors.RateLimited, match="Slow down"):
+        await llm.chat_stream(asked(), call_id="job:1", on_delta=lambda delta: told.append(delta.text))
+    assert told == ["Hel"]
     assert body.closed
 
 

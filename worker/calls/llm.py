@@ -14,7 +14,7 @@ from client.errors import MalformedResponse
 from client.wire.schemas import ChatRequest, EmbedRequest
 from promptmill.dialects import ChatAnswer, Delta, EmbedAnswer, HttpCall, Route
 from promptmill.dialects.rates import SeenRates, rate_headers
-from promptmill.dialects.stream import ChatStream
+from promptmill.dialects.stream import ChatStream, read_chat
 from settings import Settings
 
 from . import failures, stream_reader
@@ -90,19 +90,20 @@ class LLM:
         route = self.chat_route(request.model)
         call = route.provider.render_chat(request, route.model)
         body, headers = await self._send(call, route, call_id, request.timeout_s)
-        return route.provider.parse_chat(body, headers, route.model)
+        return read_chat(route, headers, body)
 
     async def chat_stream(
         self, request: ChatRequest, *, call_id: str, on_delta: Callable[[Delta], None]
     ) -> ChatAnswer:
         """As `chat`, with the answer's parts as they come: `on_delta` must be quick.
 
-        A stream that has begun may be silent for a minute; one that breaks off before
-        the event that ends it raises as a failed call does.
+        An answer that has begun may be silent for STREAM_SILENCE_S, or for `request.timeout_s` where that is set;
+        one that breaks off before the event that ends it raises as a failed call does.
         """
         route = self.chat_route(request.model)
         call = route.provider.render_chat(request, route.model, stream=True)
         limit_s = request.timeout_s or self.settings.request_timeout_s
+        silence_s = request.timeout_s or self.settings.stream_silence_s
         stream, patience = None, None
         try:
             async with (
@@ -114,14 +115,17 @@ class LLM:
                     body = await response.aread()
                     status, headers = response.status_code, response.headers
                     raise route.provider.map_error(status, headers, body, route.model)
-                stream, patience = ChatStream(route, response.headers), stream_reader.Patience(limit)
+                stream = ChatStream(route, response.headers)
+                patience = stream_reader.Patience(limit, silence_s)
                 await stream_reader.read(stream, response, on_delta, patience)
         except failures.FOREIGN as error:
             if stream is None or not stream.is_whole:
                 silent = patience is not None and patience.is_over
-                why = httpx.ReadTimeout(f"silent for {stream_reader.IDLE_S:g} s") if silent else error
+                why = httpx.ReadTimeout(f"silent for {silence_s:g} s") if silent else error
                 raise failures.translate(why, route, limit_s) from None
         assert stream is not None
+        for delta in stream.close():
+            on_delta(delta)
         return stream.answer()
 
     async def embed(self, request: EmbedRequest, *, call_id: str) -> EmbedAnswer:

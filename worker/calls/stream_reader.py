@@ -10,15 +10,14 @@ import httpx
 from promptmill.dialects import Delta
 from promptmill.dialects.stream import ChatStream
 
-IDLE_S = 60.0  # how long a stream that has begun may be silent; keep-alive comments count as words
 END_S = 0.5  # what a host gets to end a response whose last event has come: then its connection is used again
 
 
 class Patience:
-    """Ends a time limit early where nothing is heard for IDLE_S. A chunk costs no timer."""
+    """Ends a time limit early where nothing is heard for `silence_s` seconds. A chunk costs no timer."""
 
-    def __init__(self, limit: asyncio.Timeout) -> None:
-        self._limit = limit
+    def __init__(self, limit: asyncio.Timeout, silence_s: float) -> None:
+        self._limit, self._silence_s = limit, silence_s
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._heard_s = 0.0
@@ -28,7 +27,7 @@ class Patience:
         """Something has come."""
         self._heard_s = self._loop.time()
         if self._timer is None:
-            self._timer = self._loop.call_later(IDLE_S, self._look)
+            self._timer = self._loop.call_later(self._silence_s, self._look)
 
     def hurry(self) -> None:
         """Nothing of interest can come."""
@@ -39,7 +38,7 @@ class Patience:
             self._timer.cancel()
 
     def _look(self) -> None:
-        due_s = self._heard_s + IDLE_S
+        due_s = self._heard_s + self._silence_s
         if due_s > self._loop.time():
             self._timer = self._loop.call_at(due_s, self._look)
         elif not self._limit.expired():
@@ -50,14 +49,19 @@ class Patience:
 async def read(
     stream: ChatStream, response: httpx.Response, on_delta: Callable[[Delta], None], patience: Patience
 ) -> None:
-    """Feeds the body to `stream` and its deltas to `on_delta`."""
+    """Feeds the body to `stream` and its deltas to `on_delta`. Silence counts from the answer's first word on, as a
+    model may think for long before; any byte ends it, such as those of a comment."""
     is_over = False
     try:
         async for chunk in _chunks(response):
-            patience.hear()
-            for delta in () if is_over else stream.feed(chunk):
+            if is_over:
+                continue
+            for delta in stream.feed(chunk):
                 on_delta(delta)
-            if stream.is_over and not is_over:
+            stream.check()
+            if stream.has_spoken:
+                patience.hear()
+            if stream.is_over:
                 is_over = True
                 patience.hurry()
     finally:

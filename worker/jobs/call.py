@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
-from client.errors import ContentFiltered, JobError, Overloaded, ProviderError, RateLimited
+from client.errors import ContentFiltered, JobError, MalformedResponse, Overloaded, ProviderError, RateLimited
 from client.wire.refusals import GAVE_UP_STATUSES
 from client.wire.schemas import Attempt, Timings, Usage
 from promptmill.dialects import Delta, Route
@@ -132,8 +132,12 @@ def meter_failure(meter: Meter, error: JobError) -> None:
     elif status is not None and status >= 300 and status not in GAVE_UP_STATUSES:
         meter.answered = 400 <= status < 500
         meter.tokens, meter.usd = 0, 0.0
-    elif error.details.get("sent") is False or (status is None and not error.retryable):
+    elif error.details.get("sent") is False or (status is None and not _may_have_answered(error)):
         meter.called = False  # no connection, or a request that could not be put into words
+
+
+def _may_have_answered(error: JobError) -> bool:
+    return error.retryable or isinstance(error, MalformedResponse)
 
 
 def was_free(meter: Meter, error: BaseException) -> bool:

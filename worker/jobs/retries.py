@@ -15,6 +15,7 @@ from client.errors import (
     ContextTooLong,
     JobCrashed,
     JobError,
+    MalformedResponse,
     ModelNotFound,
     Overloaded,
     PermissionRefused,
@@ -45,6 +46,7 @@ _ANOTHER_MODEL_MAY_HELP = (
     ModelNotFound,
     ContextTooLong,
     ContentFiltered,
+    MalformedResponse,
 )
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 from pydantic_core import to_json
 
 from client.wire.schemas import ChatRequest, EmbedRequest
-from promptmill.dialects.answers import ChatAnswer, Delta, EmbedAnswer, Headers, HttpCall, mapping
+from promptmill.dialects.answers import ChatAnswer, Delta, EmbedAnswer, Headers, HttpCall
 from promptmill.dialects.base import CannotSay, Provider
-from promptmill.dialects.sse import Event
 
-from .answer import MessageReply, read_event, read_message, status_of
+from .answer import MessageReply, read_event, read_message
 from .ask import chat_body
 
 API_VERSION = "2023-06-01"  # the `anthropic-version` header
@@ -19,8 +20,6 @@ API_VERSION = "2023-06-01"  # the `anthropic-version` header
 class Anthropic(Provider):
     """`base_url` ends in /v1. `max_tokens` is DEFAULT_MAX_TOKENS where the request sets none; `seed`, which
     the API does not know, is not sent."""
-
-    status_of = staticmethod(status_of)
 
     def __init__(self, name: str, base_url: str, api_key: str | None, key_variable: str) -> None:
         super().__init__(name, base_url, api_key, key_variable)
@@ -41,16 +40,15 @@ class Anthropic(Provider):
             body["stream"] = True
         return HttpCall(self._url, self._headers, to_json(body | request.extra))
 
-    def parse_chat(self, body: bytes, headers: Headers, model: str) -> ChatAnswer:
+    def parse_chat(self, body: bytes | dict[str, Any], headers: Headers, model: str) -> ChatAnswer:
         reply = self._read(MessageReply, body, headers, model)
         if reply.content is None:
-            raise self._no_answer(mapping(reply.error), "there is no content in it", headers, model)
+            raise self._no_answer(body, "there is no content in it", headers, model)
         return self.finished(read_message(reply, reply.content, model), headers, model)
 
-    def parse_event(self, event: Event, headers: Headers, model: str) -> Delta | None:
-        data = self._read_object(event.data, headers, model)
-        if data.get("type") == "error":
-            raise self._no_answer(mapping(data.get("error")), "there is no content in it", headers, model)
+    def read_event(self, data: dict[str, Any], headers: Headers, model: str) -> Delta | ChatAnswer | None:
+        if data.get("type") == "message":
+            return self.parse_chat(data, headers, model)
         return read_event(data)
 
     def render_embed(self, request: EmbedRequest, model: str) -> HttpCall:

@@ -20,19 +20,6 @@ _FINISH_REASONS = {
     "refusal": "content_filter",
 }
 
-_STATUSES = {
-    "invalid_request_error": 400,
-    "authentication_error": 401,
-    "billing_error": 402,
-    "permission_error": 403,
-    "not_found_error": 404,
-    "request_too_large": 413,
-    "rate_limit_error": 429,
-    "api_error": 500,
-    "timeout_error": 504,
-    "overloaded_error": 529,
-}
-
 
 class Block(Reply):
     type: str
@@ -49,7 +36,6 @@ class MessageReply(Reply):
     model: str | None = None
     stop_reason: str | None = None
     usage: Any = None
-    error: Any = None
 
 
 def read_message(reply: MessageReply, blocks: list[Block], model: str) -> ChatAnswer:
@@ -68,11 +54,6 @@ def read_message(reply: MessageReply, blocks: list[Block], model: str) -> ChatAn
 def _finish_reason(reason: Any) -> str | None:
     """Our name for a `stop_reason`, or Anthropic's own."""
     return _FINISH_REASONS.get(reason, reason) if isinstance(reason, str) else None
-
-
-def status_of(error: dict[str, Any]) -> int:
-    """What an error in a stream would have been as a status."""
-    return _STATUSES.get(str(error.get("type")), 500)
 
 
 def read_event(data: dict[str, Any]) -> Delta | None:

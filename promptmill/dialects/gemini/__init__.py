@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import httpx
 from pydantic_core import to_json
@@ -11,9 +12,8 @@ from pydantic_core import to_json
 from client.wire.schemas import ChatRequest, EmbedRequest, Usage
 from promptmill.dialects.answers import ChatAnswer, Delta, EmbedAnswer, Headers, HttpCall, join_calls, mapping
 from promptmill.dialects.base import CannotSay, Provider
-from promptmill.dialects.sse import Event
 
-from .answer import BAD_CALLS, BatchEmbedReply, read_answer, read_usage, status_of
+from .answer import BAD_CALLS, BatchEmbedReply, read_answer, read_usage
 from .ask import chat_body, embed_body, resource
 
 _URLS = 256  # addresses remembered: one a model and verb; callers choose the models
@@ -24,7 +24,7 @@ class Gemini(Provider):
     embeddings, `extra` holds fields of each text's request, such as `taskType`."""
 
     bad_key_status = 400
-    status_of = staticmethod(status_of)
+    reason_is_last = False  # any event may have one
 
     def __init__(self, name: str, base_url: str, api_key: str | None, key_variable: str) -> None:
         super().__init__(name, base_url, api_key, key_variable)
@@ -47,10 +47,11 @@ class Gemini(Provider):
         verb = "streamGenerateContent?alt=sse" if stream else "generateContent"
         return HttpCall(self._url(model, verb), self._headers, to_json(body | extra))
 
-    def parse_chat(self, body: bytes, headers: Headers, model: str) -> ChatAnswer:
-        delta = self._read_answer(body, headers, model)
+    def parse_chat(self, body: bytes | dict[str, Any], headers: Headers, model: str) -> ChatAnswer:
+        reply = self._read_object(body, headers, model)
+        delta = self.read_event(reply, headers, model)
         if delta.finish_reason is None and not (delta.text or delta.tool_calls or delta.reasoning):
-            raise self.malformed("there are no candidates in it", headers, model)
+            raise self._no_answer(reply, "there are no candidates in it", headers, model)
         answer = ChatAnswer(
             text=delta.text,
             finish_reason=delta.finish_reason,
@@ -62,8 +63,15 @@ class Gemini(Provider):
         )
         return self.finished(answer, headers, model)
 
-    def parse_event(self, event: Event, headers: Headers, model: str) -> Delta | None:
-        return self._read_answer(event.data, headers, model)
+    def read_event(self, data: dict[str, Any], headers: Headers, model: str) -> Delta:
+        blocked = mapping(data.get("promptFeedback")).get("blockReason")
+        if blocked and not data.get("candidates"):
+            raise self.filtered(f"the prompt ({self.redact(str(blocked))})", headers, model)
+        delta = read_answer(data)
+        if delta.finish_reason in BAD_CALLS and not delta.tool_calls:
+            reason = f"the model made a tool call that is none ({delta.finish_reason})"
+            raise self.malformed(reason, headers, model)
+        return delta
 
     def render_embed(self, request: EmbedRequest, model: str) -> HttpCall:
         url = self._url(model, "batchEmbedContents")
@@ -72,25 +80,12 @@ class Gemini(Provider):
     def parse_embed(self, body: bytes, headers: Headers, model: str) -> EmbedAnswer:
         reply = self._read(BatchEmbedReply, body, headers, model)
         if not reply.embeddings:
-            raise self._no_answer(mapping(reply.error), "there are no embeddings in it", headers, model)
+            raise self._no_answer(body, "there are no embeddings in it", headers, model)
         usage = read_usage(reply.usageMetadata)
         return EmbedAnswer([vector.values for vector in reply.embeddings], model, usage)
 
     def _url_of(self, model: str, verb: str) -> httpx.URL:
         return httpx.URL(f"{self.base_url}/{resource(model)}:{verb}")
-
-    def _read_answer(self, body: bytes, headers: Headers, model: str) -> Delta:
-        reply = self._read_object(body, headers, model)
-        if reply.get("error"):
-            raise self._no_answer(mapping(reply["error"]), "there are no candidates in it", headers, model)
-        blocked = mapping(reply.get("promptFeedback")).get("blockReason")
-        if blocked and not reply.get("candidates"):
-            raise self.filtered(f"the prompt ({self.redact(str(blocked))})", headers, model)
-        delta = read_answer(reply)
-        if delta.finish_reason in BAD_CALLS and not delta.tool_calls:
-            reason = f"the model made a tool call that is none ({delta.finish_reason})"
-            raise self.malformed(reason, headers, model)
-        return delta
 
 
 DIALECT = Gemini

@@ -32,7 +32,6 @@ class _Vector(Reply):
 class BatchEmbedReply(Reply):
     embeddings: list[_Vector] | None = None
     usageMetadata: Any = None
-    error: Any = None
 
 
 def read_answer(reply: dict[str, Any]) -> Delta:
@@ -51,12 +50,6 @@ def read_answer(reply: dict[str, Any]) -> Delta:
         model=text_or_none(reply.get("modelVersion")),
         response_id=text_or_none(reply.get("responseId")),
     )
-
-
-def status_of(error: dict[str, Any]) -> int:
-    """What an error in a stream would have been as a status."""
-    code = error.get("code")
-    return code if isinstance(code, int) and 400 <= code < 600 else 500
 
 
 def _call(part: dict[str, Any]) -> ToolCallPart | None:

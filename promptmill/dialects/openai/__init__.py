@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 from pydantic_core import to_json
 
 from client.wire.schemas import ChatRequest, EmbedRequest
 from promptmill.dialects.answers import ChatAnswer, Delta, EmbedAnswer, Headers, HttpCall, first
 from promptmill.dialects.base import Provider
-from promptmill.dialects.sse import Event
 
-from .answer import ChatReply, EmbeddingsReply, read_chunk, read_embed_usage, read_reply, status_of
+from .answer import ChatReply, EmbeddingsReply, read_chunk, read_embed_usage, read_reply
 from .ask import chat_body, embed_body
 
 # Hosts that take `max_completion_tokens` for every chat model, and refuse `max_tokens` for some
@@ -31,8 +32,6 @@ class OpenAI(Provider):
     host that refuses the field gets none with `extra={"stream_options": None}`.
     """
 
-    status_of = staticmethod(status_of)
-
     def __init__(self, name: str, base_url: str, api_key: str | None, key_variable: str) -> None:
         super().__init__(name, base_url, api_key, key_variable)
         self._chat_url = httpx.URL(f"{base_url}/chat/completions")
@@ -51,21 +50,20 @@ class OpenAI(Provider):
         body = chat_body(request, model, self._max_tokens_field, stream=stream)
         return HttpCall(self._chat_url, self._headers, to_json(body))
 
-    def parse_chat(self, body: bytes, headers: Headers, model: str) -> ChatAnswer:
+    def parse_chat(self, body: bytes | dict[str, Any], headers: Headers, model: str) -> ChatAnswer:
         reply = self._read(ChatReply, body, headers, model)
         if not reply.choices or reply.choices[0].error:
-            error = reply.choices[0].error if reply.choices else reply.error
-            raise self._no_answer(error, "there are no choices in it", headers, model)
+            told = {"error": reply.choices[0].error} if reply.choices else body
+            raise self._no_answer(told, "there are no choices in it", headers, model)
         return self.finished(read_reply(reply, reply.choices[0], model), headers, model)
 
-    def parse_event(self, event: Event, headers: Headers, model: str) -> Delta | None:
-        if event.data.strip() == b"[DONE]":
-            return Delta(is_last=True)
-        chunk = self._read_object(event.data, headers, model)
-        choice = first(chunk.get("choices"))
-        if error := chunk.get("error") or choice.get("error") or (chunk if event.name == "error" else None):
-            raise self._no_answer(error, "there are no choices in it", headers, model)
-        return read_chunk(chunk, choice)
+    def read_event(self, data: dict[str, Any], headers: Headers, model: str) -> Delta | ChatAnswer:
+        choice = first(data.get("choices"))
+        if error := choice.get("error"):
+            raise self.told(error, headers, model)
+        if "message" in choice and "delta" not in choice:
+            return self.parse_chat(data, headers, model)
+        return read_chunk(data, choice)
 
     def render_embed(self, request: EmbedRequest, model: str) -> HttpCall:
         return HttpCall(self._embed_url, self._headers, to_json(embed_body(request, model, self._encoding)))
@@ -73,7 +71,7 @@ class OpenAI(Provider):
     def parse_embed(self, body: bytes, headers: Headers, model: str) -> EmbedAnswer:
         reply = self._read(EmbeddingsReply, body, headers, model)
         if not reply.data:
-            raise self._no_answer(reply.error, "there are no data in it", headers, model)
+            raise self._no_answer(body, "there are no data in it", headers, model)
         vectors = [item.embedding for item in sorted(reply.data, key=lambda item: item.index)]
         return EmbedAnswer(vectors, reply.model or model, read_embed_usage(reply.usage))
 

@@ -18,7 +18,6 @@ from promptmill.dialects.answers import (
 )
 from promptmill.dialects.base import Reply
 
-_STATUSES = {"rate_limit_exceeded": 429, "server_error": 500, "invalid_request_error": 400}
 _CALL_FIELDS = ("index", "id", "type", "function")
 
 
@@ -41,7 +40,6 @@ class ChatReply(Reply):
     model: str | None = None
     choices: list[Choice] | None = None
     usage: Any = None
-    error: Any = None
 
 
 class _Vector(Reply):
@@ -61,7 +59,6 @@ class EmbeddingsReply(Reply):
     model: str | None = None
     data: list[_Vector] | None = None
     usage: Any = None
-    error: Any = None
 
 
 def _size_bytes(base64: str) -> int:
@@ -97,17 +94,6 @@ def read_chunk(chunk: dict[str, Any], choice: dict[str, Any]) -> Delta:
         response_id=text_or_none(chunk.get("id")),
         is_refusal=bool(refusal),
     )
-
-
-def status_of(error: Any) -> int:
-    """What the error would have been as a status: its code is one, or a word; 502 where it says neither."""
-    if not isinstance(error, dict):
-        return 502
-    for code in (str(error.get("code")), str(error.get("type"))):
-        status = _STATUSES.get(code) or (int(code) if code.isdecimal() and len(code) == 3 else 0)
-        if 400 <= status < 600:
-            return status
-    return 502
 
 
 def _text(content: Any) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from client.wire.schemas import ChatRequest, EmbedRequest
 
 _STREAMED: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
+_PLAIN = {"stream": False}  # some hosts stream where it is not said
 
 
 def chat_body(request: ChatRequest, model: str, max_tokens_field: str, *, stream: bool) -> dict[str, Any]:
@@ -28,7 +29,7 @@ def chat_body(request: ChatRequest, model: str, max_tokens_field: str, *, stream
         "response_format": request.response_format,
     }
     body.update({name: value for name, value in options.items() if value is not None})
-    body |= _STREAMED | request.extra if stream else request.extra
+    body |= (_STREAMED if stream else _PLAIN) | request.extra
     if body.get("stream_options", ...) is None:
         del body["stream_options"]
     return body

@@ -12,6 +12,7 @@ ALLOWED = {
     "conftest.py::wait_until": "the one poll of coroutines",
     "conftest.py::wait_blocking": "the one poll of threads",
     "engine/test_engine_outages.py::test_an_outage_loses_nothing_and_repeats_nothing": "longer than a lease",
+    "unit/test_llm_streaming.py::__aiter__": "how long a host is silent",
     "server/test_engine_renew.py::test_leases_are_renewed_while_the_event_loop_is_blocked": "it blocks",
     "server/test_slots.py::test_a_call_cancelled_at_any_moment_leaves_nothing_behind": "any moment",
     "server/test_streams_readers.py::test_a_reader_that_does_not_keep_up_costs_little_and_misses_nothing": (
