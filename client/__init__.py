@@ -30,7 +30,7 @@ from .errors import (
 )
 from .job import Job, JobInfo
 from .limits.admin import Limits
-from .limits.listing import LimitState
+from .limits.rules.gauge import LimitState
 from .limits.rules.limit import Limit
 from .limits.slots import Slot
 from .limits.why import Waiting

@@ -10,9 +10,10 @@ from redis.asyncio import Redis
 
 from ..errors import InvalidRequest
 from ..redis.connection import reachable
+from ..redis.scripts import scripts
 from ..wire.keys import KEYS
-from .changes import Changes
-from .listing import LimitState, states
+from .listing import states
+from .rules.gauge import LimitState
 from .rules.lanes import checked_key
 from .rules.limit import Limit, LimitFields, checked_name, from_json, made
 from .slots import LEASE_S, Calls, SlotBlock, slot_block
@@ -31,7 +32,7 @@ class Limits:
     def __init__(self, redis: Redis, signals: Redis | None = None) -> None:
         """`signals` is where calls that wait for a slot listen: one connection, while any waits."""
         self._redis = redis
-        self._changes = Changes(redis, KEYS)
+        self._seed, self._change, self._evict = scripts(redis, __package__, KEYS, "seed", "change", "evict")
         self._calls = Calls(redis, signals or redis)
         self._held: Collection[str] = ()
 
@@ -75,23 +76,23 @@ class Limits:
         if not fields:
             raise InvalidRequest("There is nothing to set: name a field, such as concurrency=50.")
         made(fields)
-        return await self._change(key, lambda limit: made({**limit.fields(), **fields}))
+        return await self._edit(key, lambda limit: made({**limit.fields(), **fields}))
 
     async def remove(self, key: str) -> bool:
         """Takes the key's own limit away, so that a pattern's holds again. False where it had none."""
         name = checked_name(key)
         with reachable():
             had = await cast(Awaitable[bool], self._redis.hexists(KEYS.limits, name))
-        await self._change(name, lambda limit: Limit())
+        await self._edit(name, lambda limit: Limit())
         return bool(had)
 
     async def pause(self, key: str) -> Limit:
         """Starts nothing more under the key; what runs goes on. Its other fields stay."""
-        return await self._change(key, lambda limit: limit.model_copy(update={"paused": True}))
+        return await self._edit(key, lambda limit: limit.model_copy(update={"paused": True}))
 
     async def resume(self, key: str) -> Limit:
         """Ends a pause, and a cooldown."""
-        return await self._change(
+        return await self._edit(
             key, lambda limit: limit.model_copy(update={"paused": None}), end_cooldown=True
         )
 
@@ -103,7 +104,7 @@ class Limits:
         """
         name = checked_key(checked_name(key))
         with reachable():
-            return await self._changes.evict(name, holder)
+            return int(await self._evict(args=[name, holder or ""]))
 
     async def list(self, pattern: str | None = None) -> States:
         """The keys that are configured, waited for or in use, by name: 10,000 at most.
@@ -120,15 +121,17 @@ class Limits:
         One that is gone from the settings is taken away, unless it was changed since. Atomic, and without
         effect when repeated. Returns the names that were changed.
         """
+        args = [text for name, limit in limits.items() for text in (checked_name(name), limit.to_json())]
         with reachable():
-            return await self._changes.seed({checked_name(name): limit for name, limit in limits.items()})
+            return [name.decode() for name in await self._seed(args=args)]
 
-    async def _change(self, key: str, edit: Callable[[Limit], Limit], *, end_cooldown: bool = False) -> Limit:
+    async def _edit(self, key: str, edit: Callable[[Limit], Limit], *, end_cooldown: bool = False) -> Limit:
         """Reads, edits and writes, again where another was quicker."""
         name = checked_name(key)
         with reachable():
             while True:
                 old = await cast(Awaitable[bytes | None], self._redis.hget(KEYS.limits, name))
                 new = edit(from_json(old))
-                if await self._changes.change(name, old, new, end_cooldown=end_cooldown):
+                text = new.to_json() if new.fields() else ""  # a limit of nothing is no entry
+                if await self._change(args=[name, old or b"", text, int(end_cooldown)]):
                     return new

@@ -39,13 +39,6 @@ class Grant:
     since_ms: int
 
 
-class Ask(NamedTuple):
-    """`since` is what the answer before told, so that who asks again keeps its place."""
-
-    ticket: Ticket
-    since: str = ""
-
-
 class Standing(NamedTuple):
     since: str
     waits_for: str  # a limit key; empty where it has its slots
@@ -75,11 +68,14 @@ class CallScripts:
         verbs = scripts(redis, __package__, keys, "acquire", "release", "hold")
         self._acquire, self._release, self._hold = verbs
 
-    async def acquire(self, asks: Sequence[Ask], epoch: str = "") -> Acquired:
-        """Takes slots, or a place in the queue. Idempotent. With no `asks`, opens the keys that are due."""
+    async def acquire(self, asks: Sequence[tuple[Ticket, str]], epoch: str = "") -> Acquired:
+        """Takes slots, or a place in the queue. Idempotent. With no `asks`, opens the keys that are due.
+
+        Beside each ticket is the `since` of the answer before, so that who asks again keeps its place; '' at first.
+        """
         args = [epoch]
-        for ask in asks:
-            args += (str(ask.ticket), ask.since)
+        for ticket, since in asks:
+            args += (str(ticket), since)
         look_in_ms, now_epoch, answers = await self._acquire(args=args)
         look_in_s = None if look_in_ms < 0 else look_in_ms / 1000
         return Acquired(look_in_s, now_epoch.decode(), [_answer(*row) for row in answers])

@@ -20,7 +20,7 @@ from redis.asyncio.client import PubSub
 from ..errors import QueueUnavailable, SlotTimeout
 from ..redis.subscriber import CLOSED, READ_TIMEOUT_S, Subscriber
 from .batches import BATCH, Batches
-from .calls import Ask, CallScripts, Grant, Release, Standing, Ticket, heard
+from .calls import CallScripts, Grant, Release, Standing, Ticket, heard
 from .holds import Hold, Holds
 
 SAFETY_S = 5.0  # between two times that all who wait ask again
@@ -118,11 +118,11 @@ class Grants(Subscriber):
     # -- asking --------------------------------------------------------------------------------------
 
     async def _ask(self, waiters: list[_Waiter]) -> None:
-        answers = await self._acquire([Ask(waiter.ticket, waiter.since) for waiter in waiters])
+        answers = await self._acquire([(waiter.ticket, waiter.since) for waiter in waiters])
         for waiter, answer in zip(waiters, answers, strict=True):
             self._heed(waiter, answer)
 
-    async def _acquire(self, asks: list[Ask]) -> list[Standing]:
+    async def _acquire(self, asks: list[tuple[Ticket, str]]) -> list[Standing]:
         answers = await self._scripts.acquire(asks, self._holds.epoch)
         if self._holds.epoch not in ("", answers.epoch):
             await self._holds.renew()  # Redis has lost its data: what is held is taken back first

@@ -3,42 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 from redis.asyncio import Redis
 
 from ..wire.keys import KEYS
-from .rules.gauge import Gauge, flow_of
+from .rules.gauge import LimitState, gauged
 from .rules.limit import Limit, from_json, in_force
 
 MAX_KEYS = 10_000  # that are listed
 MAX_LANES = 1_000  # of a key, whose jobs are counted
 BATCH = 500  # keys or lanes a round trip
 _SCAN_BATCH = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class LimitState:
-    """A limit key, or a pattern, at one moment. None: without limit."""
-
-    key: str
-    limit: Limit  # in force
-    source: str  # "own", the pattern it comes from, "default" or "none"
-    effective: int | None  # at once, now that the provider has had its say
-    in_use: int
-    waiting: int  # jobs and calls that could start if it had room
-    blocked_lanes: int
-    cooldown_s: float  # until it is tried again; 0: now
-    rpm: float | None  # ours, or the provider's own where that is lower
-    requests_left: float | None  # in the bucket, which holds a tenth of a minute
-    tpm: float | None
-    tokens_left: float | None
-    tokens_today: int  # UTC; counted where a rate or a budget is set
-    usd_today: float
-    usd_total: float
-    paused: bool
 
 
 async def states(redis: Redis, pattern: str | None) -> list[LimitState]:
@@ -84,30 +61,10 @@ async def _read(redis: Redis, names: Sequence[str], entries: dict[str, Limit]) -
         limit, source = in_force(name, entries)
         calls = sum(waiter.startswith(b"!") for waiter in waiters)
         waiting = calls + sum(due.get(lane, 0) for lane in waiters)
-        gauge = Gauge(limit, flow_of(flow), in_use, now_ms)
-        found.append(_state(name, source, gauge, waiting, count - calls))
+        numbers = {field.decode(): float(value) for field, value in flow.items()}
+        counts = {"in_use": in_use, "waiting": waiting, "blocked_lanes": count - calls}
+        found.append(gauged(name, limit, source, numbers, now_ms, **counts))
     return found
-
-
-def _state(name: str, source: str, gauge: Gauge, waiting: int, blocked_lanes: int) -> LimitState:
-    return LimitState(
-        key=name,
-        limit=gauge.limit,
-        source=source,
-        effective=gauge.effective,
-        in_use=gauge.in_use,
-        waiting=waiting,
-        blocked_lanes=blocked_lanes,
-        cooldown_s=gauge.cooldown_ms / 1000,
-        rpm=gauge.rpm,
-        requests_left=gauge.requests_left,
-        tpm=gauge.tpm,
-        tokens_left=gauge.tokens_left,
-        tokens_today=gauge.tokens_today,
-        usd_today=gauge.usd_today,
-        usd_total=gauge.usd_total,
-        paused=bool(gauge.limit.paused),
-    )
 
 
 async def _due(redis: Redis, lanes: Iterable[bytes], now_ms: int) -> dict[bytes, int]:

@@ -219,7 +219,7 @@ async def test_seeding_opens_the_gates_of_what_it_changed(any_queue: Queue) -> N
 
 @pytest.mark.parametrize("verb", ["seed", "change", "evict"])
 async def test_a_script_refuses_what_it_was_not_made_for(any_queue: Queue, verb: str) -> None:
-    script = getattr(any_queue.limits._changes, f"_{verb}")
+    script = getattr(any_queue.limits, f"_{verb}")
     with pytest.raises(Exception, match=f"{verb}: "):
         await script(args=["b"])
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from redis.exceptions import ResponseError
 
-from client.limits.calls import Acquired, Ask, CallScripts, Release, Standing, Ticket, heard
+from client.limits.calls import Acquired, CallScripts, Release, Standing, Ticket, heard
 from client.wire.keys import KEYS
 from tests.conftest import Server
 from tests.server.limits_room import MODEL, OK, REFUSED, LimitsRoom, limited, used
@@ -33,10 +33,10 @@ class Desk:
         return Ticket(f"!{next(self.numbers)}", channel, names or (MODEL,), tokens, LEASE_MS / 1000)
 
     async def ask(self, *tickets: Ticket, epoch: str = "") -> Acquired:
-        return await self.scripts.acquire([Ask(ticket) for ticket in tickets], epoch)
+        return await self.scripts.acquire([(ticket, "") for ticket in tickets], epoch)
 
     async def ask_one(self, ticket: Ticket, since: str = "") -> Standing:
-        [answer] = (await self.scripts.acquire([Ask(ticket, since)])).calls
+        [answer] = (await self.scripts.acquire([(ticket, since)])).calls
         return answer
 
     async def release(self, *tickets: Ticket, use: str = OK) -> list[bool]:

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from client import Limit
-from client.limits.rules.gauge import DAY_MS, Gauge, refilled
+from client import Limit, LimitState
+from client.limits.rules.gauge import DAY_MS, gauged, refilled
 
 NOW = 20_000 * DAY_MS + 500
 TODAY: dict[str, float] = {"day": NOW // DAY_MS}
 
 
-def gauge(*, in_use: int = 0, flow: dict[str, float] | None = None, **limit: Any) -> Gauge:
-    return Gauge(Limit(**limit), flow or {}, in_use, NOW)
+def gauge(*, in_use: int = 0, flow: dict[str, float] | None = None, **limit: Any) -> LimitState:
+    return gauged("k", Limit(**limit), "own", flow or {}, NOW, in_use=in_use, waiting=0, blocked_lanes=0)
 
 
 def test_a_bucket_holds_a_tenth_of_a_minute_and_refills_by_the_millisecond() -> None:

@@ -12,9 +12,60 @@ BURST = 0.1  # of a minute: what a bucket holds
 DAY_MS = 86_400_000
 
 
-def flow_of(row: Mapping[bytes, bytes]) -> dict[str, float]:
-    """The hash of a limit key, as numbers."""
-    return {name.decode(): float(value) for name, value in row.items()}
+@dataclass(frozen=True, slots=True)
+class LimitState:
+    """A limit key, or a pattern, at one moment. None: without limit."""
+
+    key: str
+    limit: Limit  # in force
+    source: str  # "own", the pattern it comes from, "default" or "none"
+    effective: int | None  # at once, now that the provider has had its say
+    in_use: int
+    waiting: int  # jobs and calls that could start if it had room
+    blocked_lanes: int
+    cooldown_s: float  # until it is tried again; 0: now
+    rpm: float | None  # ours, or the provider's own where that is lower
+    requests_left: float | None  # in the bucket, which holds a tenth of a minute
+    tpm: float | None
+    tokens_left: float | None  # below 0 where estimates were too low
+    tokens_today: int  # UTC; counted where a rate or a budget is set
+    usd_today: float
+    usd_total: float
+    paused: bool
+
+
+def gauged(
+    key: str,
+    limit: Limit,
+    source: str,
+    flow: Mapping[str, float],
+    now_ms: int,
+    *,
+    in_use: int,
+    waiting: int,
+    blocked_lanes: int,
+) -> LimitState:
+    """The state of a key at `now_ms`. `flow` are the fields of mill:flow:{key}."""
+    rpm, tpm = lower(limit.rpm, flow.get("rpm_seen")), lower(limit.tpm, flow.get("tpm_seen"))
+    is_today = flow.get("day") == now_ms // DAY_MS
+    return LimitState(
+        key=key,
+        limit=limit,
+        source=source,
+        effective=_effective(limit.concurrency, flow.get("eff")),
+        in_use=in_use,
+        waiting=waiting,
+        blocked_lanes=blocked_lanes,
+        cooldown_s=max(0, round(flow.get("cool_ms", 0) - now_ms)) / 1000,
+        rpm=rpm,
+        requests_left=_left(flow, "req", rpm, now_ms),
+        tpm=tpm,
+        tokens_left=_left(flow, "tok", tpm, now_ms),
+        tokens_today=round(flow.get("day_tok", 0)) if is_today else 0,
+        usd_today=flow.get("day_usd", 0.0) if is_today else 0.0,
+        usd_total=flow.get("usd", 0.0),
+        paused=bool(limit.paused),
+    )
 
 
 def lower(first: float | None, second: float | None) -> float | None:
@@ -28,65 +79,14 @@ def refilled(left: float | None, at_ms: float, now_ms: int, per_minute: float) -
     return full if left is None else min(full, left + (now_ms - at_ms) * per_minute / 60_000)
 
 
-@dataclass(frozen=True, slots=True)
-class Gauge:
-    """What is known of a limit key at `now_ms`. `flow` are the fields of mill:flow:{key}."""
+def _effective(ceiling: int | None, cut: float | None) -> int | None:
+    if cut is None:
+        return ceiling
+    most = max(1, floor(cut))
+    return most if ceiling is None else min(ceiling, most)
 
-    limit: Limit
-    flow: Mapping[str, float]
-    in_use: int
-    now_ms: int
 
-    @property
-    def effective(self) -> int | None:
-        """How many at once, now that the provider has had its say; None: without limit."""
-        ceiling, cut = self.limit.concurrency, self.flow.get("eff")
-        if cut is None:
-            return ceiling
-        most = max(1, floor(cut))
-        return most if ceiling is None else min(ceiling, most)
-
-    @property
-    def cooldown_ms(self) -> int:
-        return max(0, round(self.flow.get("cool_ms", 0) - self.now_ms))
-
-    @property
-    def rpm(self) -> float | None:
-        """Requests a minute: ours, or the provider's own where that is lower."""
-        return lower(self.limit.rpm, self.flow.get("rpm_seen"))
-
-    @property
-    def tpm(self) -> float | None:
-        return lower(self.limit.tpm, self.flow.get("tpm_seen"))
-
-    @property
-    def requests_left(self) -> float | None:
-        """In the bucket; None: without limit."""
-        return self._left("req", self.rpm)
-
-    @property
-    def tokens_left(self) -> float | None:
-        """In the bucket; below 0 where estimates were too low."""
-        return self._left("tok", self.tpm)
-
-    @property
-    def tokens_today(self) -> int:
-        return round(self.flow.get("day_tok", 0)) if self._is_today else 0
-
-    @property
-    def usd_today(self) -> float:
-        return self.flow.get("day_usd", 0.0) if self._is_today else 0.0
-
-    @property
-    def usd_total(self) -> float:
-        return self.flow.get("usd", 0.0)
-
-    @property
-    def _is_today(self) -> bool:
-        return self.flow.get("day") == self.now_ms // DAY_MS
-
-    def _left(self, name: str, per_minute: float | None) -> float | None:
-        if per_minute is None:
-            return None
-        at_ms = self.flow.get(f"{name}_ms", self.now_ms)
-        return refilled(self.flow.get(name), at_ms, self.now_ms, per_minute)
+def _left(flow: Mapping[str, float], name: str, per_minute: float | None, now_ms: int) -> float | None:
+    if per_minute is None:
+        return None
+    return refilled(flow.get(name), flow.get(f"{name}_ms", now_ms), now_ms, per_minute)
