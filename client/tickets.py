@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 from uuid import uuid4
 
 from .errors import InvalidRequest, Unserializable
@@ -34,11 +34,7 @@ class JobTicket:
     life_ms: int
 
 
-class Work(NamedTuple):
-    """A job without an id: the key of its lane, and arq's record of it."""
-
-    lane: str
-    payload: bytes
+Work: TypeAlias = tuple[str, bytes]  # a job without an id: the key of its lane, and arq's record of it
 
 
 def llm_work(kind: Kind, request: ChatRequest | EmbedRequest, place: Sequence[str]) -> Work:
@@ -48,7 +44,7 @@ def llm_work(kind: Kind, request: ChatRequest | EmbedRequest, place: Sequence[st
         record = _record(kind, [request.model_dump(exclude_defaults=True)], {}, lane)
     except Unserializable as error:  # in metadata or extra, or half a character in a prompt
         raise InvalidRequest(str(error)) from None
-    return Work(lane, reserving(record, input_tokens(request), output_tokens(request)))
+    return lane, reserving(record, input_tokens(request), output_tokens(request))
 
 
 def job_work(
@@ -59,7 +55,7 @@ def job_work(
     Raises Unserializable, and InvalidRequest if it is too large.
     """
     lane = KEYS.lane(joined(*place)) if place else queue
-    return Work(lane, _record(function, args, kwargs, lane))
+    return lane, _record(function, args, kwargs, lane)
 
 
 def tickets(works: Sequence[Work], terms: Terms) -> list[JobTicket]:

@@ -77,13 +77,13 @@ class Watchdog:
             del self._runs[task]
 
     def _watch(self) -> None:
-        while not self._told_to_stop(self._warn_s / 2):
+        while not self._stopped.acquire(timeout=self._warn_s / 2):  # until it is told to stop
             if not self._runs:
                 self._work.clear()
                 if not self._runs and self._stopped.locked():
                     self._work.wait()
                 continue
-            task = self._running()
+            task = asyncio.current_task(self._loop)
             if task is None:
                 continue
             turned = threading.Event()
@@ -91,17 +91,11 @@ class Watchdog:
                 self._loop.call_soon_threadsafe(turned.set)
             except RuntimeError:  # the loop is closed
                 return
-            if turned.wait(self._warn_s) or self._running() is not task:
+            if turned.wait(self._warn_s) or asyncio.current_task(self._loop) is not task:
                 continue
             self._report(task)
             while not turned.wait(self._warn_s) and self._stopped.locked():
                 pass  # it is told of once
-
-    def _running(self) -> asyncio.Task[Any] | None:
-        return asyncio.current_task(self._loop)
-
-    def _told_to_stop(self, within_s: float) -> bool:
-        return self._stopped.acquire(timeout=within_s)
 
     def _blocking(self, task: asyncio.Task[Any], frames: list[FrameType]) -> tuple[str, str, str] | None:
         """The function, how the log names its run, and the line it is at; None where it is no job's."""

@@ -16,7 +16,7 @@ from .listing import states
 from .rules.gauge import LimitState
 from .rules.lanes import checked_key
 from .rules.limit import Limit, LimitFields, checked_name, from_json, made
-from .slots import LEASE_S, Calls, SlotBlock, slot_block
+from .slots import LEASE_S, Calls, SlotBlock
 
 States: TypeAlias = list[LimitState]  # `list` is a verb below
 Names: TypeAlias = list[str]
@@ -50,9 +50,7 @@ class Limits:
         Entering raises SlotTimeout after waiting `wait_s` seconds (0: where it is not free now), InvalidRequest
         where the code has a slot already, QueueUnavailable. Cancelled, it leaves nothing behind.
         """
-        return slot_block(
-            self._calls, (key, *more), self._held, tokens=tokens, wait_s=wait_s, lease_s=lease_s
-        )
+        return self._calls.block((key, *more), self._held, tokens=tokens, wait_s=wait_s, lease_s=lease_s)
 
     def under(self, held: Collection[str]) -> Self:
         """The same limits for a job that holds slots of these keys: its calls do not take them again."""

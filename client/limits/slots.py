@@ -41,8 +41,25 @@ class Calls:
         self._signals = signals if signals is not redis else None
         self._ids = (f"!{process}-{number}" for number in count(1))
 
-    def ticket(self, names: tuple[str, ...], tokens: int, lease_s: float) -> Ticket:
-        return Ticket(next(self._ids), self.channel, names, tokens, lease_s)
+    def block(
+        self,
+        names: Sequence[str],
+        held: Collection[str],
+        *,
+        tokens: int,
+        wait_s: float | None,
+        lease_s: float,
+    ) -> SlotBlock:
+        """The block for a slot of all `names` but those that are `held`. Raises InvalidRequest."""
+        if isinstance(tokens, bool) or not isinstance(tokens, int) or not 0 <= tokens <= MAX_TOKENS:
+            raise InvalidRequest(f"tokens is a whole number, 0 or more, not {tokens!r}.")
+        if wait_s is not None and not wait_s >= 0:
+            raise InvalidRequest(f"wait_s is a number of seconds, 0 or more, or None, not {wait_s!r}.")
+        if not SHORTEST_LEASE_S <= lease_s < float("inf"):
+            raise InvalidRequest(f"lease_s is {SHORTEST_LEASE_S:g} s or more, not {lease_s!r}.")
+        wanted = tuple(key for key in keys_of(names) if key not in held)
+        ticket = Ticket(next(self._ids), self.channel, wanted, tokens, lease_s)
+        return SlotBlock(self, Slot(Hold(ticket) if wanted else None), wait_s)
 
     async def close(self) -> None:
         """Gives back what is held; whoever waits gets QueueUnavailable."""
@@ -206,28 +223,6 @@ class SlotBlock:
         if self._task is not None:
             self._cancelled = True
             self._task.cancel()
-
-
-def slot_block(
-    calls: Calls,
-    names: Sequence[str],
-    held: Collection[str],
-    *,
-    tokens: int,
-    wait_s: float | None,
-    lease_s: float,
-) -> SlotBlock:
-    """The block for a slot of all `names` but those that are `held`. Raises InvalidRequest."""
-    if isinstance(tokens, bool) or not isinstance(tokens, int) or not 0 <= tokens <= MAX_TOKENS:
-        raise InvalidRequest(f"tokens is a whole number, 0 or more, not {tokens!r}.")
-    if wait_s is not None and not wait_s >= 0:
-        raise InvalidRequest(f"wait_s is a number of seconds, 0 or more, or None, not {wait_s!r}.")
-    if not SHORTEST_LEASE_S <= lease_s < float("inf"):
-        raise InvalidRequest(f"lease_s is {SHORTEST_LEASE_S:g} s or more, not {lease_s!r}.")
-    wanted = tuple(key for key in keys_of(names) if key not in held)
-    if not wanted:
-        return SlotBlock(calls, Slot(None), wait_s)
-    return SlotBlock(calls, Slot(Hold(calls.ticket(wanted, tokens, lease_s))), wait_s)
 
 
 def keys_of(names: Sequence[str]) -> tuple[str, ...]:

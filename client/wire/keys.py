@@ -43,7 +43,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .lane import Lane
+from .lane import parts_of
 
 # the score in `queue`, in the year 9999, of a job that has moved from there into a lane
 ELSEWHERE_MS = 253_370_764_800_000
@@ -126,7 +126,7 @@ class Keys:
 
     def lanes_of(self, lane_key: str) -> str:
         """Where a lane waits for its turn: `cpu` and `cpu|…` have workers of their own. Lua: gates.lua."""
-        return self.cpu_lanes if Lane(self.lane_name(lane_key)).parts[:1] == ["cpu"] else self.lanes
+        return self.cpu_lanes if parts_of(self.lane_name(lane_key))[:1] == ["cpu"] else self.lanes
 
     def lane_name(self, lane_key: str) -> str:
         """The name of a lane; empty for a queue that is no lane of ours, such as arq's."""

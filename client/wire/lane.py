@@ -16,25 +16,19 @@ Lua reads it by keys_of and provider_of (client/lua/names.lua).
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 _MODEL = re.compile(r"([^/:@][^/:]*)/.", re.DOTALL)
 
 
-class Lane(NamedTuple):
-    """A lane by its name, which is empty for a queue that is no lane of ours."""
+def parts_of(name: str) -> list[str]:
+    """The parts of a lane's name, which is empty for a queue that is no lane of ours."""
+    return [part for part in name.split("|") if part]
 
-    name: str
 
-    @property
-    def parts(self) -> list[str]:
-        return [part for part in self.name.split("|") if part]
-
-    @property
-    def place(self) -> list[str]:
-        """The parts behind the model, or its alias, where it has one."""
-        parts = self.parts
-        return parts[1:] if parts and (parts[0].startswith("@") or provider_of(parts[0])) else parts
+def place_of(name: str) -> list[str]:
+    """The parts behind the model, or its alias, where it has one."""
+    parts = parts_of(name)
+    return parts[1:] if parts and (parts[0].startswith("@") or provider_of(parts[0])) else parts
 
 
 def provider_of(part: str) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from client import Queue
 from settings import load
@@ -15,13 +15,10 @@ from .stack import Stack, open_stack
 T = TypeVar("T")
 
 
-class Opened(NamedTuple):
-    queue: Queue
-    stack: Stack
-
-
 @asynccontextmanager
-async def open_queue(owner: str, *, worker: bool = False, simulate: bool = False) -> AsyncIterator[Opened]:
+async def open_queue(
+    owner: str, *, worker: bool = False, simulate: bool = False
+) -> AsyncIterator[tuple[Queue, Stack]]:
     """The queue of this process's settings. Without REDIS_URL and without a running stack, the private
     server is brought up for as long as the block lasts, with a worker where asked for.
 
@@ -30,7 +27,7 @@ async def open_queue(owner: str, *, worker: bool = False, simulate: bool = False
     async with open_stack(load(), worker=worker, simulate=simulate, owner=owner) as stack:
         cert_reqs = stack.settings.redis_ssl_cert_reqs
         async with Queue.from_url(stack.redis_url, ssl_cert_reqs=cert_reqs) as queue:
-            yield Opened(queue, stack)
+            yield queue, stack
 
 
 def with_queue(owner: str, verb: Callable[[Queue], Awaitable[T]]) -> T:

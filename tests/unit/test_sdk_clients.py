@@ -100,7 +100,7 @@ async def test_outside_of_a_worker_it_has_connections_of_its_own(
     client = make()
     async with client:
         assert (await client.get(f"{provider}/v1/models", headers=KEY)).status_code == 200
-    assert client._transport._connections._own is None  # closed
+    assert client._transport._own is None  # closed
 
 
 @BOTH

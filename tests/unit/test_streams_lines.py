@@ -33,7 +33,7 @@ def coalescer(clock: Clock) -> Coalescer:
 
 def told(rows: Iterable[Any]) -> list[tuple[int, dict[str, Any]]]:
     """The number and the event of each row."""
-    ids, messages = zip(*(row.message.split(b" ", 1) for row in rows), strict=True)
+    ids, messages = zip(*(message.split(b" ", 1) for _, message in rows), strict=True)
     return [(int(id_.split(b"-")[1]), from_json(text)) for id_, text in zip(ids, messages, strict=True)]
 
 
@@ -82,7 +82,7 @@ def test_many_words_do_not_wait_and_leave_the_others_alone(coalescer: Coalescer)
     assert coalescer.add(two, Delta(text="y" * PIECE_CHARS))
     taken, rows = coalescer.take()
     assert taken == [two]
-    assert [row.job_id for row in rows] == ["b"]
+    assert [job_id for job_id, _ in rows] == ["b"]
     assert coalescer.wait_s() == pytest.approx(WAIT_S)
 
 
@@ -134,7 +134,7 @@ def test_while_nothing_can_be_written_no_more_than_so_much_is_held(
     coalescer.add(two, Delta(text="y"))
     clock.now_s += 1
     _, rows = coalescer.take()
-    assert [(row.job_id, event["kind"]) for row, (_, event) in zip(rows, told(rows), strict=True)] == [
+    assert [(job_id, event["kind"]) for (job_id, _), (_, event) in zip(rows, told(rows), strict=True)] == [
         ("a", "delta"),
         ("b", "truncated"),
     ]

@@ -9,6 +9,7 @@ from arq.worker import Function
 from client import decode, encode
 from client.errors import UnknownFunction
 from client.wire.keys import KEYS
+from client.wire.lane import parts_of
 from worker.context import Context, CoroutineFunction
 from worker.registry import CpuFunction
 from worker.signals import Reroute
@@ -47,7 +48,7 @@ def for_cpu_worker(function: Function, pool: Pool, *, timeout_s: float) -> Funct
 
 def lane_for(lane: str) -> str:
     """The lane of CPU jobs that stands for `lane`: under the same limits, and served in turn as it is."""
-    return "|".join([LANE, *(part for part in lane.split("|") if part not in ("", LANE))])
+    return "|".join([LANE, *(part for part in parts_of(lane) if part != LANE)])
 
 
 async def _moved(ctx: Context, /, *args: object, **kwargs: object) -> None:

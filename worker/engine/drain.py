@@ -22,23 +22,21 @@ async def drain(runs: Collection[Run], limit_s: float, hurry: asyncio.Event) -> 
     What is handed back is due at once, in its old place, and has used no try. Returns the runs that did
     not end though they were cancelled.
     """
-    tasks = {run.task for run in runs if run.task is not None}
+    tasks = {run.task: run for run in runs if run.task is not None}
     if tasks and limit_s > 0 and not hurry.is_set():
         hurried = asyncio.create_task(hurry.wait())
         ended = asyncio.create_task(asyncio.wait(tasks))
         await asyncio.wait((hurried, ended), timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
         hurried.cancel()
         ended.cancel()
-    left = [run for run in runs if run.task is not None and not run.task.done()]
+    left = {task: run for task, run in tasks.items() if not task.done()}
+    for task, run in left.items():
+        run.stop = "hand back"
+        task.cancel()
     if left:
         logger.info("handing %d unfinished jobs back", len(left))
-    for run in left:
-        run.stop = "hand back"
-        if run.task is not None:
-            run.task.cancel()
-    if left:
-        await asyncio.wait([run.task for run in left if run.task], timeout=CANCEL_LIMIT_S)
-    return [run for run in left if run.task is not None and not run.task.done()]
+        await asyncio.wait(left, timeout=CANCEL_LIMIT_S)
+    return [run for task, run in left.items() if not task.done()]
 
 
 async def commit(outbox: Outbox) -> None:

@@ -14,7 +14,8 @@ from client.wire.vectors import Vectors
 from worker.signals import Reroute
 
 from .call import timings
-from .embed_run import Embedding, Vectored
+from .done_parts import Vectored
+from .embed_run import Embedding
 from .embed_split import split
 from .request import find_route, read_request
 from .retries import what_follows

@@ -31,8 +31,6 @@ MANY_PARTS = 8  # from here on each part is kept as it is done, for a worker tha
 FAILURES_IN_A_ROW = 3  # then the provider is down, and the other parts wait for the next run
 ROWS_A_TURN = 32  # vectors packed before other tasks have their turn: some 2 ms
 
-__all__ = ["Embedding", "Vectored"]
-
 logger = logging.getLogger("promptmill.jobs")
 
 

@@ -22,12 +22,8 @@ class JobLLM:
 
     def __init__(self, ctx: JobContext) -> None:
         self._ctx, self._llm, self._numbers = ctx, (llm := ctx.services.llm), count(1)
-        self.chat, self.chat_stream, self.embed, self.settings = (
-            llm.chat,
-            llm.chat_stream,
-            llm.embed,
-            llm.settings,
-        )
+        self.chat, self.chat_stream, self.embed = llm.chat, llm.chat_stream, llm.embed
+        self.settings = llm.settings
 
     async def ask(
         self,

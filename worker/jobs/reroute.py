@@ -5,7 +5,7 @@ from __future__ import annotations
 from client import decode, encode
 from client.limits.rules import estimate, lanes
 from client.wire.keys import KEYS
-from client.wire.lane import Lane
+from client.wire.lane import place_of
 from client.wire.reservation import reserving
 from client.wire.schemas import ChatRequest, EmbedRequest
 from worker.signals import Reroute
@@ -34,7 +34,7 @@ def lane_for(asked: ChatRequest | EmbedRequest, lane: str) -> str:
     used: two workers, one of them with newer settings, do not hand the job to and fro.
     """
     kind: lanes.Kind = "chat" if isinstance(asked, ChatRequest) else "embed"
-    return lanes.joined(lanes.model_part(asked.model, kind), *Lane(lane).place)
+    return lanes.joined(lanes.model_part(asked.model, kind), *place_of(lane))
 
 
 def payload_for(payload: bytes, lane: str, asked: ChatRequest | EmbedRequest) -> bytes:

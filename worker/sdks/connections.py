@@ -62,7 +62,7 @@ class Connections:
             request, stream=True, auth=None, follow_redirects=False
         )
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Closes its own."""
         own, self._own = self._own, None
         if own is not None:
@@ -96,12 +96,6 @@ class StaysOpen:
 class _Client(StaysOpen, httpx.AsyncClient): ...
 
 
-class _Transport(httpx.AsyncBaseTransport):
-    def __init__(self) -> None:
-        self._connections = Connections()
-
+class _Transport(Connections, httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        return await self._connections.send(request)
-
-    async def aclose(self) -> None:
-        await self._connections.close()
+        return await self.send(request)

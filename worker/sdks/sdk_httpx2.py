@@ -22,13 +22,10 @@ def httpx2_client(
 class _Client(StaysOpen, httpx2.AsyncClient): ...
 
 
-class _Transport(httpx2.AsyncBaseTransport):
-    def __init__(self) -> None:
-        self._connections = Connections()
-
+class _Transport(Connections, httpx2.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         with _translated():
-            response = await self._connections.send(_request(request))
+            response = await self.send(_request(request))
         return httpx2.Response(
             response.status_code,
             headers=response.headers.raw,
@@ -36,9 +33,6 @@ class _Transport(httpx2.AsyncBaseTransport):
             request=request,
             extensions={"http_version": b"HTTP/1.1"},
         )
-
-    async def aclose(self) -> None:
-        await self._connections.close()
 
 
 class _Answer(httpx2.AsyncByteStream):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 from client.wire import events
 from promptmill.dialects import Delta
@@ -16,11 +16,7 @@ MAX_BYTES = 2 * 1024 * 1024  # of one run's events; a longer answer is in the re
 MAX_HELD_CHARS = 64 * 1024 * 1024  # of all runs here while Redis is away
 
 
-class Row(NamedTuple):
-    """An event on its way."""
-
-    job_id: str
-    message: bytes  # '{µs}-{number} {event}'
+Row: TypeAlias = tuple[str, bytes]  # an event on its way: its job's id, '{µs}-{number} {event}'
 
 
 class Line:
@@ -91,11 +87,11 @@ class Line:
         if self.wants_cut and not self._is_cut:
             self._is_cut = True
             rows.append(self._row(events.TRUNCATED))
-        return rows or [Row(self.job_id, b"%d-1 " % self.run_us)]
+        return rows or [(self.job_id, b"%d-1 " % self.run_us)]
 
     def _row(self, event: bytes) -> Row:
         self.number += 1
-        return Row(self.job_id, b"%d-%d %b" % (self.run_us, self.number, event))
+        return self.job_id, b"%d-%d %b" % (self.run_us, self.number, event)
 
 
 class Coalescer:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, NamedTuple, TypedDict
+from typing import Annotated, Any, TypedDict
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -91,13 +91,6 @@ class LimitFields(TypedDict, total=False):
     paused: bool | None
 
 
-class InForce(NamedTuple):
-    """The limit of a key, and where it comes from: 'own', a pattern such as 'tenant:*', 'default' or 'none'."""
-
-    limit: Limit
-    source: str
-
-
 DEFAULTS = {"conversation:*": Limit(concurrency=1)}  # its turns follow one another; state.lua has the same
 
 
@@ -166,14 +159,15 @@ def names_of(key: str) -> list[str]:
     return [key, *(f"{key[:end]}*" for end in reversed(colons))]
 
 
-def in_force(key: str, entries: Mapping[str, Limit]) -> InForce:
-    """The limit of `key` among the configured ones: an own entry replaces a pattern's wholly."""
+def in_force(key: str, entries: Mapping[str, Limit]) -> tuple[Limit, str]:
+    """The limit of `key` among the configured ones, and where it comes from: 'own', a pattern such as 'tenant:*',
+    'default' or 'none'. An own entry replaces a pattern's wholly."""
     for name in names_of(key):
         if name in entries:
-            return InForce(entries[name], "own" if name == key else name)
+            return (entries[name], "own" if name == key else name)
         if name in DEFAULTS:
-            return InForce(DEFAULTS[name], "default")
-    return InForce(Limit(), "none")
+            return (DEFAULTS[name], "default")
+    return (Limit(), "none")
 
 
 def _text(value: float | bool) -> str:
