@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import gc
-import logging
 from typing import Any
 
+from client import words
 from client.redis.connection import connect
 from settings import Settings
 
@@ -20,7 +20,7 @@ from .watchdog import Watchdog
 # Objects, and younger collections, before a collection; Python's are 700, 10, 10
 GC_THRESHOLDS = (20_000, 20, 50)
 
-logger = logging.getLogger("arq.worker")
+logger = words.logger("arq.worker")
 
 
 def worker_settings(settings: Settings) -> type:

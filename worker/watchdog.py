@@ -9,7 +9,6 @@ seen. A loop that waits is given nothing to do, and a worker without jobs does n
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import sys
 import threading
@@ -23,13 +22,15 @@ from typing import Any
 
 from arq.worker import Function
 
+from client import words
+
 from .context import Context, CoroutineFunction
 
 SILENCE_S = 10.0  # between two warnings about one function
 
 _OURS = f"{Path(__file__).parent}{os.sep}"  # the engine's own tasks are not a job's
 
-logger = logging.getLogger("arq.worker")
+logger = words.logger("arq.worker")
 
 
 class Watchdog:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from .. import words
 from ..errors import QueueUnavailable
 from ..redis.connection import reachable
 from .batches import BATCH, Batches
@@ -17,7 +17,7 @@ LOOK_S = 1.0  # between looks at whether Redis has lost its data: one GET
 KEEP_RELEASES_S = 60.0  # that could not be sent; their slots have lapsed by then
 NOTHING = Grant(0, 0.0, 0)
 
-logger = logging.getLogger("promptmill")
+logger = words.logger("promptmill")
 
 
 @dataclass(slots=True, eq=False)

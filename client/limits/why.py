@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 from redis.asyncio import Redis
 
 from ..wire.keys import Keys
+from ..words import counted
 from .explain import Blocked, Found, Full, Seen, found
 
 Reason: TypeAlias = Full | Literal["its turn", "no worker", "deferred", "retry"]
@@ -90,16 +91,11 @@ def _waiting(job: Found, reason: Reason, sentence: str, seen: Seen | None = None
 
 def _ahead(job: Found, lanes: int) -> str:
     """`; 12 jobs and 3 lanes are ahead`, or nothing."""
-    counts = [_count(job.ahead or 0, "job"), _count(lanes, "lane")]
-    said = [count for count in counts if count]
+    said = [counted(number, noun) for number, noun in ((job.ahead or 0, "job"), (lanes, "lane")) if number]
     if not said:
         return ""
     verb = "is" if len(said) == 1 and said[0].startswith("1 ") else "are"
     return f"; {' and '.join(said)} {verb} ahead"
-
-
-def _count(number: int, noun: str) -> str:
-    return "" if not number else f"{number:,} {noun}{'s' if number > 1 else ''}"
 
 
 def _utc(ms: float) -> datetime:

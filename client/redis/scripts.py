@@ -59,4 +59,6 @@ def _table(table: str, values: Mapping[str, object], code: str) -> str:
 @cache
 def _read(room: str, name: str) -> str:
     folders = (files(package).joinpath("lua") for package in (room, _CLIENT, f"{_CLIENT}.limits"))
-    return next(file for folder in folders if (file := folder.joinpath(f"{name}.lua")).is_file()).read_text()
+    return next(file for folder in folders if (file := folder.joinpath(f"{name}.lua")).is_file()).read_text(
+        encoding="utf-8"
+    )

@@ -10,6 +10,7 @@ import click
 
 from .open_queue import no_worker_hint, open_queue
 from .printing import print_result, print_stream
+from .terminal import say
 
 
 @click.command()
@@ -45,11 +46,20 @@ def ask(
 
     A PROMPT of - is read from standard input.
     """
-    text = sys.stdin.read() if prompt == "-" else prompt
+    text = read_prompt() if prompt == "-" else prompt
     if stream and as_json:
         raise click.UsageError("--stream prints text as it comes, and --json all at the end: leave one out.")
     options["stream"] = not as_json and (sys.stdout.isatty() if stream is None else stream)
     asyncio.run(_ask(text, options, simulate=simulate, as_json=as_json, timeout_s=timeout_s))
+
+
+def read_prompt() -> str:
+    """Standard input, which is UTF-8, or else in the coding of the locale."""
+    data = sys.stdin.buffer.read()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode(sys.stdin.encoding or "utf-8", errors="replace")
 
 
 async def _ask(
@@ -58,7 +68,7 @@ async def _ask(
     async with open_queue("ask", worker=True, simulate=simulate) as (queue, stack):
         job = await queue.chat(prompt, **options)
         if stack.kind == "given" and not await queue.workers_alive():
-            click.echo(f"Waiting: {no_worker_hint(stack)}.", err=True)
+            say(f"Waiting: {no_worker_hint(stack)}.", err=True)
         if options["stream"]:
             await print_stream(job, timeout_s)
         else:

@@ -14,6 +14,7 @@ from client.costs import By, Cost
 
 from .open_queue import with_queue
 from .printing import json_option, print_json, table
+from .terminal import say
 
 GROUPS: tuple[By, ...] = get_args(By)
 COLUMNS = ("CALLS", "ERRORS", "INPUT", "CACHED", "OUTPUT", "REASONING", "USD", "UNKNOWN", "UNPRICED")
@@ -61,9 +62,9 @@ def cost(by: tuple[By, ...], since: date, until: date | None, as_json: bool) -> 
     if as_json:
         print_json(found)
     elif found:
-        click.echo(cost_table(found, by))
+        say(cost_table(found, by))
     else:
-        click.echo("No calls were made in that time.", err=True)
+        say("No calls were made in that time.", err=True)
 
 
 def cost_table(costs: Sequence[Cost], by: Sequence[By]) -> str:

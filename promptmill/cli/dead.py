@@ -7,7 +7,8 @@ import click
 from client import DeadLetter
 
 from .open_queue import with_queue
-from .printing import json_option, print_json
+from .printing import field, json_option, print_json
+from .terminal import say
 
 _all = click.option("--all", "everything", is_flag=True, help="All of them.")
 _job_ids = click.argument("job_ids", nargs=-1, metavar="[ID]...")
@@ -33,9 +34,10 @@ def list_(limit: int, as_json: bool) -> None:
         print_json(letters)
         return
     for letter in letters:
-        click.echo(f"{letter.died_at:%F %T}  {letter.job_id}  {letter.function}  {letter.error}")
+        named = (letter.job_id, letter.function, letter.error)
+        say("  ".join((f"{letter.died_at:%F %T}", *map(field, named))))
     if not letters:
-        click.echo("There are no dead letters.", err=True)
+        say("There are no dead letters.", err=True)
 
 
 @dead.command()
@@ -44,7 +46,7 @@ def list_(limit: int, as_json: bool) -> None:
 def show(job_id: str, as_json: bool) -> None:
     """Show one, with its arguments and its history."""
     letter = with_queue("dead", lambda queue: queue.dead.get(job_id))
-    print_json(letter) if as_json else click.echo(_describe(letter))
+    print_json(letter) if as_json else say(_describe(letter))
 
 
 @dead.command()
@@ -62,7 +64,7 @@ def retry(job_ids: tuple[str, ...], everything: bool, spread_s: float) -> None:
     """Queue them again under their ids, with all their tries."""
     ids = _chosen(job_ids, everything)
     revived = with_queue("dead", lambda queue: queue.dead.retry(ids, spread_s=spread_s))
-    click.echo(f"{len(revived)} queued again.")
+    say(f"{len(revived)} queued again.")
     if ids and (left := [id_ for id_ in ids if id_ not in revived]):
         raise click.ClickException(
             f"Not queued, as there is no such letter or its id is in use: {', '.join(left)}."
@@ -76,7 +78,7 @@ def delete(job_ids: tuple[str, ...], everything: bool) -> None:
     """Delete them for good."""
     ids = _chosen(job_ids, everything)
     deleted = with_queue("dead", lambda queue: queue.dead.delete(ids))
-    click.echo(f"{deleted} deleted.")
+    say(f"{deleted} deleted.")
 
 
 def _chosen(job_ids: tuple[str, ...], everything: bool) -> list[str] | None:
@@ -87,11 +89,13 @@ def _chosen(job_ids: tuple[str, ...], everything: bool) -> list[str] | None:
 
 def _describe(letter: DeadLetter) -> str:
     lines = [
-        f"{letter.job_id}  {letter.function}",
+        f"{field(letter.job_id)}  {field(letter.function)}",
         f"  died      {letter.died_at:%F %T} UTC",
-        f"  lane      {letter.lane}",
-        f"  error     {letter.error}",
+        f"  lane      {field(letter.lane)}",
+        f"  error     {field(letter.error)}",
     ]
     lines += [f"  crashed   {moment:%F %T} UTC" for moment in letter.crashed_at]
-    lines += [f"  attempt {a.number} {a.started_at:%F %T} UTC  {a.model}  {a.error}" for a in letter.attempts]
+    lines += [
+        f"  attempt {a.number} {a.started_at:%F %T} UTC  {field(a.model)}  {a.error}" for a in letter.attempts
+    ]
     return "\n".join(lines)

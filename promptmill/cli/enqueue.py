@@ -12,6 +12,7 @@ from client import Job, Queue
 from client.tickets import HEAD_STARTS_S
 
 from .open_queue import no_worker_hint, open_queue
+from .terminal import say
 
 _OLD_NAMES = {"defer-s": "defer"}  # of options, which still work
 
@@ -99,6 +100,6 @@ def _text_or_json(arg: str) -> Any:
 async def _enqueue(function: str, args: list[Any], kwargs: dict[str, Any], terms: dict[str, Any]) -> None:
     async with open_queue("enqueue") as (queue, stack):
         job = await put(queue, function, args, kwargs, terms)
-        click.echo(job.id)
+        say(job.id)
         if not await queue.workers_alive():
-            click.echo(f"It waits: {no_worker_hint(stack)}.", err=True)
+            say(f"It waits: {no_worker_hint(stack)}.", err=True)

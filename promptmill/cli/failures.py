@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
+
 import click
+
+from .terminal import say
 
 FAILED = 1
 WRONG_USAGE = 2
@@ -17,15 +21,17 @@ def report(error: BaseException) -> int:
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
     if isinstance(error, click.ClickException):
-        error.show()
+        words = io.StringIO()
+        error.show(words)
+        say(words.getvalue(), err=True, end="")
         return error.exit_code
     if isinstance(error, KeyboardInterrupt | click.Abort):
-        click.echo("Interrupted.", err=True)
+        say("Interrupted.", err=True)
         return INTERRUPTED
     code = _code(error)
     if code is None:
         raise error
-    click.echo(f"promptmill: {error}", err=True)
+    say(f"promptmill: {error}", err=True)
     return code
 
 

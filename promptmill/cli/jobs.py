@@ -10,7 +10,8 @@ from client import Job, JobInfo, JobStatus, ResultTimeout
 
 from .failures import FAILED
 from .open_queue import no_worker_hint, open_queue, with_queue
-from .printing import json_option, print_json, print_result
+from .printing import field, json_option, print_json, print_result
+from .terminal import say
 
 ABORT_WAIT_S = 10  # for the worker to cancel the job and say so
 
@@ -26,7 +27,7 @@ def status(job_id: str, as_json: bool) -> None:
     Prints deferred, queued, in_progress or complete, and what else is known.
     """
     info = with_queue("status", lambda queue: queue.job(job_id).info())
-    print_json(info) if as_json else click.echo(_describe(info))
+    print_json(info) if as_json else say(_describe(info))
 
 
 @click.command()
@@ -57,9 +58,9 @@ def abort(ctx: click.Context, job_id: str) -> None:
     Exits with 1 where it had finished already.
     """
     if not asyncio.run(_abort(job_id)):
-        click.echo(f"Job {job_id} had finished: its result stands.", err=True)
+        say(f"Job {job_id} had finished: its result stands.", err=True)
         ctx.exit(FAILED)
-    click.echo(f"Job {job_id} was aborted.")
+    say(f"Job {job_id} was aborted.")
 
 
 async def _result(job_id: str, wait_s: float, *, as_json: bool) -> None:
@@ -82,7 +83,7 @@ async def _abort(job_id: str) -> bool:
 
 
 def _describe(info: JobInfo) -> str:
-    lines = [info.status.value, f"  function  {info.function}"]
+    lines = [info.status.value, f"  function  {field(info.function)}"]
     moments = {
         "enqueued": info.enqueued_at,
         "due": info.due_at,
@@ -93,7 +94,7 @@ def _describe(info: JobInfo) -> str:
     if info.tries is not None:
         lines.append(f"  tries     {info.tries}")
     if info.waiting:
-        lines.append(f"  {info.waiting.sentence}")
+        lines.append(f"  {field(info.waiting.sentence)}")
     if info.error:
-        lines.append(f"  error     {info.error}")
+        lines.append(f"  error     {field(info.error)}")
     return "\n".join(lines)

@@ -9,6 +9,7 @@ from client.limits.rules.limit import FIELDS, parse_changes
 
 from .open_queue import with_queue
 from .printing import json_option, print_json, table
+from .terminal import say
 
 COLUMNS = ("KEY", "LIMIT", "EFFECTIVE", "IN-USE", "WAITING", "COOLDOWN", "RPM-USED", "TPM-USED")
 _TEXTS = 2  # columns that are text
@@ -39,9 +40,9 @@ def list_(pattern: str | None, as_json: bool) -> None:
         print_json(states)
         return
     if not states:
-        click.echo("Nothing is limited, waited for or in use.", err=True)
+        say("Nothing is limited, waited for or in use.", err=True)
         return
-    click.echo(table([COLUMNS, *map(row, states)], texts=_TEXTS))
+    say(table([COLUMNS, *map(row, states)], texts=_TEXTS))
 
 
 @limits.command("set", epilog=f"Fields: {', '.join(FIELDS)}.")
@@ -66,7 +67,7 @@ def remove(ctx: click.Context, key: str) -> None:
     """
     if not with_queue("limits", lambda queue: queue.limits.remove(key)):
         raise click.ClickException(f"{key} has no limit of its own: see `promptmill limits list`.")
-    click.echo(f"{key}: removed")
+    say(f"{key}: removed")
 
 
 @limits.command()
@@ -95,7 +96,7 @@ def evict(key: str, holder: str | None) -> None:
     All of them, or the one HOLDER. Their work is cancelled, and jobs go back to the queue.
     """
     evicted = with_queue("limits", lambda queue: queue.limits.evict(key, holder))
-    click.echo(f"{evicted:,} evicted.")
+    say(f"{evicted:,} evicted.")
 
 
 def row(state: LimitState) -> tuple[str, ...]:
@@ -122,4 +123,4 @@ def _used(per_minute: float | None, left: float | None) -> str:
 
 
 def _tell(key: str, limit: Limit) -> None:
-    click.echo(f"{key}: {limit.words() or 'no limit of its own'}")
+    say(f"{key}: {limit.words() or 'no limit of its own'}")

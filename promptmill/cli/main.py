@@ -15,6 +15,7 @@ from click.shell_completion import CompletionItem
 from promptmill.names import NameTaken, refuse_others
 
 from .failures import CLOSED_PIPE, INTERRUPTED, TERMINATED, WRONG_USAGE, report
+from .terminal import say, take_over
 
 # name → where it is, and its line in the help, which a test holds to the command's own
 COMMANDS = {
@@ -90,9 +91,9 @@ def promptmill(ctx: click.Context) -> None:
 def _print_version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
         try:
-            click.echo(f"promptmill {version('promptmill')}")
+            say(f"promptmill {version('promptmill')}")
         except PackageNotFoundError:
-            click.echo("promptmill, not installed")
+            say("promptmill, not installed")
         ctx.exit()
 
 
@@ -110,6 +111,7 @@ promptmill.params.append(
 
 def main() -> NoReturn:
     """The entry point: a command that is told to stop (TERM, a closed terminal) stops as with Ctrl-C."""
+    take_over()
     told: list[int] = []
 
     def interrupt(number: int, frame: object) -> None:
@@ -122,7 +124,7 @@ def main() -> NoReturn:
     try:
         refuse_others()
     except NameTaken as error:
-        click.echo(f"promptmill: {error}", err=True)
+        say(f"promptmill: {error}", err=True)
         sys.exit(WRONG_USAGE)
     try:
         promptmill(prog_name="promptmill")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
+import sys
 from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Any
@@ -11,17 +14,35 @@ import click
 from pydantic_core import to_json
 
 from client import Completion, Embeddings, Job, ResultTimeout
+from client.words import shown
+
+from .terminal import say
+
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def print_json(value: Any) -> None:
-    """JSON on stdout, indented; pydantic models, dataclasses and dates included."""
-    click.echo(to_json(value, indent=2, fallback=str).decode())
+def print_json(value: Any, *, indent: int | None = 2) -> None:
+    """JSON on stdout; pydantic models, dataclasses and dates included. It reads as the same JSON
+    whatever the output can show."""
+    text = to_json(value, indent=indent, fallback=str).decode()
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # in JSON, what is not ASCII is inside of a text
+        text = _NOT_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], text)
+    say(text)
+
+
+def field(text: str) -> str:
+    """A text as part of a line, which stays one line; also in a pipe, as what reads on obeys it, too."""
+    return shown(text, one_line=True)
 
 
 def table(rows: Sequence[Sequence[str]], *, texts: int) -> str:
-    """Columns side by side: the first `texts` to the left, the others, which are numbers, to the right."""
+    """Columns side by side: the first `texts` to the left, the others, which are numbers, to the right. A row is
+    one line, whatever is in it."""
+    rows = [list(map(field, cells)) for cells in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = (
         "  ".join(
@@ -36,9 +57,9 @@ def table(rows: Sequence[Sequence[str]], *, texts: int) -> str:
 def print_result(value: Any, *, as_json: bool) -> None:
     """A completion as its text, a text as it is, anything else as JSON."""
     if not as_json and isinstance(value, Completion):
-        click.echo(value.text)
+        say(value.text)
     elif not as_json and isinstance(value, str):
-        click.echo(value)
+        say(value)
     elif isinstance(value, Embeddings):
         print_json(value.model_dump())  # the numbers, not their base64
     else:
@@ -47,19 +68,19 @@ def print_result(value: Any, *, as_json: bool) -> None:
 
 async def print_stream(job: Job[Completion], timeout_s: float | None) -> None:
     """A completion's text as it is written. Raises as Job.result does."""
-    shown = ""
+    so_far = ""
     try:
         async with asyncio.timeout(timeout_s), aclosing(job.stream()) as events:
             async for event in events:
-                if event.kind == "reset" and shown:
-                    click.echo()
-                    click.echo("The answer starts over.", err=True)
-                    shown = ""
-                shown += event.text
-                click.echo(event.text, nl=False)
+                if event.kind == "reset" and so_far:
+                    say()
+                    say("The answer starts over.", err=True)
+                    so_far = ""
+                so_far += event.text
+                say(event.text, end="")
     except TimeoutError:
         raise ResultTimeout(
             f"Job {job.id} has not finished within {timeout_s:g} s; it goes on: ask again later."
         ) from None
     text = (await job.result()).text
-    click.echo(text.removeprefix(shown) if text.startswith(shown) else "")  # what was not stored
+    say(text.removeprefix(so_far) if text.startswith(so_far) else "")  # what was not stored

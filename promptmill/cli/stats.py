@@ -15,7 +15,8 @@ from client import Queue
 from client.wire.keys import ELSEWHERE_MS, KEYS
 
 from .open_queue import open_queue
-from .printing import json_option, print_json
+from .printing import field, json_option, print_json
+from .terminal import say
 
 SCAN_BATCH = 1_000  # keys a round trip
 CPU_QUEUE = KEYS.lane("cpu")  # under its name the workers for CPU jobs report
@@ -45,16 +46,16 @@ def stats(as_json: bool) -> None:
         print_json(found)
         return
     limit = f" of {found.memory_limit_bytes:,}" if found.memory_limit_bytes else ""
-    click.echo(f"queued    {found.queued:,}")
-    click.echo(f"deferred  {found.deferred:,}")
-    click.echo(f"running   {found.running:,}")
+    say(f"queued    {found.queued:,}")
+    say(f"deferred  {found.deferred:,}")
+    say(f"running   {found.running:,}")
     for line in found.workers or ["none has reported"]:
-        click.echo(f"worker    {line}")
+        say(f"worker    {field(line)}")
     for line in found.cpu_workers:
-        click.echo(f"cpu       {line}")
-    click.echo(f"server    {found.server}")
-    click.echo(f"memory    {found.memory_bytes or 0:,}{limit} bytes")
-    click.echo(f"clients   {found.clients or 0:,}")
+        say(f"cpu       {field(line)}")
+    say(f"server    {found.server}")
+    say(f"memory    {found.memory_bytes or 0:,}{limit} bytes")
+    say(f"clients   {found.clients or 0:,}")
 
 
 async def _stats() -> QueueStats:

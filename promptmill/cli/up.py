@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+from functools import partial
 
 import click
 
 from settings import load
 
 from .stack import Stack, StackError, open_stack
+from .terminal import say
 
 
 @click.command()
@@ -26,18 +28,16 @@ def up(simulate: bool, max_jobs: int | None) -> None:
 
 
 async def _up(*, simulate: bool, max_jobs: int | None) -> None:
-    def say(sentence: str) -> None:
-        click.echo(sentence, err=True)
-
-    stack_of = open_stack(load(), worker=True, simulate=simulate, max_jobs=max_jobs, owner="up", say=say)
+    tell = partial(say, err=True)
+    stack_of = open_stack(load(), worker=True, simulate=simulate, max_jobs=max_jobs, owner="up", say=tell)
     async with stack_of as stack:
         if stack.kind == "attached":
             raise StackError(f"`promptmill up` is running already, with its data in {stack.data_dir}.")
-        click.echo(usage_of(stack))
+        say(usage_of(stack))
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
-            say("Stopping: calls in flight are finished first; Ctrl-C again stops at once.")
+            tell("Stopping: calls in flight are finished first; Ctrl-C again stops at once.")
             raise
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from typing import Any
 
 import click
 
+from client import words
 from client.wire.keys import KEYS
 from settings import Settings
 from worker.limits import configured
@@ -19,7 +19,7 @@ from .pool import Pool
 from .process import ChildUnusable
 from .route import LANE, for_cpu_worker
 
-logger = logging.getLogger("arq.worker")
+logger = words.logger("arq.worker")
 
 
 def cpu_worker_settings(settings: Settings) -> type:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from typing import Any
 
+from client import words
 from client.errors import JobTimedOut
 from worker.signals import Throttled
 
@@ -17,7 +17,7 @@ LONGEST_BACKOFF_S = 30.0
 THROTTLED_S = 5.0  # until a job that found no process may come back
 END_LIMIT_S = 1.0  # for idle processes to end by themselves
 
-logger = logging.getLogger("arq.worker")
+logger = words.logger("arq.worker")
 
 
 class Pool:

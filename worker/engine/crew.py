@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -13,6 +12,7 @@ from typing import Any, Literal
 from arq.cron import CronJob
 from arq.worker import Function, Worker
 
+from client import words
 from client.wire.keys import KEYS
 from client.wire.record import now_ms
 from worker.context import Context
@@ -28,7 +28,7 @@ from .scripts import Claimed, Lease, Outcome
 NEWEST_ABORTS = 100  # requests looked at: old ones, for jobs that had ended, must not hide new ones
 LEAVE_LIMIT_S = 2.0  # for hooks, and for runs that were lost, to end before the worker does
 
-logger = logging.getLogger("arq.worker")
+logger = words.logger("arq.worker")
 
 
 class Crew(Worker):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Collection
 from typing import Any
+
+from client import words
 
 from .finish import Outbox
 from .run import Run
@@ -13,7 +14,7 @@ from .run import Run
 CANCEL_LIMIT_S = 1.0  # for cancelled jobs to end; those that swallow it are not waited for
 COMMIT_LIMIT_S = 4.0  # for the last outcomes to be written; what Heroku leaves after the drain
 
-logger = logging.getLogger("arq.worker")
+logger = words.logger("arq.worker")
 
 
 async def drain(runs: Collection[Run], limit_s: float, hurry: asyncio.Event) -> list[Run]:

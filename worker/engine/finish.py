@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable
 from itertools import islice
 
 from redis.exceptions import RedisError
 
+from client import words
 from worker.unreachable import UNREACHABLE
 
 from .outage import Outage
@@ -18,7 +18,7 @@ from .scripts import EngineScripts, Outcome
 BATCH = 250  # outcomes a script: some 5 ms of the server's time at most
 REFUSED_RETRY_S = 1.0
 
-logger = logging.getLogger("arq.worker")
+logger = words.logger("arq.worker")
 
 
 class Outbox:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 
 from redis import exceptions as redis_errors
 
+from client import words
 from worker.unreachable import UNREACHABLE
 
 FIRST_RETRY_S = 0.1
 LAST_RETRY_S = 0.5  # shorter than GRACE_S, so that every worker has renewed by then
 GRACE_S = 1.0  # after an outage, for every worker to renew before anyone claims
 
-logger = logging.getLogger("arq.worker")
+logger = words.logger("arq.worker")
 
 
 class RedisGone(Exception):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from client import words
 from client.redis.connection import connect
 from client.redis.url import ServerAddress
 from client.wire.keys import KEYS
@@ -18,7 +18,7 @@ from .scripts import EngineScripts, Lease
 BATCH = 500  # leases a script: about a millisecond of the server's time
 PER_LEASE = 3  # renewals in a lease: two may be lost
 
-logger = logging.getLogger("arq.worker")
+logger = words.logger("arq.worker")
 
 
 @dataclass

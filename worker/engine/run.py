@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from arq.cron import CronJob
 from arq.jobs import SerializationError, serialize_result
 from arq.worker import Function, JobExecutionFailed, Retry, RetryJob
 
+from client import words
 from client.errors import JobCrashed, JobError, JobFailed, JobTimedOut
 from client.wire import events
 from client.wire.keys import KEYS
@@ -31,7 +31,7 @@ MAX_CRASHES = 3  # workers a job may take with it before it is a dead letter
 
 Ending = Literal["complete", "failed", "retried", "handed back"]
 
-logger = logging.getLogger("arq.worker")
+logger = words.logger("arq.worker")
 
 
 @dataclass(slots=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 
+from client import words
 from client.redis.connection import connect
 from client.redis.url import ServerAddress
 from client.wire.keys import KEYS
@@ -14,7 +14,7 @@ from worker.unreachable import UNREACHABLE
 READ_TIMEOUT_S = 5.0
 RECONNECT_S = 0.5
 
-logger = logging.getLogger("arq.worker")
+logger = words.logger("arq.worker")
 
 
 async def listen(address: ServerAddress, *, wake: Callable[[], None], abort: Callable[[str], None]) -> None:

@@ -19,6 +19,7 @@ from arq import ArqRedis
 from arq.connections import log_redis_info
 from arq.worker import Worker
 
+from client import words
 from client.errors import QueueUnavailable
 from client.redis.connection import reachable
 from client.wire.keys import KEYS
@@ -38,7 +39,7 @@ REPLY_LIMIT_S = 1.0  # for the reply to the last claim, once the worker has been
 HEALTH_KEY_LIMIT_S = 0.5  # for taking the health check's key away
 HOLD_EXTRA_S = 3_600  # how much longer than any job its crash can be told from a first start
 
-logger = logging.getLogger("arq.worker")
+logger = words.logger("arq.worker")
 
 
 class Engine(Crew):

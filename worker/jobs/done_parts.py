@@ -6,7 +6,6 @@ finishes the job deletes them, unless it is a dead letter now.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
@@ -16,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 from redis.exceptions import RedisError
 
+from client import words
 from client.wire.keys import KEYS
 from client.wire.schemas import EmbedRequest, Usage
 from promptmill.dialects import Route
@@ -26,7 +26,7 @@ from .services import JobContext
 TTL_S = 86_400  # a day after the last part
 _BATCH = 4  # parts a round trip: they may have many megabytes
 
-logger = logging.getLogger("promptmill.jobs")
+logger = words.logger("promptmill.jobs")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from binascii import a2b_base64
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from client import words
 from client.errors import JobError, MalformedResponse, MillError, Overloaded, RateLimited
 from client.limits.rules.lanes import model_key
 from client.limits.slots import SlotBlock
@@ -31,7 +31,7 @@ MANY_PARTS = 8  # from here on each part is kept as it is done, for a worker tha
 FAILURES_IN_A_ROW = 3  # then the provider is down, and the other parts wait for the next run
 ROWS_A_TURN = 32  # vectors packed before other tasks have their turn: some 2 ms
 
-logger = logging.getLogger("promptmill.jobs")
+logger = words.logger("promptmill.jobs")
 
 
 class Failed(NamedTuple):

@@ -6,7 +6,6 @@ Best effort, in the background: nothing here delays an answer, and a Redis that 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from client import words
 from client.limits.rules.lanes import model_key
 from client.wire.keys import KEYS
 from promptmill.dialects import Route
@@ -26,7 +26,7 @@ CHANGE_S = 5.0  # how often changes are written at most
 TTL_S = 30 * 86_400  # of a limit key's hash
 _ROUTES = 1_024  # models remembered; callers choose them, so there must be an end
 
-logger = logging.getLogger("promptmill.learn")
+logger = words.logger("promptmill.learn")
 
 
 @dataclass(slots=True)

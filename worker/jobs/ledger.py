@@ -6,13 +6,13 @@ retry that was decided nor the answer that was paid for, so a failure here is a 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from pydantic_core import from_json, to_json
 from redis.exceptions import RedisError
 
+from client import words
 from client.errors import JobCrashed
 from client.wire.keys import ATTEMPTS_TTL_S, KEYS
 from client.wire.schemas import Attempt
@@ -23,7 +23,7 @@ from .totals import tenant_of
 
 MAX_ATTEMPTS = 200  # remembered; a job may be turned away for a day, its result must not grow as long
 
-logger = logging.getLogger("promptmill.ledger")
+logger = words.logger("promptmill.ledger")
 
 
 async def read(ctx: JobContext, model: str) -> list[Attempt]:

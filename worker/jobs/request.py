@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from client import words
 from client.errors import BadRequest, MillError, ProviderNotConfigured
 from client.limits.rules.lanes import model_key
 from client.wire.schemas import Attempt, ChatRequest, EmbedRequest
@@ -20,7 +20,7 @@ from .services import JobContext
 Request: TypeAlias = ChatRequest | EmbedRequest
 _Request = TypeVar("_Request", bound=BaseModel)
 
-logger = logging.getLogger("promptmill.jobs")
+logger = words.logger("promptmill.jobs")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ connection that breaks in the middle of a flush may have it counted twice.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from datetime import UTC, datetime
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from client import words
 from client.costs import KEPT_DAYS, NO_TENANT, WHATS
 from client.limits.rules.lanes import model_key
 from client.wire.keys import KEYS
@@ -26,7 +26,7 @@ AGAIN_S = 1.0  # after a flush that failed
 CLOSE_S = 1.0  # for the last flush
 TTL_S = KEPT_DAYS * 86_400  # of a day's totals
 
-logger = logging.getLogger("promptmill.ledger")
+logger = words.logger("promptmill.ledger")
 
 
 class Totals:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from redis.exceptions import RedisError
 
+from client import words
 from client.errors import JobError
 from client.redis.scripts import scripts
 from client.wire.keys import Keys
@@ -25,7 +25,7 @@ LIFE_MS = 2 * 86_400_000  # of a stream while its job runs; the end of the job s
 RETRY_S = 0.1
 FLUSH_LIMIT_S = 1.0  # how long a run that has ended waits for its last words to be written
 
-logger = logging.getLogger("promptmill.streams")
+logger = words.logger("promptmill.streams")
 
 
 class Relay:

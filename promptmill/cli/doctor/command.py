@@ -10,8 +10,9 @@ from client import MillError
 from client.redis.url import server_address
 from promptmill.cli.failures import FAILED
 from promptmill.cli.open_queue import open_queue
-from promptmill.cli.printing import print_json
+from promptmill.cli.printing import field, print_json
 from promptmill.cli.stack import StackError
+from promptmill.cli.terminal import say, say_in_colour
 from settings import Settings, load
 
 from .checks import (
@@ -75,7 +76,7 @@ async def _examine_server() -> list[Finding]:
 def _print(findings: list[Finding]) -> None:
     width = max(len(finding.check) for finding in findings)
     for finding in findings:
-        level = click.style(f"{finding.level:<7}", fg=_COLOURS[finding.level])
-        click.echo(f"{level}  {finding.check:<{width}}  {finding.found}")
+        say_in_colour(f"{finding.level:<7}", _COLOURS[finding.level])
+        say(f"  {finding.check:<{width}}  {field(finding.found)}")
         if finding.advice:
-            click.echo(f"{'':<9}{'':<{width}}  → {finding.advice}")
+            say(f"{'':<9}{'':<{width}}  → {field(finding.advice)}")

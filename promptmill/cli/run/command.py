@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import IO, Any, get_args
 
 import click
-from pydantic_core import to_json
 
 from client import InvalidRequest, Queue
 from client.limits.rules.lanes import place
+from promptmill.cli.printing import print_json
 from promptmill.cli.stack import is_simulated, open_stack
+from promptmill.cli.terminal import say
 from settings import Settings, load
 
 from .items import Invalid
@@ -103,9 +104,9 @@ def run(
     for line in summary.lines():
         _say(line)
     if with_table and options.output.exists():
-        click.echo("\n".join(table(options.output)))
+        say("\n".join(table(options.output)))
     if as_json:
-        click.echo(to_json(summary.as_dict()).decode())
+        print_json(summary.as_dict(), indent=None)
     ctx.exit(summary.exit_code)
 
 
@@ -228,4 +229,4 @@ def _say_invalid(item: Invalid) -> None:
 
 
 def _say(sentence: str) -> None:
-    click.echo(sentence, err=True)
+    say(sentence, err=True)

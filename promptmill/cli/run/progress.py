@@ -7,6 +7,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self, TextIO
 
+from client.words import counted, shown
+from promptmill.cli.terminal import say_to
+
 from .tally import Tally
 
 PLAIN_EVERY_S = 5.0  # between two plain lines
@@ -47,7 +50,7 @@ class PlainProgress:
 
     def note(self, sentence: str) -> None:
         """Something a person should know now."""
-        print(sentence, file=self._stream, flush=True)
+        say_to(self._stream, sentence)
 
 
 class LiveProgress(PlainProgress):
@@ -86,14 +89,14 @@ class LiveProgress(PlainProgress):
         self._numbers = describe(tally)
 
     def note(self, sentence: str) -> None:
-        self._live.console.print(sentence, markup=False, highlight=False)
+        self._live.console.print(shown(sentence), markup=False, highlight=False)
 
 
 def describe(tally: Tally) -> str:
     """done, failed, in flight, tokens, cost, requests per minute and the time to go, in one line."""
     parts = [f"{tally.done:,} done", f"{tally.failed:,} failed", f"{tally.in_flight:,} in flight"]
     if tally.done:
-        parts.append(f"{tally.input_tokens + tally.output_tokens:,} tokens")
+        parts.append(counted(tally.input_tokens + tally.output_tokens, "token"))
         parts.append("cost unknown" if tally.unpriced else f"${tally.cost_usd:,.4f}")
     rate, eta_s = tally.recent_per_min(), tally.eta_s()
     if rate is not None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
+from client.words import counted, shown
 from promptmill.dialects.openai.batch import from_output
 
 MOST_ROWS = 50
@@ -37,7 +38,7 @@ def _row(record: dict[str, Any]) -> TableRow:
     known = [usage[name] for name in ("input_tokens", "output_tokens") if usage.get(name) is not None]
     return TableRow(
         str(record.get("line", "")),
-        " ".join(_text(record).split()),
+        shown(" ".join(_text(record).split()), one_line=True),
         str(sum(known)) if known else "-",
         "-" if seconds is None else f"{seconds:.2f}",
     )
@@ -46,7 +47,7 @@ def _row(record: dict[str, Any]) -> TableRow:
 def _text(record: dict[str, Any]) -> str:
     vectors = record.get("vectors")
     if vectors:
-        return f"{len(vectors)} vectors of {len(vectors[0])} numbers"
+        return f"{counted(len(vectors), 'vector')} of {counted(len(vectors[0]), 'number')}"
     return str(record.get("text", ""))
 
 

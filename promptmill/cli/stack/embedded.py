@@ -120,7 +120,7 @@ async def _end_leftover(data_dir: DataDir) -> Lock:
 
 def _signal_holder(lock: Path, number: signal.Signals) -> None:
     with suppress(OSError, ValueError):  # ValueError: started this moment, its pid is not written yet
-        os.kill(int(lock.read_text()), number)
+        os.kill(int(lock.read_text(encoding="ascii")), number)
 
 
 async def _until_answering(server: ChildProcess, data_dir: DataDir) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from client.words import counted
 from settings import Settings
 
 
@@ -34,7 +35,7 @@ class Stack:
             return "the server that REDIS_URL names"
         words = ["the stack of `promptmill up`" if self.kind == "attached" else "a private server"]
         if self.worker:
-            words.append(f"a worker for {self.settings.max_jobs:,} calls at once")
+            words.append(f"a worker for {counted(self.settings.max_jobs, 'call')} at once")
         if self.simulate:
             words.append("a simulated provider")
         return f"{', '.join(words)}; data in {self.data_dir}"

@@ -15,10 +15,11 @@ ROWS: dict[str, set[str]] = {
     "settings": set(),
     "client": set(),  # what stands above its rooms may import all of them
     "client.errors": set(),
+    "client.words": set(),
     "client.wire": {"client.errors"},
     "client.redis": CONTRACT,
     "client.follow": {*CONTRACT, "client.redis", "client.job_scripts"},
-    "client.limits": {*CONTRACT, "client.redis"},
+    "client.limits": {*CONTRACT, "client.redis", "client.words"},
     "client.limits.rules": CONTRACT,
     "worker": {"client", "promptmill.names", "settings"},  # the wiring: it may import all of the worker
     "worker.context": {"client", "promptmill.dialects"},  # whose answers a job of one's own is given
@@ -26,7 +27,7 @@ ROWS: dict[str, set[str]] = {
     "worker.unreachable": set(),
     "worker.registry": {"worker.context"},
     "worker.limits": {"client", "settings"},
-    "worker.watchdog": {"worker.context"},
+    "worker.watchdog": {"client.words", "worker.context"},
     "worker.engine": {"client", *LEAVES},
     "worker.calls": {*CONTRACT, "promptmill.dialects", "settings"},
     "worker.streams": {"client", "promptmill.dialects", *LEAVES},
