@@ -120,7 +120,7 @@ class Provider(ProviderErrors, ABC):
         except ValueError:
             data = None
         if not isinstance(data, dict):
-            raise self.malformed("it is not a JSON object", headers, model)
+            raise self.malformed("it is not a JSON object", headers, model, is_strange=True)
         return data
 
 

@@ -15,6 +15,7 @@ from client.errors import (
     BadRequest,
     ContentFiltered,
     ContextTooLong,
+    ModelNotFound,
     PermanentProviderError,
     ProviderError,
     QuotaExhausted,
@@ -154,6 +155,17 @@ def classify(status: int, refusal: Refusal) -> type[ProviderError]:
     if status >= 500:
         return ServerError
     return BadRequest if status >= 400 else PermanentProviderError
+
+
+def names_model(refusal: Refusal, model: str) -> bool:
+    """Whether a refusal is about the model, and not about the address."""
+    if any(BY_CODE.get(code.lower()) is ModelNotFound for code in refusal.codes):
+        return True
+    said = (refusal.message or "")[:MAX_READ_CHARS]
+    name = re.escape(model)
+    return bool(
+        re.search(rf"\b(?:model|deployment)\b|^models/|(?<![\w/-]){name}(?![\w-])", said, re.IGNORECASE)
+    )
 
 
 def _inner_codes(error: dict[str, Any]) -> Iterator[Any]:

@@ -21,10 +21,12 @@ from client.errors import (
 
 from .answers import Headers
 from .redaction import redact, secrets_of
-from .refusals import classify, read_refusal
+from .refusals import Refusal, classify, names_model, read_refusal
 from .retry_after import retry_after_s
 
 MAX_QUOTED_CHARS = 300  # of the provider's own message
+MAX_ID_CHARS = 200  # of a request's id
+_NOT_THERE = (404, 405)  # no such model, or no such address
 
 _NEXT: dict[type[ProviderError], str] = {
     BadRequest: "Correct the request before sending it again.",
@@ -45,6 +47,8 @@ _NEXT: dict[type[ProviderError], str] = {
 class ProviderErrors:
     """A provider's name, address and secrets, and its errors. None of them holds a secret."""
 
+    version = "as a rule /v1"  # what its address ends in
+
     def __init__(self, name: str, base_url: str, api_key: str | None, key_variable: str) -> None:
         self.name = name
         self.base_url = base_url
@@ -56,11 +60,9 @@ class ProviderErrors:
         refusal = read_refusal(body)
         kind = classify(status, refusal)
         said = _quote(self.redact(refusal.message or ""))
-        step = _NEXT.get(kind, "").format(key=self.key_variable)
         if refusal.is_html:
             said = "an HTML page, so probably not from the provider but from a proxy in between"
-        if status < 400 or (refusal.is_html and status < 500):
-            step = f"Check that {self.base_url_shown} is the address of its API."
+        step = self._next_step(kind, status, refusal, model)
         told_s = retry_after_s(headers)
         code = self.redact(refusal.code)[:100] if refusal.code else None
         sentence = f"{self.name}/{model} answered {status}" + (f" {code}" if code else "")
@@ -78,6 +80,14 @@ class ProviderErrors:
             request_id=self.request_id(headers),
         )
 
+    def _next_step(self, kind: type[ProviderError], status: int, refusal: Refusal, model: str) -> str:
+        step = _NEXT.get(kind, "").format(key=self.key_variable)
+        if status < 400 or (refusal.is_html and status < 500):
+            return self._check_address
+        if status not in _NOT_THERE or names_model(refusal, model):
+            return step
+        return f"{step} {self._check_address}" if refusal.codes else self._check_address
+
     def filtered(self, what: str, headers: Headers, model: str) -> ContentFiltered:
         """A filter stopped `what`."""
         return ContentFiltered(
@@ -89,12 +99,16 @@ class ProviderErrors:
         )
 
     def malformed(
-        self, reason: str, headers: Headers, model: str, *, is_final: bool = False
+        self, reason: str, headers: Headers, model: str, *, is_final: bool = False, is_strange: bool = False
     ) -> MalformedResponse:
-        """A 2xx that holds no answer; `is_final` where another try would bring the same."""
+        """A 2xx that holds no answer; `is_final` where another try would bring the same, `is_strange` where it may be
+        of another service."""
+        step = "Ask again; if it happens often, try another model."
+        if is_final:
+            step = "Ask for less, or try another model."
         return MalformedResponse(
             f"{self.name}/{model} answered what cannot be read: {self.redact(reason)}. "
-            f"Check that {self.base_url_shown} is the address of its API.",
+            f"{self._check_address if is_strange else step}",
             provider=self.name,
             model=model,
             final=is_final or None,
@@ -118,10 +132,16 @@ class ProviderErrors:
     def request_id(self, headers: Headers) -> str | None:
         """The id to quote in a support ticket, by OpenAI's or Anthropic's name for it."""
         told = headers.get("x-request-id") or headers.get("request-id")
-        return self.redact(told) if told else None
+        return self.redact(told)[:MAX_ID_CHARS] if told else None
 
     def _bad_request(self, reason: object, model: str) -> BadRequest:
         return BadRequest(f"{self.name}/{model} {reason}.", provider=self.name, model=model)
+
+    @property
+    def _check_address(self) -> str:
+        """Most addresses that are wrong lack their version, or have the path of a verb behind it."""
+        shown = self.base_url_shown
+        return f"Check that {shown} is the address of its API, with its version, {self.version}, at the end."
 
     @property
     def base_url_shown(self) -> str:

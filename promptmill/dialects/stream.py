@@ -105,7 +105,8 @@ class ChatStream:
         if self._answer is not None:
             return replace(self._answer, usage=self._sum.usage)
         if not self._sum.has_begun:
-            raise self._provider.malformed("there is no event in it", self._headers, self._model)
+            reason = "there is no event in it"
+            raise self._provider.malformed(reason, self._headers, self._model, is_strange=True)
         if not self._sum.has_end:
             raise self._provider.cut_off("it has no end", self._headers, self._model)
         if self._sum.is_empty:

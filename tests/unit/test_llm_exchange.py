@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import httpx
 import pytest
@@ -29,9 +30,9 @@ async def test_an_exchange_is_answered_as_the_client_is(client: httpx.AsyncClien
             httpx.Request("POST", address, headers=dict(client.headers), content=b"{}") for _ in range(2)
         ]
         expected = await client.send(requests[0])
-        reply = await transport.exchange(client, requests[1])
-    assert reply.json() == expected.json()
-    assert bool(reply.json()[0]) == bool(user)
+        reply, body = await transport.exchange(client, requests[1], 10_000)
+    assert json.loads(body) == expected.json()
+    assert bool(json.loads(body)[0]) == bool(user)
     assert (reply.status_code, reply.headers["retry-after"], reply.is_closed) == (429, "7", True)
 
 
@@ -48,7 +49,9 @@ async def test_an_exchange_that_is_cancelled_closes_its_connection(client: httpx
             closed.set()
 
     async with serving(answer) as url:
-        exchange = asyncio.create_task(transport.exchange(client, httpx.Request("POST", url, content=b"{}")))
+        exchange = asyncio.create_task(
+            transport.exchange(client, httpx.Request("POST", url, content=b"{}"), 10_000)
+        )
         await begun.wait()
         exchange.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -168,6 +169,49 @@ def test_the_password_of_an_address_is_never_quoted(user: str, said: str) -> Non
 
 def test_a_key_in_the_id_of_a_request_is_hidden() -> None:
     assert refused(500, b"", {"x-request-id": f"for {KEY}"}).request_id == "for [hidden]"
+
+
+OPENAIS = {"message": "Invalid URL (POST /v1/v1/chat/completions)", "type": "invalid_request_error"}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "advice"),
+    [
+        (404, b"404 page not found", "address"),
+        (404, b"", "address"),
+        (405, b"Method Not Allowed", "address"),
+        (404, b"<html>not found</html>", "address"),
+        (404, {"detail": "Not Found"}, "address"),
+        (404, {"status": 404, "error": "Not Found", "path": "/chat/completions"}, "address"),
+        (404, {"error": {"code": "404", "message": "Resource not found"}}, "name address"),
+        (404, {"error": OPENAIS}, "name address"),
+        (404, openai("The model `gpt-4o` does not exist", "model_not_found"), "name"),
+        (404, anthropic("not_found_error", "model: gpt-4o"), "name"),
+        (
+            404,
+            {"error": {"code": 404, "message": "No endpoints found for gpt-4o.", "status": "NOT_FOUND"}},
+            "name",
+        ),
+        (404, {"error": {"message": "models/gpt-4o is not found for API version v1beta"}}, "name"),
+        (404, {"error": "model 'gpt-4o' not found, try pulling it first"}, "name"),
+        (404, {"error": {"code": "DeploymentNotFound", "message": "It does not exist."}}, "name"),
+    ],
+)
+def test_what_is_not_there_is_the_model_or_the_address(status: int, body: object, advice: str) -> None:
+    said = str(refused(status, body))
+    assert ("Check the model's name" in said) is ("name" in advice)
+    assert ("https://api.openai.com/v1 is the address of its API, with its version" in said) is (
+        "address" in advice
+    )
+
+
+def test_a_long_text_is_cut_before_it_is_searched_and_no_half_of_a_key_stays() -> None:
+    began_s = time.process_time()
+    assert len(redact("x" * 3_000_000)) < 5_000
+    assert time.process_time() - began_s < 0.2
+    for length in range(3_990, 4_330, 9):
+        told = redact("x" * (length - 30) + f" {KEY} me***{KEY[:9]} " + "y" * 9_000, KEY)
+        assert KEY[:6] not in told, length
 
 
 def test_ordinary_words_are_not_hidden() -> None:

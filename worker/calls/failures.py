@@ -13,6 +13,8 @@ from client.errors import (
 )
 from promptmill.dialects import Route
 
+from .transport import BodyTooLarge, NotUnpackable
+
 # all that httpx raises; TimeoutError is the deadline of `asyncio.timeout`
 FOREIGN = (httpx.HTTPError, httpx.InvalidURL, httpx.CookieConflict, httpx.StreamError, TimeoutError)
 
@@ -25,6 +27,9 @@ _NOT_SENT = (
     httpx.LocalProtocolError,
     httpx.InvalidURL,
 )
+
+# the next try would bring the same
+_FINAL = (BodyTooLarge, NotUnpackable)
 
 _CHECK_ADDRESS = "Check its base URL, the network and the proxy."
 
@@ -57,6 +62,18 @@ _TRANSLATIONS: tuple[tuple[tuple[type[BaseException], ...], type[JobError], str,
         "broke the connection",
         "See the provider's status page, and the proxy's limits of time and size.",
     ),
+    (
+        (BodyTooLarge,),
+        MalformedResponse,
+        "answered too much",
+        "Ask for less, or raise MAX_ANSWER_MB where the answer should be so large.",
+    ),
+    (
+        (httpx.DecodingError,),
+        MalformedResponse,
+        "answered what cannot be unpacked",
+        "See the proxies in between.",
+    ),
     (FOREIGN, MalformedResponse, "answered what cannot be read", "Check its base URL."),
 )
 
@@ -75,4 +92,5 @@ def translate(error: BaseException, route: Route, timeout_s: float) -> JobError:
         provider=route.provider.name,
         model=route.model,
         sent=False if isinstance(error, _NOT_SENT) else None,
+        final=isinstance(error, _FINAL) or None,
     )

@@ -10,17 +10,17 @@ from urllib.parse import quote
 
 import httpx
 
-from client.errors import MalformedResponse
+from client.errors import MalformedResponse, ProviderError
 from client.wire.schemas import ChatRequest, EmbedRequest
 from promptmill.dialects import ChatAnswer, Delta, EmbedAnswer, HttpCall, Route
 from promptmill.dialects.rates import SeenRates, rate_headers
 from promptmill.dialects.stream import ChatStream, read_chat
 from settings import Settings
 
-from . import failures, stream_reader
+from . import failures, inflate, stream_reader
 from .price_file import OwnPrices
 from .resolve import resolve
-from .transport import exchange, open_http_client
+from .transport import exchange, open_http_client, read_refusal, send
 
 MAX_CALL_ID_CHARS = 512  # OpenAI refuses a longer x-client-request-id
 _ROUTES = 1_024  # model names remembered; callers choose them, so there must be an end
@@ -108,16 +108,14 @@ class LLM:
         try:
             async with (
                 asyncio.timeout(limit_s) as limit,
-                aclosing(await self._http.send(self._request(call, call_id), stream=True)) as response,
+                aclosing(await send(self._http, self._request(call, call_id))) as response,
             ):
                 self._learn(route, response)
                 if not response.is_success:
-                    body = await response.aread()
-                    status, headers = response.status_code, response.headers
-                    raise route.provider.map_error(status, headers, body, route.model)
+                    raise self._refused(route, response, await read_refusal(response))
                 stream = ChatStream(route, response.headers)
                 patience = stream_reader.Patience(limit, silence_s)
-                await stream_reader.read(stream, response, on_delta, patience)
+                await stream_reader.read(stream, response, on_delta, patience, self._max_bytes)
         except failures.FOREIGN as error:
             if stream is None or not stream.is_whole:
                 silent = patience is not None and patience.is_over
@@ -151,18 +149,27 @@ class LLM:
         try:
             async with asyncio.timeout(limit_s):
                 # a model that thinks for longer than the default is silent all the while
-                response = await exchange(self._http, self._request(call, call_id, limit_s))
+                request = self._request(call, call_id, limit_s)
+                response, body = await exchange(self._http, request, self._max_bytes)
         except failures.FOREIGN as error:
             raise failures.translate(error, route, limit_s) from None
         self._learn(route, response)
         if response.is_success:
-            return response.content, response.headers
-        raise route.provider.map_error(response.status_code, response.headers, response.content, route.model)
+            return body, response.headers
+        raise self._refused(route, response, body)
+
+    @staticmethod
+    def _refused(route: Route, response: httpx.Response, body: bytes) -> ProviderError:
+        return route.provider.map_error(response.status_code, response.headers, body, route.model)
+
+    @property
+    def _max_bytes(self) -> int:
+        return self.settings.max_answer_mb * 1_000_000
 
     @cached_property
     def _headers(self) -> dict[str, str]:
         """What every request has."""
-        return dict(self._http.headers)
+        return {**self._http.headers, "accept-encoding": inflate.ACCEPTED}
 
     def _request(self, call: HttpCall, call_id: str, read_s: float | None = None) -> httpx.Request:
         sent_id = quote(call_id, safe=":/@+=, ")[-MAX_CALL_ID_CHARS:]  # the attempt's number is at the end

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import httpx
 
 from promptmill.dialects import Delta
 from promptmill.dialects.stream import ChatStream
+
+from .transport import BodyTooLarge, body_of
 
 END_S = 0.5  # what a host gets to end a response whose last event has come: then its connection is used again
 
@@ -47,13 +49,20 @@ class Patience:
 
 
 async def read(
-    stream: ChatStream, response: httpx.Response, on_delta: Callable[[Delta], None], patience: Patience
+    stream: ChatStream,
+    response: httpx.Response,
+    on_delta: Callable[[Delta], None],
+    patience: Patience,
+    max_bytes: int,
 ) -> None:
     """Feeds the body to `stream` and its deltas to `on_delta`. Silence counts from the answer's first word on, as a
-    model may think for long before; any byte ends it, such as those of a comment."""
-    is_over = False
+    model may think for long before; any byte ends it, such as those of a comment. Raises BodyTooLarge."""
+    is_over, size = False, 0
     try:
-        async for chunk in _chunks(response):
+        async for chunk in body_of(response):
+            size += len(chunk)
+            if size > max_bytes:
+                raise BodyTooLarge(max_bytes)
             if is_over:
                 continue
             for delta in stream.feed(chunk):
@@ -66,8 +75,3 @@ async def read(
                 patience.hurry()
     finally:
         patience.stop()
-
-
-def _chunks(response: httpx.Response) -> AsyncIterator[bytes]:
-    """The body as it comes; decoders, which most answers do not need, cost as much as reading."""
-    return response.aiter_bytes() if "content-encoding" in response.headers else response.aiter_raw()

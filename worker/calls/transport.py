@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from functools import partial
 from ipaddress import ip_address
 from urllib.request import getproxies
@@ -21,10 +21,13 @@ import httpx
 from aiohttp import http_exceptions
 from httpx_aiohttp import AiohttpTransport
 
+from . import inflate
+
 # seconds; below the 5 s after which uvicorn and Node hang up, so that a POST never meets a closed socket
 KEEPALIVE_S = 4.5
 DNS_CACHE_S = 60  # seconds an address is remembered
 MAX_HEADER_BYTES = 65_536  # a header line; aiohttp's own 8 KiB refuses what httpx accepts
+MAX_REFUSAL_BYTES = 65_536  # of a refusal's body; what is behind that says nothing more
 
 # The first class that matches decides, so subclasses stand before their bases.
 _TRANSLATIONS: tuple[tuple[type[BaseException], type[Exception]], ...] = (
@@ -80,21 +83,78 @@ def open_http_client(
     return client
 
 
-async def exchange(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
-    """What `client.send(request)` answers, for a fifth of its own CPU: without redirects, cookies and hooks.
+class BodyTooLarge(httpx.StreamError):
+    """A body of more bytes than we take."""
+
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__(f"more than {max_bytes / 1_000_000:g} MB")
+
+
+class NotUnpackable(httpx.DecodingError):
+    """A body in a packing that nobody asked for."""
+
+
+async def send(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+    """What `client.send(request, stream=True)` answers, for a fifth of its own CPU: without redirects, cookies and
+    hooks. The body is not read yet; whoever got the response closes it.
 
     Headers and timeouts are the request's alone. Cancelling it closes the connection.
     """
     transport = client.direct if isinstance(client, HttpxClient) else None
     if transport is None or request.url.userinfo:  # which becomes a header there
-        return await client.send(request)
-    response = await transport.handle_async_request(request)
+        return await client.send(request, stream=True)
+    return await transport.handle_async_request(request)
+
+
+async def exchange(
+    client: httpx.AsyncClient, request: httpx.Request, max_bytes: int
+) -> tuple[httpx.Response, bytes]:
+    """As `send`, with the body: of an answer, `max_bytes` at most; of a refusal, what `read_refusal` gives."""
+    response = await send(client, request)
     try:
-        await response.aread()
-    except BaseException:
+        if not response.is_success:
+            return response, await read_refusal(response)
+        pieces, size = [], 0
+        async for piece in body_of(response):
+            size += len(piece)
+            if size > max_bytes:
+                raise BodyTooLarge(max_bytes)
+            pieces.append(piece)
+        return response, b"".join(pieces)
+    finally:
         await response.aclose()
-        raise
-    return response
+
+
+async def read_refusal(response: httpx.Response) -> bytes:
+    """The first MAX_REFUSAL_BYTES of a body; fewer where it breaks off, as the status alone says much."""
+    body = bytearray()
+    with contextlib.suppress(httpx.HTTPError):
+        async for piece in body_of(response):
+            body += piece
+            if len(body) >= MAX_REFUSAL_BYTES:
+                break
+    return bytes(body[:MAX_REFUSAL_BYTES])
+
+
+def body_of(response: httpx.Response) -> AsyncIterable[bytes]:
+    """The body as it comes, unpacked, in pieces of a bounded size. Raises NotUnpackable."""
+    if response.is_stream_consumed:  # a response that was made of its content
+        return _Content(response.content)
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    if not (encoding := response.headers.get("content-encoding")):
+        return response.stream
+    layers = inflate.layers(encoding)
+    if layers is None:
+        raise NotUnpackable(f"it is packed as {encoding[:50]}, which was not asked for")
+    return inflate.unpacked(response.stream, layers)
+
+
+class _Content(httpx.AsyncByteStream):
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._content
 
 
 def translate(error: BaseException) -> Exception | None:

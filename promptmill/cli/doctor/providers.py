@@ -42,7 +42,10 @@ def judge(name: str, provider: ProviderSettings, answer: int | str) -> Finding:
         )
     if answer >= 300:
         return Finding(
-            check, "warn", f"reached, but it lists no models (status {answer})", "Check its base URL."
+            check,
+            "warn",
+            f"reached, but it lists no models (status {answer})",
+            f"Check {provider.url_variable}: an address ends in its version, as a rule /v1.",
         )
     return Finding(check, "ok", "reached, and it takes the key")
 

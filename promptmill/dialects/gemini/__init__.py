@@ -24,6 +24,7 @@ class Gemini(Provider):
     embeddings, `extra` holds fields of each text's request, such as `taskType`."""
 
     bad_key_status = 400
+    version = "as a rule /v1beta"
     reason_is_last = False  # any event may have one
 
     def __init__(self, name: str, base_url: str, api_key: str | None, key_variable: str) -> None:
