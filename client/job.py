@@ -17,7 +17,7 @@ from .limits.why import Waiting, why
 from .redis.connection import reachable
 from .session import Session
 from .wire.codec import decode, describe
-from .wire.events import StreamEvent
+from .wire.events import START, StreamEvent, position
 from .wire.keys import KEYS
 from .wire.record import JobStatus, aborted_record, lane_of, now_ms, utc
 from .wire.token import claimed_us
@@ -87,7 +87,8 @@ class Job(Generic[T]):
         which comes with the result. A job without `stream=True` gives its text at once, at its end. Leaving
         does not cancel the job. Raises JobNotFound, QueueUnavailable, InvalidRequest for a strange `after`.
         """
-        return follow(self.id, self._session.listener, partial(self.result, 0), after)
+        begin = position(after) if after else START  # refused here, before anybody reads
+        return follow(self.id, self._session.listener, partial(self.result, 0), begin)
 
     async def status(self) -> JobStatus:
         """deferred, queued, in_progress, complete or not_found."""
@@ -116,9 +117,8 @@ class Job(Generic[T]):
                 look.zscore(session.name, self.id)
                 record, payload, token, due_ms = await look.execute()
             if due_ms is None and (lane := lane_of(payload, session.name)) != session.name:
-                async with session.redis.pipeline(
-                    transaction=True
-                ) as look:  # it may have been claimed by now
+                # it may have been claimed by now
+                async with session.redis.pipeline(transaction=True) as look:
                     look.get(KEYS.in_progress(self.id))
                     look.zscore(lane, self.id)
                     token, due_ms = await look.execute()

@@ -12,9 +12,7 @@ from client import Limits
 from client.wire.schemas import Message
 
 if TYPE_CHECKING:
-    from promptmill.dialects import (
-        ChatAnswer,  # it loads an HTTP library, which a module of jobs need not have
-    )
+    from promptmill.dialects import ChatAnswer  # it loads an HTTP library, which jobs need not have
 
 CoroutineFunction: TypeAlias = Callable[..., Coroutine[Any, Any, Any]]  # what arq calls with a run's context
 Prompt: TypeAlias = str | Sequence[Message | dict[str, Any]]

@@ -135,11 +135,9 @@ def _line(frames: list[FrameType]) -> str:
     """Where a job's own code is, and, if it is deeper in somebody else's, where that is."""
     if not frames:
         return "its start"
-    own = next(
-        (frame for frame in reversed(frames) if not frame.f_code.co_filename.startswith(_OURS)), frames[-1]
-    )
-    words = _at(own)
-    return words if frames[0] is own else f"{words}, in {_at(frames[0])}"
+    own = [frame for frame in frames if not frame.f_code.co_filename.startswith(_OURS)] or frames
+    words = _at(own[-1])
+    return words if frames[0] is own[-1] else f"{words}, in {_at(frames[0])}"
 
 
 def _at(frame: FrameType) -> str:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from ..errors import JobError, JobNotFound
-from ..wire.events import START, Position, StreamEvent, position, read, text_of
+from ..wire.events import Position, StreamEvent, read, text_of
 from ..wire.schemas import Completion
 from .followers import Follower
 from .listener import Listener
@@ -16,16 +16,10 @@ from .listener import Listener
 Result: TypeAlias = Callable[[], Awaitable[Any]]  # what the job returned, or its error: it has ended
 
 
-def follow(
-    job_id: str, listener: Listener, result: Result, after: str | None
-) -> AsyncGenerator[StreamEvent, None]:
-    """As Job.stream."""
-    return _follow(job_id, listener, result, position(after) if after else START)
-
-
-async def _follow(
+async def follow(
     job_id: str, listener: Listener, result: Result, after: Position
 ) -> AsyncGenerator[StreamEvent, None]:
+    """As Job.stream."""
     follower = Follower(job_id, after)
     listener.followers.add(follower)
     ended = asyncio.ensure_future(listener.wait(job_id))

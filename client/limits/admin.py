@@ -74,25 +74,23 @@ class Limits:
         if not fields:
             raise InvalidRequest("There is nothing to set: name a field, such as concurrency=50.")
         made(fields)
-        return await self._edit(key, lambda limit: made({**limit.fields(), **fields}))
+        return await self._edit(key, lambda old: made({**old.fields(), **fields}))
 
     async def remove(self, key: str) -> bool:
         """Takes the key's own limit away, so that a pattern's holds again. False where it had none."""
         name = checked_name(key)
         with reachable():
             had = await cast(Awaitable[bool], self._redis.hexists(KEYS.limits, name))
-        await self._edit(name, lambda limit: Limit())
+        await self._edit(name, lambda _: Limit())
         return bool(had)
 
     async def pause(self, key: str) -> Limit:
         """Starts nothing more under the key; what runs goes on. Its other fields stay."""
-        return await self._edit(key, lambda limit: limit.model_copy(update={"paused": True}))
+        return await self._edit(key, lambda old: old.model_copy(update={"paused": True}))
 
     async def resume(self, key: str) -> Limit:
         """Ends a pause, and a cooldown."""
-        return await self._edit(
-            key, lambda limit: limit.model_copy(update={"paused": None}), end_cooldown=True
-        )
+        return await self._edit(key, lambda old: old.model_copy(update={"paused": None}), end_cooldown=True)
 
     async def evict(self, key: str, holder: str | None = None) -> int:
         """Takes the slot of a holder, or of all, and returns how many had one.

@@ -98,10 +98,9 @@ class CallScripts:
 
     async def blocked(self, ticket: Ticket, key: str) -> str:
         """Why a key of the call lets it wait: the rest of a sentence that begins with the key."""
-        seen = next(
-            seen for seen in (await found(self._redis, self._keys, str(ticket))).keys if seen.key == key
-        )
-        return seen.blocked.detail if seen.blocked else "others are before it"
+        call = await found(self._redis, self._keys, str(ticket))
+        blocked = next(seen.blocked for seen in call.keys if seen.key == key)
+        return blocked.detail if blocked else "others are before it"
 
 
 def heard(message: bytes) -> tuple[str, Grant]:

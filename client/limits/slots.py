@@ -230,7 +230,5 @@ def keys_of(names: Sequence[str]) -> tuple[str, ...]:
     models = {name: provider for name in map(checked_key, names) if (provider := provider_of(name))}
     if len(models) > 1:
         raise InvalidRequest(f"A slot is for one model, not for {' and '.join(models)}.")
-    first = [
-        key for model, provider in models.items() for key in (model_part(model, "chat"), provider.lower())
-    ]
+    first = [key for name, provider in models.items() for key in (model_part(name, "chat"), provider.lower())]
     return tuple(dict.fromkeys((*first, *(name for name in names if name not in models))))

@@ -7,7 +7,7 @@ import click
 from client import DeadLetter
 
 from .open_queue import with_queue
-from .printing import field, json_option, print_json
+from .printing import field, json_option, print_json, seconds_option
 from .terminal import say
 
 _all = click.option("--all", "everything", is_flag=True, help="All of them.")
@@ -52,14 +52,7 @@ def show(job_id: str, as_json: bool) -> None:
 @dead.command()
 @_job_ids
 @_all
-@click.option(
-    "--spread",
-    "spread_s",
-    type=click.FloatRange(min=0),
-    default=0.0,
-    metavar="SECONDS",
-    help="Stagger them evenly over this time.",
-)
+@seconds_option("--spread", "Stagger them evenly over this time.")
 def retry(job_ids: tuple[str, ...], everything: bool, spread_s: float) -> None:
     """Queue them again under their ids, with all their tries."""
     ids = _chosen(job_ids, everything)

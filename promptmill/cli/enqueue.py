@@ -12,6 +12,7 @@ from client import Job, Queue
 from client.tickets import HEAD_STARTS_S
 
 from .open_queue import no_worker_hint, open_queue
+from .printing import seconds_option
 from .terminal import say
 
 _OLD_NAMES = {"defer-s": "defer"}  # of options, which still work
@@ -22,14 +23,7 @@ _OLD_NAMES = {"defer-s": "defer"}  # of options, which still work
 @click.argument("args", nargs=-1, metavar="[ARG]...")
 @click.option("--kwarg", "pairs", multiple=True, metavar="KEY=VALUE", help="A keyword argument; repeatable.")
 @click.option("--id", "job_id", metavar="ID", help="The job's id: enqueueing it again changes nothing.")
-@click.option(
-    "--defer",
-    "defer_s",
-    type=click.FloatRange(min=0),
-    default=0.0,
-    metavar="SECONDS",
-    help="How long the job waits before it may start.",
-)
+@seconds_option("--defer", "How long the job waits before it may start.")
 @click.option("--tenant", metavar="NAME", help="Whose limits the job comes under, besides its model's.")
 @click.option("--conversation", metavar="NAME", help="Jobs of one conversation follow one another.")
 @click.option(

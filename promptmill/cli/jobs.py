@@ -10,7 +10,7 @@ from client import Job, JobInfo, JobStatus, ResultTimeout
 
 from .failures import FAILED
 from .open_queue import no_worker_hint, open_queue, with_queue
-from .printing import field, json_option, print_json, print_result
+from .printing import field, json_option, print_json, print_result, seconds_option
 from .terminal import say
 
 ABORT_WAIT_S = 10  # for the worker to cancel the job and say so
@@ -32,14 +32,7 @@ def status(job_id: str, as_json: bool) -> None:
 
 @click.command()
 @_job_id
-@click.option(
-    "--wait",
-    "wait_s",
-    type=click.FloatRange(min=0),
-    default=0.0,
-    metavar="SECONDS",
-    help="How long to wait for a job that has not finished.",
-)
+@seconds_option("--wait", "How long to wait for a job that has not finished.")
 @json_option
 def result(job_id: str, wait_s: float, as_json: bool) -> None:
     """Print what a job returned.

@@ -1,4 +1,4 @@
-"""What a job returned, as text for a person or as JSON for a program."""
+"""What commands have in common: options, and what a job returned, as text for a person or as JSON for a program."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import asyncio
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from pydantic_core import to_json
@@ -19,6 +19,8 @@ from client.words import shown
 from .terminal import say
 
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -37,6 +39,12 @@ def print_json(value: Any, *, indent: int | None = 2) -> None:
 def field(text: str) -> str:
     """A text as part of a line, which stays one line; also in a pipe, as what reads on obeys it, too."""
     return shown(text, one_line=True)
+
+
+def seconds_option(flag: str, help_: str) -> Callable[[Command], Command]:
+    """`--wait SECONDS` as `wait_s`; 0 where left out."""
+    name, least = f"{flag.removeprefix('--')}_s", click.FloatRange(min=0)
+    return click.option(flag, name, type=least, default=0.0, metavar="SECONDS", help=help_)
 
 
 def table(rows: Sequence[Sequence[str]], *, texts: int) -> str:

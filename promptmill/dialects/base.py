@@ -36,9 +36,8 @@ class Provider(ProviderErrors, ABC):
     """One configured provider. Pure: the same request always renders to the same bytes."""
 
     bad_key_status = 401  # what it answers where the key is wrong
-    reason_is_last: ClassVar[bool] = (
-        True  # nothing but usage follows the event that says why the answer ended
-    )
+    # nothing but usage follows the event that says why the answer ended
+    reason_is_last: ClassVar[bool] = True
     embed_items = 100  # texts that one call takes
     embed_tokens = 100_000  # tokens of all its texts together
 

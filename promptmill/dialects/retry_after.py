@@ -10,9 +10,8 @@ from client.limits.rules.retry_after import MAX_RETRY_AFTER_S, nonnegative, retr
 
 __all__ = ["DAILY_WAIT_S", "MAX_RETRY_AFTER_S", "retry_after_in", "retry_after_s"]
 
-DAILY_WAIT_S = (
-    900.0  # seconds; the least where a quota of the day is used up, of which Google says "17s", too
-)
+# seconds; the least where a quota of the day is used up, of which Google says "17s", too
+DAILY_WAIT_S = 900.0
 
 # "try again in 7m12s" (OpenAI), "in 174ms", "retry after 26 seconds" (Azure), "retry in 17.3s" (Google)
 _SPOKEN = re.compile(r"(?:again|retry) (?:in|after) ((?:[\d.]+ ?(?:ms|h|m|s)[a-z]* ?)+)", re.I)

@@ -176,9 +176,8 @@ _NO_COOKIES = _NoCookies()
 
 
 class HttpxClient(httpx.AsyncClient):
-    direct: httpx.AsyncBaseTransport | None = (
-        None  # what carries every call; None where some go through a proxy
-    )
+    # what carries every call; None where some go through a proxy
+    direct: httpx.AsyncBaseTransport | None = None
 
     @property  # type: ignore[misc]  # without httpx's setter
     def cookies(self) -> httpx.Cookies:

@@ -72,10 +72,7 @@ class Outage:
                 await ping()
                 await renew()
                 break
-            except (
-                *UNREACHABLE,
-                redis_errors.ResponseError,
-            ) as error:  # MISCONF and LOADING refuse even a PING
+            except (*UNREACHABLE, redis_errors.ResponseError) as error:  # MISCONF, LOADING refuse even a PING
                 if loop.time() - since_s > self._limit_s:
                     raise RedisGone(f"Redis has been away for {self._limit_s:g} s ({error}).") from None
             await asyncio.sleep(delay_s)

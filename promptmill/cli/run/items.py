@@ -200,8 +200,6 @@ def _add_system(body: dict[str, Any], system: Any) -> None:
     messages = body["messages"]
     if system is None or not isinstance(messages, list):
         return
-    if any(
-        isinstance(message, dict) and message.get("role") in ("system", "developer") for message in messages
-    ):
+    if any(isinstance(each, dict) and each.get("role") in ("system", "developer") for each in messages):
         return
     body["messages"] = [{"role": "system", "content": system}, *messages]

@@ -9,7 +9,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
@@ -20,9 +20,8 @@ POLL_S = 0.01  # how often a child's end is looked for while something waits for
 LOG_LIMIT_BYTES = 10_000_000  # a longer log is put aside as {log}.1 at the next start
 
 _TAIL_BYTES = 8_192
-_SERVER_PREFIX = re.compile(
-    r"^\d+:\S+ \d+ \w+ \d{4} [\d:.]+ [.*#-] "
-)  # what Valkey and Redis write before a line
+# what Valkey and Redis write before a line
+_SERVER_PREFIX = re.compile(r"^\d+:\S+ \d+ \w+ \d{4} [\d:.]+ [.*#-] ")
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
@@ -56,6 +55,16 @@ class ChildProcess:
         lines = [line for line in self.log_text().splitlines() if line.strip()]
         last = _SERVER_PREFIX.sub("", lines[-1]).strip() if lines else self._ending()
         return StackError(f"The {self.name} stopped: {last} (more in {self._log}).")
+
+    async def until(self, is_ready: Callable[[], Awaitable[bool]], limit_s: float) -> None:
+        """Returns once `is_ready` says so. Raises StackError where it ends before, or `limit_s` seconds pass."""
+        deadline = monotonic() + limit_s
+        while not await is_ready():
+            if not self.alive:
+                raise self.obituary()
+            if monotonic() > deadline:
+                raise StackError(f"The {self.name} is not ready after {limit_s:g} s; see {self._log}.")
+            await asyncio.sleep(POLL_S)
 
     async def stop(self, grace_s: float) -> None:
         """TERM, and KILL after `grace_s` seconds. Cancelling kills at once. Idempotent."""

@@ -60,8 +60,12 @@ async def start_server(data_dir: DataDir) -> ChildProcess:
         os.pwrite(lock.fd, str(server.pid).encode(), 0)
     finally:
         lock.release()
+
+    async def is_answering() -> bool:
+        return await data_dir.ask_server("PING") == "+PONG"
+
     try:
-        await _until_answering(server, data_dir)
+        await server.until(is_answering, START_LIMIT_S)
     except BaseException:
         server.kill()
         raise
@@ -121,15 +125,3 @@ async def _end_leftover(data_dir: DataDir) -> Lock:
 def _signal_holder(lock: Path, number: signal.Signals) -> None:
     with suppress(OSError, ValueError):  # ValueError: started this moment, its pid is not written yet
         os.kill(int(lock.read_text(encoding="ascii")), number)
-
-
-async def _until_answering(server: ChildProcess, data_dir: DataDir) -> None:
-    deadline = monotonic() + START_LIMIT_S
-    while await data_dir.ask_server("PING") != "+PONG":
-        if not server.alive:
-            raise server.obituary()
-        if monotonic() > deadline:
-            raise StackError(
-                f"The server does not answer after {START_LIMIT_S} s; see {data_dir.log('server')}."
-            )
-        await asyncio.sleep(POLL_S)

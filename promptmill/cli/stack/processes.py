@@ -6,22 +6,19 @@ a command line.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import socket
 import sys
 from pathlib import Path
-from time import monotonic
 
 from pydantic import SecretStr
 
 from client.wire.keys import KEYS
 from settings import BASE_PATHS, BUILT_IN, ProviderSettings, Settings
 
-from .child import POLL_S, ChildProcess, start_child
+from .child import ChildProcess, start_child
 from .data_dir import DataDir
-from .stack import StackError
 
 READY_LIMIT_S = 15  # for a worker's first sign of life
 SIMULATED_LATENCY_S = 0.3  # a provider's answer, about as fast as a small model's
@@ -71,10 +68,11 @@ def start_simulator(data_dir: DataDir) -> tuple[ChildProcess, str]:
 
 async def until_simulating(simulator: ChildProcess) -> None:
     """Returns once it listens. Raises StackError where it ends, or says nothing for 15 s."""
-    deadline = monotonic() + READY_LIMIT_S
-    while "simulator listening on " not in simulator.log_text():
-        _check(simulator, deadline)
-        await asyncio.sleep(POLL_S)
+
+    async def is_listening() -> bool:
+        return "simulator listening on " in simulator.log_text()
+
+    await simulator.until(is_listening, READY_LIMIT_S)
 
 
 def start_worker(data_dir: DataDir, settings: Settings) -> ChildProcess:
@@ -91,19 +89,11 @@ def start_cpu_worker(data_dir: DataDir, settings: Settings) -> ChildProcess:
 
 async def until_working(worker: ChildProcess, data_dir: DataDir) -> None:
     """Returns once it has shown its health in Redis. Raises StackError where it ends, or does not in 15 s."""
-    deadline = monotonic() + READY_LIMIT_S
-    while await data_dir.ask_server(f"EXISTS {HEALTH_KEY}") != ":1":
-        _check(worker, deadline)
-        await asyncio.sleep(2 * POLL_S)
 
+    async def is_healthy() -> bool:
+        return await data_dir.ask_server(f"EXISTS {HEALTH_KEY}") == ":1"
 
-def _check(child: ChildProcess, deadline: float) -> None:
-    if not child.alive:
-        raise child.obituary()
-    if monotonic() > deadline:
-        raise StackError(
-            f"The {child.name} is not ready after {READY_LIMIT_S} s; see its log beside the data."
-        )
+    await worker.until(is_healthy, READY_LIMIT_S)
 
 
 def _python(module: str) -> list[str]:
