@@ -176,7 +176,7 @@ def _finished(job_id: str, result: dict[str, Any]) -> JobInfo:
 
 def _unfinished(job_id: str, job: dict[str, Any], token: bytes | None, due_ms: float | None) -> JobInfo:
     due_at = None if due_ms is None else utc(due_ms)
-    waits = JobStatus.deferred if (due_ms or 0) > now_ms() else JobStatus.queued
+    waits = JobStatus.deferred if int(due_ms or 0) > now_ms() else JobStatus.queued
     status = JobStatus.in_progress if token else waits
     return JobInfo(job_id, status, job["f"], utc(job["et"]), due_at=due_at)
 

@@ -49,7 +49,7 @@ class Found(NamedTuple):
 
     lane: str  # its name
     now_ms: int
-    due_ms: float | None
+    due_ms: int | None
     ahead: int | None  # jobs before it
     tried: bool
     worker: bool  # one has reported of late
@@ -60,7 +60,7 @@ async def found(redis: Redis, keys: Keys, who: str, lane: str = "", queue: str =
     """Of a job's id, the key of its lane and its workers' queue; or of a call's ticket. One round trip, a read."""
     (script,) = scripts(redis, __package__, keys, "explain")
     now_ms, due_ms, ahead, tried, worker, rows = await script(args=[who, lane, keys.health(queue)])
-    due = None if due_ms is None else float(due_ms)
+    due = None if due_ms is None else int(float(due_ms))
     return Found(
         keys.lane_name(lane) or lane, now_ms, due, ahead, tried > 0, worker > 0, [_seen(*row) for row in rows]
     )

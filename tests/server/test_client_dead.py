@@ -69,7 +69,7 @@ async def test_all_of_them_can_be_staggered(any_queue: Queue) -> None:
         await bury(any_queue, f"j{n}", died_ms=1_000 * n)
     assert await any_queue.dead.retry(spread_s=40) == ["j0", "j1", "j2", "j3"]
     due_ms = [await any_queue.session.redis.zscore(any_queue.session.name, f"j{n}") for n in range(4)]
-    assert [due - due_ms[0] for due in due_ms] == [0, 10_000, 20_000, 30_000]
+    assert [round(due - due_ms[0]) for due in due_ms] == [0, 10_000, 20_000, 30_000]
 
 
 @pytest.mark.parametrize("newer", ["job", "in_progress", "result"])

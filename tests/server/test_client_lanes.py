@@ -32,6 +32,17 @@ async def test_a_head_start_decides_within_a_lane(any_queue: Queue) -> None:
     assert [id_.decode() for id_ in order] == ["3600.0", "high", "normal", "low"]
 
 
+@pytest.mark.parametrize("priority", ["low", "normal", 0.0004])
+async def test_jobs_keep_the_order_in_which_they_were_enqueued(any_queue: Queue, priority: Any) -> None:
+    """Those of one call over its round trips, and those of one call after the other; most share their millisecond."""
+    jobs = await any_queue.chat_many(["hi"] * 450, lane="a", priority=priority)
+    jobs += [await any_queue.chat("hi", lane="a", priority=priority) for _ in range(50)]
+    jobs += await any_queue.chat_many(["hi"] * 10, lane="a", priority=priority)
+    scores = await any_queue.session.redis.zrange(KEYS.lane("@chat|a"), 0, -1, withscores=True)
+    assert [id_.decode() for id_, _ in scores] == [job.id for job in jobs]
+    assert len({score for _, score in scores}) == len(jobs)
+
+
 async def test_a_head_start_does_not_start_a_deferred_job_early(any_queue: Queue) -> None:
     job = await any_queue.chat("hi", defer_s=60, priority="high")
     assert await job.status() == JobStatus.deferred

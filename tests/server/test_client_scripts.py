@@ -64,7 +64,9 @@ async def test_one_call_fills_several_lanes(any_queue: Queue) -> None:
         assert await any_queue.session.redis.zrange(lane, 0, -1) == ids
     looks = dict(await any_queue.session.redis.zrange(KEYS.lanes, 0, -1, withscores=True))
     first_due = {lane: await any_queue.session.redis.zscore(lane, id_) for lane, id_ in ((a, "3"), (b, "2"))}
-    assert {lane.decode(): at for lane, at in looks.items()} == first_due
+    assert {lane.decode(): at for lane, at in looks.items()} == {
+        lane: int(at) for lane, at in first_due.items()
+    }
 
 
 async def test_a_deferred_job_is_due_by_the_clock_of_the_server(queue: Queue) -> None:

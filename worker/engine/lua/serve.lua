@@ -1,9 +1,10 @@
 -- serve: takes the jobs of a lane that are due, and leases them.
 -- needs: gates
--- gives: claim, serve
+-- gives: claim, due_ms, serve
 
 local MAX_FOREIGN = 1000  -- jobs of stock arq workers passed over in one claim
 local STEP = 50           -- read at once while passing over them
+local due_ms = now_us / 1000  -- scores are finer than `now`
 
 -- What claim.lua was asked for, and what it has taken: want, lease_end, hold_ms, token, aborts (asked for: a list),
 -- aliases, taken.
@@ -52,7 +53,7 @@ end
 -- Takes up to `quota` jobs; returns how many, and the limit key that stopped it, as first_short does.
 local function serve(lane, quota, found)
   local got, skipped, asked_for = 0, 0, quota
-  local due = cmd('ZRANGEBYSCORE', lane, '-inf', now, 'WITHSCORES', 'LIMIT', 0, quota)
+  local due = cmd('ZRANGEBYSCORE', lane, '-inf', due_ms, 'WITHSCORES', 'LIMIT', 0, quota)
   while #due > 0 do
     local read, leases = read_jobs(due), {}
     local shut, at, need
@@ -81,7 +82,7 @@ local function serve(lane, quota, found)
     if shut then return got, shut, at, need end
     if got >= quota or #due < 2 * asked_for or skipped >= MAX_FOREIGN then break end
     asked_for = math.max(quota - got, math.min(skipped, STEP))
-    due = cmd('ZRANGEBYSCORE', lane, '-inf', now, 'WITHSCORES', 'LIMIT', skipped, asked_for)
+    due = cmd('ZRANGEBYSCORE', lane, '-inf', due_ms, 'WITHSCORES', 'LIMIT', skipped, asked_for)
   end
   return got
 end

@@ -29,7 +29,7 @@ end
 local function next_look(visit, place)
   local first = cmd('ZRANGE', visit.lane, 0, 0, 'WITHSCORES')[2]
   if not first then return end
-  if tonumber(first) > now then return first end
+  if tonumber(first) > due_ms then return first end
   local turns = visit.got / visit.found.weight
   local turn_ms = visit.since + (now - visit.since) * turns
   if turns >= 1 then turn_ms = math.min(now, now - 0.5 / turns + place / 2048) end  -- behind those who got less
