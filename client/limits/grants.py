@@ -33,12 +33,9 @@ IDLE_S = 10.0  # how long the connection is kept when nobody waits
 class _Waiter:
     ticket: Ticket
     granted: asyncio.Future[Grant]
+    waits_for: str  # a limit key
     asked: asyncio.Future[None] | None = None
     since: str = ""  # empty until the first answer
-    waits_for: str = ""
-
-    def __post_init__(self) -> None:
-        self.waits_for = self.ticket.keys[0]
 
 
 class Grants(Subscriber):
@@ -65,7 +62,7 @@ class Grants(Subscriber):
             raise QueueUnavailable(CLOSED)
         loop = asyncio.get_running_loop()
         end_s = None if wait_s is None else loop.time() + wait_s
-        waiter = _Waiter(hold.ticket, loop.create_future())
+        waiter = _Waiter(hold.ticket, loop.create_future(), hold.ticket.keys[0])
         self._waiting[hold.ticket.id] = waiter
         waiter.asked = self._asks.put(waiter)
         try:
@@ -139,21 +136,11 @@ class Grants(Subscriber):
     def _heed(self, waiter: _Waiter, answer: Standing) -> None:
         waiter.since = answer.since
         waiter.waits_for = answer.waits_for or waiter.waits_for
-        if not answer.waits_for:
-            self._deliver(waiter.ticket, answer.grant)
-        elif waiter.ticket.id not in self._waiting:  # it has gone while it asked
-            self._clear(waiter.ticket)
-
-    def _deliver(self, ticket: Ticket, grant: Grant) -> None:
-        waiter = self._waiting.get(ticket.id)
-        if waiter is None:
-            self._clear(ticket)
-        elif not waiter.granted.done():
-            waiter.granted.set_result(grant)
-
-    def _clear(self, ticket: Ticket) -> None:
-        if ticket.id not in self._holds and not self._closed:
-            self._holds.release_soon(Release(ticket))
+        if waiter.ticket.id in self._waiting:
+            if not answer.waits_for and not waiter.granted.done():
+                waiter.granted.set_result(answer.grant)
+        elif waiter.ticket.id not in self._holds and not self._closed:  # it has gone while it asked
+            self._holds.release_soon(Release(waiter.ticket))
 
     def _fail(self, error: Exception) -> None:
         for waiter in self._waiting.values():
@@ -190,6 +177,7 @@ class Grants(Subscriber):
     async def _look(self) -> None:
         """Has the keys that are due opened, and lets all who wait ask again when it is time."""
         while self._listening:
+            self._work.clear()
             now_s = asyncio.get_running_loop().time()
             if self._waiting and now_s >= self._ask_all_at_s:
                 self._ask_all_at_s = now_s + SAFETY_S
@@ -197,15 +185,9 @@ class Grants(Subscriber):
                 self._down_since_s = None
             elif self._waiting and self._look_at_s is not None and now_s >= self._look_at_s:
                 await self._acquire([])
-            self._work.clear()
-            if self._stopped():
-                return
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(self._next_s()):
                     await self._work.wait()
-
-    def _stopped(self) -> bool:
-        return not self._listening
 
     def _next_s(self) -> float | None:
         if not self._waiting:

@@ -37,12 +37,7 @@ class Renewer:
     """
 
     def __init__(
-        self,
-        address: ServerAddress,
-        held: dict[str, Lease],
-        lost: Callable[[Lost], None],
-        *,
-        lease_s: float,
+        self, address: ServerAddress, held: dict[str, Lease], lost: Callable[[Lost], None], *, lease_s: float
     ) -> None:
         self._held = held
         self._lost = lost

@@ -180,12 +180,7 @@ def _use(run: Run, verb: Verb) -> str:
 
 
 def _final(
-    run: Run,
-    verb: Verb,
-    success: bool,
-    result: Any,
-    function: Function | CronJob | None,
-    policy: Policy,
+    run: Run, verb: Verb, success: bool, result: Any, function: Function | CronJob | None, policy: Policy
 ) -> Outcome:
     ttl_s, forever = policy.keep_result_s, policy.keep_result_forever
     if function is not None:

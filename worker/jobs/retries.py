@@ -64,12 +64,7 @@ class NextModel:
 
 
 async def what_follows(
-    ctx: JobContext,
-    asked: Request,
-    start: Start,
-    error: JobError,
-    last: Attempt,
-    attempts: Sequence[Attempt],
+    ctx: JobContext, asked: Request, start: Start, error: JobError, last: Attempt, attempts: Sequence[Attempt]
 ) -> Exception:
     """The exception that ends this run, its `attempts` written down: Reroute, Retry, Throttled, or `error` itself.
 

@@ -43,11 +43,7 @@ class RunSummary:
     def as_dict(self) -> dict[str, Any]:
         """For `--json`: what is unknown is null."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return fields | {
-            "output": str(self.output),
-            "errors": str(self.errors),
-            "exit_code": self.exit_code,
-        }
+        return fields | {"output": str(self.output), "errors": str(self.errors), "exit_code": self.exit_code}
 
     def lines(self) -> list[str]:
         """For people."""

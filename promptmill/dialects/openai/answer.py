@@ -8,14 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from client.wire.schemas import Usage
-from promptmill.dialects.answers import (
-    ChatAnswer,
-    Delta,
-    ToolCallPart,
-    count,
-    mapping,
-    text_or_none,
-)
+from promptmill.dialects.answers import ChatAnswer, Delta, ToolCallPart, count, mapping, text_or_none
 from promptmill.dialects.base import Reply
 
 _CALL_FIELDS = ("index", "id", "type", "function")
