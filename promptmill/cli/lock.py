@@ -4,7 +4,30 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
+import subprocess
+from contextlib import suppress
 from pathlib import Path
+
+
+def has_open(pid: int, path: Path) -> bool:
+    """Whether that process is of our user and has the file open, as whoever holds a lock on it has."""
+    if not Path("/proc/self/fd").exists():  # macOS
+        lsof = shutil.which("lsof", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
+        listed = subprocess.run([lsof, "-t", "--", path], capture_output=True, check=False) if lsof else None  # noqa: S603
+        return listed is not None and str(pid).encode() in listed.stdout.split()
+    wanted, process = path.stat(), Path(f"/proc/{pid}")
+    with suppress(OSError):
+        return process.stat().st_uid == os.getuid() and any(
+            _is_file(descriptor, wanted) for descriptor in (process / "fd").iterdir()
+        )
+    return False
+
+
+def _is_file(descriptor: Path, wanted: os.stat_result) -> bool:
+    with suppress(OSError):  # closed by now
+        return os.path.samestat(descriptor.stat(), wanted)
+    return False
 
 
 class Lock:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import re
+import shlex
 import stat
 import tempfile
 from contextlib import suppress
@@ -19,6 +20,7 @@ REPLY_TIMEOUT_S = 1
 SOCKET_PATH_LIMIT_BYTES = 100  # the kernel takes 104 (macOS) to 108 (Linux), the closing NUL included
 
 _PRIVATE_DIR = 0o700
+_ANOTHER = "set PROMPTMILL_DATA_DIR to a directory of yours alone"
 _PLAIN_PATH = re.compile(r"[\w./-]+", re.ASCII)  # arq's own reader of URLs does not unquote a path
 
 
@@ -70,15 +72,10 @@ class DataDir:
 
 
 def prepare_data_dir(data_dir: str) -> DataDir:
-    """That data directory and the one of its socket, made (0700) where they do not exist. Raises StackError."""
-    path = Path(os.path.abspath(Path(data_dir).expanduser()))
-    try:
-        path.mkdir(mode=_PRIVATE_DIR, parents=True, exist_ok=True)
-    except OSError as error:
-        raise StackError(
-            f"The data directory {path} cannot be made ({error.strerror}): "
-            "set PROMPTMILL_DATA_DIR to one that can be written."
-        ) from None
+    """That data directory and the one of its socket, made (0700) where they do not exist.
+
+    Raises StackError where one of them is not ours alone."""
+    path = _checked(Path(os.path.abspath(Path(data_dir).expanduser())))
     return DataDir(path, _socket_path(path))
 
 
@@ -102,15 +99,25 @@ def _fits(path: Path) -> bool:
 
 
 def _checked(directory: Path) -> Path:
-    """The directory, made where missing; refused unless it is ours alone, as anyone can write beside it."""
+    """The directory, made where missing. Refused unless it and all in it are ours alone: what another user, or
+    an archive, has put there would be read, or written through."""
     try:
-        directory.mkdir(mode=_PRIVATE_DIR, exist_ok=True)
-        found = directory.lstat()
+        directory.mkdir(mode=_PRIVATE_DIR, parents=True, exist_ok=True)
+        found, inside = directory.lstat(), list(os.scandir(directory))
     except OSError as error:
-        raise StackError(f"The socket's directory {directory} cannot be made ({error.strerror}).") from None
-    ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
-    if not ours or stat.S_IMODE(found.st_mode) & 0o077:
-        raise StackError(
-            f"{directory} is not a directory of ours alone: remove it, or set PROMPTMILL_DATA_DIR to a shorter path."
-        )
+        raise StackError(f"{directory} cannot be used ({error.strerror}): {_ANOTHER}.") from None
+    if not _is_ours(found):
+        raise StackError(f"{directory} is a symbolic link, or belongs to another user: {_ANOTHER}.")
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        private = f"run `chmod 700 {shlex.quote(str(directory))}`"
+        raise StackError(f"Others may use {directory}: {private}, or {_ANOTHER}.")
+    for entry in inside:
+        with suppress(FileNotFoundError):  # a socket or a record that is gone by now
+            if not _is_ours(entry.stat(follow_symlinks=False)):
+                why = "is a symbolic link, or belongs to another user"
+                raise StackError(f"{entry.path} {why}: remove it, or {_ANOTHER}.")
     return directory
+
+
+def _is_ours(found: os.stat_result) -> bool:
+    return found.st_uid == os.getuid() and not stat.S_ISLNK(found.st_mode)

@@ -2,8 +2,8 @@
 
 It listens on a unix socket only, appends every write to a file and never evicts, so that an
 interrupted run resumes. The process itself holds a lock on `server.lock` (it inherits the
-descriptor), so a server left behind by an owner that was killed is found however far it got, and
-its pid in that file is never another process's.
+descriptor), so a server left behind by an owner that was killed is found however far it got. Its pid
+is in that file, and it is signalled only while that process has the file open.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 
-from promptmill.cli.lock import Lock
+from promptmill.cli.lock import Lock, has_open
 
 from .child import POLL_S, ChildProcess, start_child
 from .data_dir import DataDir
@@ -124,4 +124,6 @@ async def _end_leftover(data_dir: DataDir) -> Lock:
 
 def _signal_holder(lock: Path, number: signal.Signals) -> None:
     with suppress(OSError, ValueError):  # ValueError: started this moment, its pid is not written yet
-        os.kill(int(lock.read_text(encoding="ascii")), number)
+        pid = int(lock.read_text(encoding="ascii"))
+        if has_open(pid, lock):  # or the number is an old one, and another process has it by now
+            os.kill(pid, number)
