@@ -6,7 +6,12 @@ secret is ever part of a message, a repr or a log line.
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -21,12 +26,21 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    NoDecode,
+    SettingsConfigDict,
+)
 from pydantic_settings import SettingsError as SourceError
 
 OPENAI_URL = "https://api.openai.com/v1"
 ANTHROPIC_URL = "https://api.anthropic.com"  # as its SDK reads the same variable: without the version
 GEMINI_URL = "https://generativelanguage.googleapis.com/v1beta"
+
+ENV_FILE = ".env"
+_SECRET_NAME = re.compile("KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
 
 Kind = Literal["openai", "anthropic", "gemini"]  # whose API it speaks: the package of promptmill/dialects
 # what a base URL ends in
@@ -124,7 +138,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         frozen=True,
         extra="ignore",
-        env_file=".env",
+        env_file=ENV_FILE,
         env_nested_delimiter="__",
         env_ignore_empty=True,
         hide_input_in_errors=True,
@@ -198,15 +212,55 @@ class Settings(BaseSettings):
 
 
 def load() -> Settings:
-    """The settings of this process, from its environment and `.env`. Raises SettingsError."""
+    """The settings of this process, from its environment and `.env`. Raises SettingsError: a value cannot be used,
+    or a key of the environment would go to an address that only `.env` names, which may be anybody's."""
     try:
-        return Settings()
+        settings = Settings()
+        if led_astray := list(_led_astray(settings)):
+            raise SettingsError("\n".join(led_astray))
+        return settings
     except ValidationError as error:
         raise SettingsError("\n".join(map(_sentence, error.errors()))) from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise SettingsError(f"{ENV_FILE} cannot be read: {reason}.") from None
     except SourceError:  # the one variable that is read as JSON is none
         raise SettingsError(
             "PROVIDERS cannot be used: it is not a JSON object; PROVIDERS__NAME__BASE_URL needs no JSON."
         ) from None
+
+
+def _led_astray(settings: Settings) -> Iterator[str]:
+    """For each provider whose address only `.env` tells: what of the environment's, and not of that file, it would
+    be sent. The file may have been written by whoever made the directory."""
+    if not Path(ENV_FILE).is_file():
+        return
+    text = Path(ENV_FILE).read_text(encoding="utf-8")
+    environment, file = EnvSettingsSource(Settings)(), DotEnvSettingsSource(Settings)()
+    secrets = [value for name, value in os.environ.items() if _SECRET_NAME.search(name) and len(value) > 7]
+    for name, provider in settings.all_providers().items():
+        is_built_in = name not in settings.providers
+        told_by_file = "base_url" in _told(file, name, is_built_in=is_built_in)
+        if not told_by_file or "base_url" in _told(environment, name, is_built_in=is_built_in):
+            continue
+        in_address = [secret for secret in secrets if secret in provider.base_url]  # by ${NAME} in the file
+        if any(secret not in text for secret in (provider.key or "", *in_address)) and not provider.needs_key:
+            yield (
+                f"{ENV_FILE} in this directory would send a key of the environment to "
+                f"{urlsplit(provider.base_url).hostname}: if that is right, set {provider.url_variable} in the "
+                f"environment, too, or {provider.key_variable} in {ENV_FILE} alone."
+            )
+
+
+def _told(source: dict[str, Any], name: str, *, is_built_in: bool) -> dict[str, Any]:
+    """What a source tells of a provider."""
+    if is_built_in:
+        return {"base_url": url} if (url := source.get(f"{name}_base_url")) else {}
+    told: dict[str, Any] = {}
+    for each, fields in (source.get("providers") or {}).items():
+        if each.lower() == name:
+            told |= fields
+    return told
 
 
 def _sentence(error: Any) -> str:

@@ -220,3 +220,58 @@ def test_a_provider_may_replace_a_built_in_one(monkeypatch: pytest.MonkeyPatch) 
     assert load().all_providers()["openai"] == ProviderSettings(base_url="http://localhost:2").under(
         "PROVIDERS__OPENAI__"
     )
+
+
+# .env, the environment, whether a key of the latter would be sent where only the former says
+URL = "OPENAI_BASE_URL=http://u:pw@odd.example/v1"
+MIXED = [
+    (URL, {"OPENAI_API_KEY": SECRET}, True),
+    ("ANTHROPIC_BASE_URL=https://odd.example", {"ANTHROPIC_API_KEY": SECRET}, True),
+    ("gemini_base_url=https://odd.example/v1beta", {"Gemini_Api_Key": SECRET}, True),
+    ("PROVIDERS__X__BASE_URL=http://odd.example/v1", {"PROVIDERS__X__API_KEY": SECRET}, True),
+    ("PROVIDERS__X__BASE_URL=http://odd.example", {"PROVIDERS": f'{{"x": {{"api_key": "{SECRET}"}}}}'}, True),
+    (f"{URL}\nOPENAI_API_KEY=another", {"OPENAI_API_KEY": SECRET}, True),
+    (URL + "/${OPENAI_API_KEY}", {"OPENAI_API_KEY": SECRET}, True),
+    (URL + "/${AWS_SECRET}", {"AWS_SECRET": SECRET}, True),
+    (
+        "PROVIDERS__X__BASE_URL=http://odd.example\nPROVIDERS__X__API_KEY=${K_TOKEN}",
+        {"K_TOKEN": SECRET},
+        True,
+    ),
+    # whoever wrote the file knows the key, or did not choose where it goes
+    (f"{URL}\nOPENAI_API_KEY={SECRET}", {}, False),
+    (f"{URL}\nOPENAI_API_KEY={SECRET}", {"OPENAI_API_KEY": SECRET}, False),
+    (URL, {"OPENAI_API_KEY": SECRET, "OPENAI_BASE_URL": "http://known.example"}, False),
+    (URL, {"ANTHROPIC_API_KEY": SECRET}, False),
+    (URL, {}, False),
+    (f"OPENAI_BASE_URL={OPENAI_URL}/", {"OPENAI_API_KEY": SECRET}, False),
+    (f"OPENAI_API_KEY={SECRET}", {"OPENAI_BASE_URL": "http://known.example"}, False),
+    ("MAX_JOBS=3", {"OPENAI_API_KEY": SECRET, "OPENAI_BASE_URL": "http://known.example"}, False),
+]
+
+
+@pytest.mark.parametrize(("text", "environment", "is_refused"), MIXED)
+def test_a_key_of_the_environment_is_not_sent_where_only_a_dotenv_file_says(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    text: str,
+    environment: dict[str, str],
+    is_refused: bool,
+) -> None:
+    (tmp_path / ".env").write_text(text, encoding="utf-8")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    if not is_refused:
+        load()
+        return
+    with pytest.raises(
+        SettingsError, match=r"^\.env in this directory .* to odd\.example: .*_BASE_URL"
+    ) as refusal:
+        load()
+    assert SECRET not in str(refusal.value)
+
+
+def test_a_dotenv_file_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"OPENAI_API_KEY=\xe9\n")
+    with pytest.raises(SettingsError, match=r"^\.env cannot be read: it is not UTF-8\.$"):
+        load()
