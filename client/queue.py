@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
+from functools import partial
 from itertools import islice
 from typing import Any, Self, Unpack
 
@@ -13,8 +14,9 @@ from .job import Job
 from .limits.admin import Limits
 from .limits.rules.lanes import Kind
 from .redis.connection import reachable
-from .requests import ChatInput, EmbedInput, chat_request, each, embed_request
+from .requests import ChatInput, EmbedInput, chat_request, each, embed_request, in_portions
 from .session import Session
+from .steps import Steps
 from .terms import LIFE_S, ChatOptions, EmbedOptions, EnqueueTerms, Priority, Terms, only, spelled_out
 from .tickets import Work, job_work, llm_work, tickets
 from .wire.keys import KEYS
@@ -67,8 +69,8 @@ class Queue:
         follow one another. Raises InvalidRequest, QueueUnavailable.
         """
         terms, fields = Terms.split(job_id, options)
-        request = chat_request(prompt, model=model, system=system, **fields)
-        return (await self._send("chat", [request], terms))[0]
+        check = partial(chat_request, model=model, system=system, **fields)
+        return (await self._send("chat", check, [prompt], terms))[0]
 
     @spelled_out
     async def chat_many(
@@ -78,13 +80,14 @@ class Queue:
         job_ids: Sequence[str] | None = None,
         **terms: Unpack[EnqueueTerms],
     ) -> list[ChatJob]:
-        """Enqueues many completions, BATCH a round trip; all are checked before the first is sent.
+        """Enqueues many completions, BATCH a round trip; all are checked before the first is sent, in steps
+        of a few milliseconds, between which the event loop serves others.
 
         Each goes to the lane of its own model. `job_ids` are theirs in the same order, each idempotent as
         in `chat`. Should Redis fail in the middle, the first batches are in the queue: send all again
         under the same ids.
         """
-        return await self._send("chat", map(chat_request, each(requests, "chat")), Terms(job_ids, **terms))
+        return await self._send("chat", chat_request, each(requests, "chat"), Terms(job_ids, **terms))
 
     @spelled_out
     async def embed(
@@ -98,8 +101,8 @@ class Queue:
     ) -> EmbedJob:
         """Enqueues the embedding of `texts` as one job; its vectors keep their order. As `chat`."""
         terms, fields = Terms.split(job_id, options)
-        request = embed_request(texts, model=model, **fields)
-        return (await self._send("embed", [request], terms))[0]
+        check = partial(embed_request, model=model, **fields)
+        return (await self._send("embed", check, [texts], terms))[0]
 
     @spelled_out
     async def embed_many(
@@ -110,7 +113,7 @@ class Queue:
         **terms: Unpack[EnqueueTerms],
     ) -> list[EmbedJob]:
         """Enqueues many embedding jobs. As `chat_many`."""
-        return await self._send("embed", map(embed_request, each(requests, "embed")), Terms(job_ids, **terms))
+        return await self._send("embed", embed_request, each(requests, "embed"), Terms(job_ids, **terms))
 
     async def enqueue(
         self,
@@ -181,14 +184,24 @@ class Queue:
         await self.close()
 
     async def _send(
-        self, kind: Kind, requests: Iterable[ChatRequest | EmbedRequest], terms: Terms
+        self,
+        kind: Kind,
+        check: Callable[[Any], ChatRequest | EmbedRequest],
+        values: Iterable[Any],
+        terms: Terms,
     ) -> list[Job[Any]]:
-        place = terms.place
-        return await self._put([llm_work(kind, request, place) for request in requests], terms)
+        works: list[Work] = []
+        place, steps = terms.place, Steps()
+        for value in values:
+            request = check(await in_portions(value, steps) if kind == "chat" else value)
+            works.append(await llm_work(kind, request, place, steps))
+            await steps.give_way()
+        return await self._put(works, terms)
 
     async def _put(self, works: list[Work], terms: Terms) -> list[Job[Any]]:
-        all_ = tickets(works, terms)
+        all_, jobs = tickets(works, terms), list[Job[Any]]()
         with reachable():
-            for start in range(0, len(all_), BATCH):
-                await self.session.scripts.enqueue(all_[start : start + BATCH])
-        return [Job(ticket.job_id, self.session) for ticket in all_]
+            while batch := list(islice(all_, BATCH)):
+                await self.session.scripts.enqueue(batch)
+                jobs += [Job(ticket.job_id, self.session) for ticket in batch]
+        return jobs

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from .errors import InvalidRequest
-from .wire.schemas import MAX_PROMPT_BYTES, ChatRequest, EmbedRequest, Message
+from .errors import InvalidRequest, Unserializable
+from .steps import Steps
+from .wire.codec import encode
+from .wire.nulls import present
+from .wire.schemas import MAX_MESSAGES, MAX_PROMPT_BYTES, ChatRequest, EmbedRequest, Message
 
 # A prompt, a conversation, {"prompt": …} or the fields of a ChatRequest, or one made already.
 ChatInput: TypeAlias = str | list[dict[str, Any]] | list[Message] | dict[str, Any] | ChatRequest
@@ -16,13 +19,19 @@ ChatInput: TypeAlias = str | list[dict[str, Any]] | list[Message] | dict[str, An
 # A text, several, {"texts": …} or the fields of an EmbedRequest, or one made already.
 EmbedInput: TypeAlias = str | Iterable[str] | dict[str, Any] | EmbedRequest
 
+PORTION = 500  # messages checked in one go
+MOST_LOOKED_AT = 100_000  # values; what has more is known to be too large once it is written
+FAR_TOO_LARGE_CHARS = 2 * MAX_PROMPT_BYTES
+_SPLIT_IT = f"; at most {MAX_PROMPT_BYTES:,} can be queued: split it."
+_MESSAGES = TypeAdapter(list[Message])
+
 Model = TypeVar("Model", bound=BaseModel)
 T = TypeVar("T")
 
 
 def chat_request(value: ChatInput, *, system: str | None = None, **options: Any) -> ChatRequest:
     """The request that `value` stands for; `options` are fields of ChatRequest. Raises InvalidRequest."""
-    options = {name: option for name, option in options.items() if option is not None}
+    options = present(options)
     if isinstance(value, ChatRequest):
         if system is None and not options:
             return value
@@ -35,7 +44,7 @@ def chat_request(value: ChatInput, *, system: str | None = None, **options: Any)
 
 def embed_request(value: EmbedInput, **options: Any) -> EmbedRequest:
     """The request for these texts; `options` are fields of EmbedRequest. Raises InvalidRequest."""
-    options = {name: option for name, option in options.items() if option is not None}
+    options = present(options)
     if isinstance(value, EmbedRequest):
         if not options:
             return value
@@ -58,12 +67,52 @@ def checked(model: type[Model], fields: Any) -> Model:
         raise InvalidRequest(sentence(error)) from None
 
 
+async def in_portions(value: Any, steps: Steps) -> Any:
+    """`value`, in which many messages are checked a portion at a time; where one is bad, up to the bad one."""
+    messages = value.get("messages") if isinstance(value, dict) else value
+    if not isinstance(messages, list) or not PORTION < len(messages) <= MAX_MESSAGES:
+        return value
+    read: list[Any] = []
+    for start in range(0, len(messages), PORTION):
+        portion = messages[start : start + PORTION]
+        try:
+            read += _MESSAGES.validate_python(portion)
+        except ValidationError:  # what says where it is says so once, of the whole request
+            read += portion
+            break
+        await steps.give_way()
+    return {**value, "messages": read} if isinstance(value, dict) else read
+
+
+def check_length(value: Any) -> None:
+    """Raises InvalidRequest where texts within `value` are far too large to queue, before they are copied."""
+    pending, size_chars = [value], 0
+    for _ in range(MOST_LOOKED_AT):
+        if not pending:
+            return
+        part = pending.pop()
+        if isinstance(part, str):
+            size_chars += len(part)
+            if size_chars > FAR_TOO_LARGE_CHARS:
+                raise InvalidRequest(f"The request has more than {FAR_TOO_LARGE_CHARS:,} bytes{_SPLIT_IT}")
+        elif isinstance(part, dict):
+            pending += part.values()
+        elif isinstance(part, list | tuple):
+            pending += part
+
+
+def check_writable(fields: dict[str, Any]) -> None:
+    """Raises InvalidRequest where a request of these fields could not be written, or not be read back."""
+    try:
+        encode({"a": [fields]})
+    except Unserializable as error:
+        raise InvalidRequest(str(error)) from None
+
+
 def check_size(payload: bytes) -> None:
     """Raises InvalidRequest where the payload is too large to queue."""
     if len(payload) > MAX_PROMPT_BYTES:
-        raise InvalidRequest(
-            f"The request has {len(payload):,} bytes; at most {MAX_PROMPT_BYTES:,} can be queued: split it."
-        )
+        raise InvalidRequest(f"The request has {len(payload):,} bytes{_SPLIT_IT}")
 
 
 def sentence(error: ValidationError) -> str:
@@ -84,12 +133,12 @@ def _chat_fields(value: Any) -> dict[str, Any]:
         raise InvalidRequest(
             f"A chat takes a prompt, a list of messages or a ChatRequest, not {type(value).__name__}."
         )
-    if "prompt" in value:
-        if "messages" in value:
+    fields = present(value)
+    if "prompt" in fields:
+        if "messages" in fields:
             raise InvalidRequest("Give either prompt or messages, not both.")
-        rest = {name: field for name, field in value.items() if name != "prompt"}
-        return {**rest, "messages": [{"role": "user", "content": value["prompt"]}]}
-    return value
+        fields["messages"] = [{"role": "user", "content": fields.pop("prompt")}]
+    return fields
 
 
 def _embed_fields(value: Any) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Any, TypeAlias
@@ -11,7 +11,8 @@ from uuid import uuid4
 from .errors import InvalidRequest, Unserializable
 from .limits.rules.estimate import input_tokens, output_tokens
 from .limits.rules.lanes import Kind, joined, model_part
-from .requests import check_size
+from .requests import check_length, check_size
+from .steps import Steps
 from .terms import Priority, Terms
 from .wire.keys import KEYS
 from .wire.record import job_record
@@ -34,16 +35,24 @@ class JobTicket:
     life_ms: int
 
 
-Work: TypeAlias = tuple[str, bytes]  # a job without an id: the key of its lane, and arq's record of it
+# A job without an id: the key of its lane, and arq's record of it. A bare tuple is nothing for the garbage collector to
+# walk through, of which many at once would make a long pause.
+Work: TypeAlias = tuple[str, bytes]
 
 
-def llm_work(kind: Kind, request: ChatRequest | EmbedRequest, place: Sequence[str]) -> Work:
+async def llm_work(
+    kind: Kind, request: ChatRequest | EmbedRequest, place: Sequence[str], steps: Steps
+) -> Work:
     """A call in the lane of its model; the record begins with its tokens. Raises InvalidRequest."""
     lane = KEYS.lane(joined(model_part(request.model, kind), *place))
+    await steps.give_way()
+    fields = request.model_dump(exclude_defaults=True)
+    await steps.give_way()
     try:
-        record = _record(kind, [request.model_dump(exclude_defaults=True)], {}, lane)
+        record = _record(kind, [fields], {}, lane)
     except Unserializable as error:  # in metadata or extra, or half a character in a prompt
         raise InvalidRequest(str(error)) from None
+    await steps.give_way()
     return lane, reserving(record, input_tokens(request), output_tokens(request))
 
 
@@ -58,20 +67,21 @@ def job_work(
     return lane, _record(function, args, kwargs, lane)
 
 
-def tickets(works: Sequence[Work], terms: Terms) -> list[JobTicket]:
-    """A ticket for each, under its id or a new one. Raises InvalidRequest."""
+def tickets(works: Sequence[Work], terms: Terms) -> Iterator[JobTicket]:
+    """A ticket for each, under its id or a new one, made when it is asked for. Raises InvalidRequest at once."""
     job_ids, defer_s, deadline_s = terms.job_ids, terms.defer_s, terms.deadline_s
-    ids = [uuid4().hex for _ in works] if job_ids is None else _checked(job_ids, len(works))
+    ids = (uuid4().hex for _ in works) if job_ids is None else _checked(job_ids, len(works))
     if not (0 <= defer_s <= MAX_S and 0 < deadline_s <= MAX_S):  # not-a-number is refused, too
         raise InvalidRequest(
             "defer_s must not be negative, deadline_s must be above 0, and neither above ten years, in seconds."
         )
     head_start_ms = round(_head_start_s(terms.priority) * 1000)
     defer_ms, life_ms = round(defer_s * 1000) or -head_start_ms, ceil((defer_s + deadline_s) * 1000)
-    return [JobTicket(id_, *work, defer_ms, life_ms) for id_, work in zip(ids, works, strict=True)]
+    return (JobTicket(id_, *work, defer_ms, life_ms) for id_, work in zip(ids, works, strict=True))
 
 
 def _record(function: str, args: Sequence[Any], kwargs: dict[str, Any], lane: str) -> bytes:
+    check_length([*args, kwargs])
     data = job_record(function, args, kwargs, lane)
     check_size(data)
     return data

@@ -30,6 +30,7 @@ from ..errors import (
     Unserializable,
     from_wire,
 )
+from .readable import TOO_DEEP, check_readable
 from .schemas import Completion, Embeddings
 from .splices import Splices
 from .vectors import CONTEXT_KEY
@@ -42,7 +43,7 @@ _RESULT = "r"  # the field of arq's result record that holds what the job return
 
 
 def encode(data: dict[str, Any]) -> bytes:
-    """An arq job or result record as JSON. Raises Unserializable, saying what it cannot write."""
+    """An arq job or result record as JSON, which can be read back. Raises Unserializable, saying what cannot."""
     refused: list[Unserializable] = []  # pydantic wraps what its fallback raises
 
     def fallback(value: Any) -> Any:
@@ -53,12 +54,11 @@ def encode(data: dict[str, Any]) -> bytes:
 
     splices = Splices()
     try:
-        return splices.put_in(to_json(data, fallback=fallback, context={CONTEXT_KEY: splices.take}))
+        json = to_json(data, fallback=fallback, context={CONTEXT_KEY: splices.take})
     except PydanticSerializationError as error:
-        reason = str(error).removeprefix("Error serializing to JSON: ")
-        raise (
-            refused[0] if refused else Unserializable(f"This cannot be written as JSON: {reason}.")
-        ) from None
+        raise (refused[0] if refused else _unwritten(error)) from None
+    check_readable(json)
+    return splices.put_in(json)
 
 
 def decode(data: bytes) -> dict[str, Any]:
@@ -99,6 +99,13 @@ def _describe_arq(message: str) -> JobError:
     if message.endswith("not found"):
         return UnknownFunction(f"No worker knows it: {message}. Name its module in JOB_MODULES.")
     return JobFailed(message)
+
+
+def _unwritten(error: PydanticSerializationError) -> Unserializable:
+    reason = str(error).removeprefix("Error serializing to JSON: ")
+    if "Maximum serialization depth" in reason:
+        return Unserializable(TOO_DEEP)
+    return Unserializable(f"This cannot be written as JSON: {reason}.")
 
 
 def _refusal(value: Any) -> Unserializable:

@@ -9,8 +9,9 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
+from .nulls import present, without_nulls
 from .vectors import Vectors
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ ModelName = Annotated[str, StringConstraints(min_length=1, max_length=256, patte
 
 Fallbacks = Annotated[list[ModelName], Field(max_length=8)]
 
+_NULLABLE = frozenset({"stream_options"})  # in `extra`: null keeps out what would be sent by itself
+MAX_MESSAGES = 20_000  # of a request: to check more would hold an event loop for long
 MAX_PROMPT_BYTES = 8 * 1024 * 1024  # larger than any context window; one value must not fill Redis
 
 
@@ -29,22 +32,67 @@ class _Wire(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class _Request(_Wire):
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, data: Any) -> Any:
+        """In `metadata` null stays, as it comes back with the result."""
+        if not isinstance(data, dict):
+            return data
+        fields = present(data)
+        if isinstance(messages := fields.get("messages"), list) and len(messages) > MAX_MESSAGES:
+            raise ValueError(f"it has {len(messages):,} messages, and at most {MAX_MESSAGES:,} can be sent")
+        for name in fields.keys() & {"tools", "tool_choice", "response_format"}:
+            fields[name] = without_nulls(fields[name])
+        if isinstance(extra := fields.get("extra"), dict):
+            fields["extra"] = {
+                name: value for name, value in extra.items() if value is not None or name in _NULLABLE
+            }
+        return fields
+
+
 class Message(BaseModel):
-    """One turn of a conversation, in OpenAI's neutral form; fields a provider adds are kept."""
+    """One turn of a conversation, in OpenAI's neutral form; fields a provider adds are kept.
+
+    Fields that are null are left out. What a tool returned and a system message may be empty.
+    """
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    role: Literal["system", "developer", "user", "assistant", "tool"]
+    role: Literal[
+        "system", "developer", "user", "assistant", "tool", "function"
+    ]  # the last is the older tool
     content: str | list[dict[str, Any]] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        fields = without_nulls(data)
+        if fields.get("content") in (None, []):
+            has_result = fields.get("role") in ("tool", "function")
+            fields["content"] = "" if has_result else None  # a tool that returned nothing
+        return fields
 
     @model_validator(mode="after")
     def _says_something(self) -> Message:
-        if self.content in (None, "", []) and not (self.model_extra or {}).get("tool_calls"):
+        is_empty = self.role == "user" and self.is_blank
+        if self.role == "assistant":  # whatever else it carries is its turn: calls, audio, a refusal
+            is_empty = self.content in (None, []) and not (self.model_extra or {}).keys() - {"name"}
+        if is_empty:
             raise ValueError(f"the {self.role} message is empty")
         return self
 
+    @property
+    def is_blank(self) -> bool:
+        """Whether its content is nothing, an empty text, or parts that are empty texts."""
+        if isinstance(self.content, list):
+            return all(part.get("type") == "text" and part.get("text", "") == "" for part in self.content)
+        return not self.content
 
-class ChatRequest(_Wire):
+
+class ChatRequest(_Request):
     """One completion to be made. `model` None means the worker's DEFAULT_MODEL.
 
     Where `model` cannot answer, the `fallbacks` are asked in turn, each with all the tries of a job.
@@ -68,8 +116,16 @@ class ChatRequest(_Wire):
     metadata: dict[str, Any] = Field(default_factory=dict)
     extra: dict[str, Any] = Field(default_factory=dict)  # provider-specific fields, sent as they are
 
+    @field_validator("messages")
+    @classmethod
+    def _leave_out_empty_systems(cls, messages: list[Message]) -> list[Message]:
+        kept = [each for each in messages if each.role not in ("system", "developer") or not each.is_blank]
+        if not kept:
+            raise ValueError("every message is empty")
+        return kept
 
-class EmbedRequest(_Wire):
+
+class EmbedRequest(_Request):
     """Texts to be turned into vectors. `model` None means the worker's DEFAULT_EMBED_MODEL.
 
     `fallbacks` as in ChatRequest; mind that the vectors of two models cannot be compared.

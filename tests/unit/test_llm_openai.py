@@ -91,7 +91,7 @@ def test_extra_goes_last_and_metadata_nowhere() -> None:
 
 def test_fields_a_message_has_beyond_ours_are_kept() -> None:
     turns = [
-        {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "x": None}]},
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "x": 0}]},
         {"role": "tool", "content": "42", "tool_call_id": "1"},
     ]
     assert rendered({"messages": turns})["messages"] == turns

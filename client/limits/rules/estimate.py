@@ -23,16 +23,18 @@ UNKNOWN = 0  # output: the mean of the model's answers is reserved
 NONE = -1  # output: a call that has none
 
 _IMAGES = ("image_url", "image", "input_image")
+_CALLS = ("tool_calls", "function_call")
 _DEFINITIONS = ("tools", "functions", "response_format")
 
 
 def input_tokens(request: ChatRequest | EmbedRequest) -> int:
     """The input of `request` by the rule above."""
     if isinstance(request, EmbedRequest):
-        return _tokens(sum(map(_bytes, request.texts)))
+        return _tokens(_bytes("".join(request.texts)))
     size_bytes = image_count = 0
     for message in request.messages:
-        said_bytes, images = _said(message.content)
+        content = message.content
+        said_bytes, images = (_bytes(content), 0) if isinstance(content, str) else _said(content)
         size_bytes += said_bytes + _tool_call_bytes(message)
         image_count += images
     given = (request.tools, request.response_format, *map(request.extra.get, _DEFINITIONS))
@@ -69,8 +71,10 @@ def _said(content: Any) -> tuple[int, int]:
 
 
 def _tool_call_bytes(message: Message) -> int:
-    calls = (message.model_extra or {}).get("tool_calls")
-    return _json_bytes(calls) if calls else 0
+    extra = message.model_extra
+    if not extra:
+        return 0
+    return sum(_json_bytes(extra[name]) for name in _CALLS if extra.get(name))
 
 
 def _bytes(text: str) -> int:

@@ -31,6 +31,7 @@ from .summary import INTERRUPTED, RunSummary
 from .table import table
 
 LARGE_BYTES = 20 * 2**20  # an input whose check takes seconds
+MOST_COMPLAINTS = 15  # lines of a file that is refused that are named
 SAME_SIGNAL_S = 0.2  # what signals a process and then its group signals us twice, and means one
 WRONG_USAGE = 2  # exit status: nothing was sent
 
@@ -146,7 +147,7 @@ def _run(options: RunOptions, settings: Settings, *, simulate: bool) -> RunSumma
         _say("Reading prompts from the terminal, one a line; end with Ctrl-D.")
     elif _is_large(options.input):
         _say(f"Checking every line of {options.input} before anything is sent.")
-    with open_plan(options, settings, on_invalid=_say_invalid) as plan:
+    with open_plan(options, settings, on_invalid=_Complaints(options.skip_invalid)) as plan:
         if plan.report.pending == 0:
             return conclude(plan)
         _say_age(plan)
@@ -224,8 +225,18 @@ def _say_age(plan: Plan) -> None:
         )
 
 
-def _say_invalid(item: Invalid) -> None:
-    _say(f"Line {item.line}: {item.reason}")
+class _Complaints:
+    """Tells of bad lines: of the first ones where the file is refused, of each where they are left out."""
+
+    def __init__(self, all_: bool) -> None:
+        self._left = sys.maxsize if all_ else MOST_COMPLAINTS
+
+    def __call__(self, item: Invalid) -> None:
+        if self._left > 0:
+            _say(f"Line {item.line}: {item.reason}")
+        elif self._left == 0:
+            _say("More lines are bad; these are the first.")
+        self._left -= 1
 
 
 def _say(sentence: str) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import csv
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
+from .columns import rows
+from .doubts import check_form
 from .options import FileFormat, InputError
 from .source import MAX_LINE_BYTES, Source
 from .template import MissingColumn, Template
@@ -19,15 +21,18 @@ _BY_SUFFIX: dict[str, FileFormat] = {
     ".json": "jsonl",
     ".txt": "text",
     ".csv": "csv",
+    ".tsv": "csv",
+    ".tab": "csv",
 }
 
 
 class LineRecord(NamedTuple):
-    """A line's fields, or in `fault` why it has none: a sentence without its full stop."""
+    """A line's fields, or in `fault` why it has none, a sentence without its full stop; then `lines` are lost."""
 
     line: int
     fields: dict[str, Any]
     fault: str | None = None
+    lines: int = 1
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,8 @@ class Reader:
             return LineRecord(number, {}, f"it is not JSON: {reason}")
         if not isinstance(fields, dict):
             return LineRecord(number, {}, f"it must be a JSON object, not {json_name(fields)}")
+        if twice := _name_twice(text, fields):
+            return LineRecord(number, {}, f"it has {twice!r} twice in one object")
         return self._filled(number, fields)
 
     def _filled(self, number: int, row: dict[str, Any]) -> LineRecord:
@@ -83,48 +90,14 @@ class Reader:
         return LineRecord(number, fields)
 
     def _csv(self) -> Iterator[LineRecord]:
-        csv.field_size_limit(MAX_LINE_BYTES)
-        texts = (line.decode(errors="surrogateescape") for _, line in self.source.lines())
-        rows = csv.reader(texts, strict=True)
-        header: list[str] | None = None
-        while True:
-            line = rows.line_num + 1  # a quoted field may hold newlines: a row is known by its first line
-            try:
-                row = next(rows)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                yield LineRecord(line, {}, f"it is not CSV: {error}")
-                continue
-            if header is None:
-                header = self._header(row) if any(row) else None
-            elif any(row):
-                yield self._row(line, header, row)
-
-    def _header(self, row: list[str]) -> list[str]:
-        header = [name.strip() for name in row]
-        lacking = self.template.missing_from(header) if self.template else []
-        if lacking:
-            raise InputError(
-                f"{self.source.name} has no column {lacking[0]!r}, which the template names; "
-                f"it has {', '.join(header)}."
-            )
-        if not self.template and "prompt" not in header:
-            raise InputError(
-                f"{self.source.name} has no column 'prompt': say how to make one with "
-                f'--template "… {{{header[0]}}}".'
-            )
-        return header
-
-    def _row(self, line: int, header: list[str], row: list[str]) -> LineRecord:
-        if len(row) != len(header):
-            return LineRecord(line, {}, f"it has {len(row)} fields where the header has {len(header)}")
-        if any(_is_undecodable(field) for field in row):
-            return LineRecord(line, {}, "it is not UTF-8")
-        fields: dict[str, Any] = dict(zip(header, row, strict=True))
-        if self.template:
-            return self._filled(line, fields)
-        return LineRecord(line, {name: fields[name] for name in ("prompt", "custom_id") if fields.get(name)})
+        for line, fields, fault, lost in rows(self.source, self.template):
+            if fault:
+                yield LineRecord(line, {}, fault, lost)
+            elif self.template:
+                yield self._filled(line, fields)
+            else:
+                known = {name: fields[name] for name in ("prompt", "custom_id") if fields.get(name)}
+                yield LineRecord(line, known)
 
 
 def open_reader(source: Source, file_format: FileFormat, template: str | None) -> Reader:
@@ -133,6 +106,7 @@ def open_reader(source: Source, file_format: FileFormat, template: str | None) -
     first = source.first_line()
     if not first:
         raise InputError(f"{source.name} is empty: there is nothing to send.")
+    is_guess = file_format == "auto"
     if file_format == "auto":
         file_format = _BY_SUFFIX.get(source.suffix) or _sniffed(first, parsed)
     if file_format == "text" and parsed:
@@ -142,19 +116,33 @@ def open_reader(source: Source, file_format: FileFormat, template: str | None) -
                 f"{source.name} is read as text, which has no column {lacking[0]!r}: "
                 "use {prompt} for the line, or say --format csv."
             )
+    check_form(source, file_format, is_guess=is_guess)
     return Reader(source, file_format, parsed)
 
 
 def _sniffed(first: bytes, template: Template | None) -> FileFormat:
-    if first.startswith(b"{"):
+    if first.startswith((b"{", b"[{")) or first == b"[":
         return "jsonl"
     return "csv" if template and template.columns != ("prompt",) else "text"
 
 
-def _is_undecodable(field: str) -> bool:
-    if field.isascii():
-        return False
-    return any("\udc80" <= character <= "\udcff" for character in field)
+def _name_twice(text: str, fields: dict[str, Any]) -> str | None:
+    """A name that an object of the line has twice, of which a reader would drop one."""
+    body = fields.get("body")
+    names = [*fields, *(body if isinstance(body, dict) else ())]
+    if all(text.count(f'"{name}"') == 1 for name in names):
+        return None
+    twice: list[str] = []
+
+    def notice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            seen = [name for name, _ in pairs]
+            twice.extend(name for name in found if seen.count(name) > 1)
+        return found
+
+    json.loads(text, object_pairs_hook=notice)
+    return twice[0] if twice else None
 
 
 def json_name(value: Any) -> str:

@@ -13,7 +13,8 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from client.errors import InvalidRequest
-from client.requests import checked
+from client.requests import check_writable, checked
+from client.wire.nulls import present
 from client.wire.schemas import MAX_PROMPT_BYTES, ChatRequest, EmbedRequest
 from promptmill.dialects.openai.batch import from_batch, is_batch
 
@@ -48,10 +49,11 @@ class Item(NamedTuple):
 
 
 class Invalid(NamedTuple):
-    """A line that cannot be sent, and why."""
+    """A line that cannot be sent, and why. `lines` are lost by it, those behind it that it took with it included."""
 
     line: int
     reason: str
+    lines: int = 1
 
 
 class BadRecord(ValueError):
@@ -76,16 +78,16 @@ class ItemReader:
             try:
                 yield self._item(record)
             except (BadRecord, InvalidRequest) as fault:
-                yield Invalid(record.line, f"{str(fault).rstrip('.')}.")
+                yield Invalid(record.line, f"{str(fault).rstrip('.')}.", record.lines)
 
     def _item(self, record: LineRecord) -> Item:
-        line, fields, fault = record
+        line, fields, fault, _ = record
         if fault is not None:
             raise BadRecord(fault)
         prompt = fields.get("prompt")
         if isinstance(prompt, str) and len(fields) == 1 + ("custom_id" in fields):
             return self._plain(line, prompt, _custom_id(fields))
-        return self._full(line, dict(fields))
+        return self._full(line, present(fields))
 
     def _plain(self, line: int, prompt: str, custom_id: str | None) -> Item:
         """A line that is a prompt and no more: it is valid because the frame is. Saves three quarters."""
@@ -106,6 +108,7 @@ class ItemReader:
         else:
             self._fill_chat(body)
             checked(ChatRequest, body)
+        check_writable(body)
         asked = {name: value for name, value in body.items() if name != "metadata"}
         return self._named(line, custom_id, body, _canonical(asked).encode(), is_batch=batch)
 
@@ -172,10 +175,12 @@ def _default(body: dict[str, Any], name: str, value: Any) -> None:
 
 def _custom_id(fields: dict[str, Any]) -> str | None:
     custom_id = fields.pop("custom_id", None)
-    if custom_id is None:
+    if custom_id in (None, ""):
         return None
-    if not isinstance(custom_id, str) or not custom_id:
-        raise BadRecord("its custom_id must be a text that is not empty")
+    if type(custom_id) in (int, float):  # as tables write a text of digits
+        custom_id = _canonical(custom_id)
+    if not isinstance(custom_id, str):
+        raise BadRecord("its custom_id must be a text")
     if len(custom_id) > MAX_ID_CHARACTERS:
         raise BadRecord(f"its custom_id has more than {MAX_ID_CHARACTERS} characters")
     return custom_id

@@ -124,18 +124,20 @@ def open_plan(
 
 def _count(plan: Plan, on_invalid: OnInvalid) -> None:
     report = plan.report
-    for item in plan.items.items():
-        report.total += 1
-        fault = item.reason if isinstance(item, Invalid) else plan.fault(item)
-        if fault is None and isinstance(item, Item):
+    for each in plan.items.items():
+        fault = plan.fault(each) if isinstance(each, Item) else None
+        item = Invalid(each.line, fault) if fault else each
+        if isinstance(item, Item):
+            report.total += 1
             _count_valid(plan, item)
         else:
-            report.invalid += 1
-            on_invalid(Invalid(item.line, str(fault)))
+            report.total += item.lines
+            report.invalid += item.lines
+            on_invalid(item)
     if report.total == 0:
         raise InputError(f"{plan.options.input} has no line to send.")
     if report.invalid and not plan.options.skip_invalid:
-        lines = "line" if report.invalid == 1 else "lines"
+        lines = "line" if report.total == 1 else "lines"
         raise InputError(
             f"{report.invalid:,} of {report.total:,} {lines} cannot be sent, so nothing was: "
             "put them right, or leave them out with --skip-invalid."

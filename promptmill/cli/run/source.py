@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -45,9 +46,13 @@ class Source:
                 self._skip_rest(raw)
             yield number, line
 
+    def first_lines(self, most: int) -> list[bytes]:
+        """As many lines that are not blank, or fewer where there are fewer."""
+        return list(islice((line for _, line in self.lines() if line.strip()), most))
+
     def first_line(self) -> bytes:
-        """The first line that is not blank, or b"" where there is none."""
-        return next((line.strip() for _, line in self.lines() if line.strip()), b"")
+        """The first line that is not blank, without the space around it, or b"" where there is none."""
+        return b"".join(self.first_lines(1)).strip()
 
     def _skip_rest(self, raw: bytes) -> None:
         while raw and not raw.endswith(b"\n"):
@@ -61,11 +66,13 @@ def open_source(name: str) -> Iterator[Source]:
     with ExitStack() as opened:
         try:
             file = opened.enter_context(_open(name))
-            head = file.read(2)
+            head = file.read(READ_BYTES)
         except OSError as error:
             raise InputError(f"{label} cannot be read: {error.strerror or error}.") from error
-        if head in UTF16_BOMS:
+        if head.startswith(UTF16_BOMS):
             raise InputError(f"{label} is UTF-16: save it as UTF-8.")
+        if b"\r" in head.rstrip(b"\r") and b"\n" not in head:
+            raise InputError(f"{label} has CR where lines end, and no LF: convert it with tr '\\r' '\\n'.")
         yield Source(file, label)
 
 

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from client.errors import InvalidRequest
+from client.wire.nulls import present
 from client.wire.schemas import ChatRequest, Completion, Embeddings, Usage
 
 CHAT_URL = "/v1/chat/completions"
@@ -13,6 +15,7 @@ EMBEDDINGS_URL = "/v1/embeddings"
 
 _LINE_FIELDS = frozenset({"method", "url", "body"})
 _CHAT_FIELDS = frozenset(ChatRequest.model_fields) - {"extra", "timeout_s"}
+_ENCODINGS = ("float", "base64")  # on the way from the provider; vectors are written as numbers
 
 
 def is_batch(fields: dict[str, Any]) -> bool:
@@ -21,29 +24,41 @@ def is_batch(fields: dict[str, Any]) -> bool:
 
 
 def from_batch(fields: dict[str, Any]) -> dict[str, Any]:
-    """The body as fields of ChatRequest or EmbedRequest. Raises InvalidRequest."""
+    """The body as fields of ChatRequest or EmbedRequest. Raises InvalidRequest.
+
+    Its address is a hint: of a host, or Azure's with a deployment, which is the model where the body names none.
+    """
     unknown = fields.keys() - _LINE_FIELDS
     if unknown:
         raise InvalidRequest(f"a batch line has no field {min(unknown)!r}")
-    if fields.get("method", "POST") != "POST":
+    if str(fields.get("method", "POST")).upper() != "POST":
         raise InvalidRequest("its method must be POST")
     body = fields.get("body")
     if not isinstance(body, dict):
         raise InvalidRequest("its body must be a JSON object")
     url = fields.get("url", CHAT_URL)
-    if url == CHAT_URL:
+    path = [each for each in urlsplit(url).path.split("/") if each] if isinstance(url, str) else []
+    body = _model_of(path) | present(body)
+    if path[-2:] == ["chat", "completions"]:
         return _chat(body)
-    if url == EMBEDDINGS_URL:
+    if path[-1:] == ["embeddings"]:
         return _embeddings(body)
-    raise InvalidRequest(f"its url must be {CHAT_URL} or {EMBEDDINGS_URL}")
+    raise InvalidRequest(
+        f"its url must be {CHAT_URL} or {EMBEDDINGS_URL}, or end alike, which {url!r} does not"
+    )
+
+
+def _model_of(path: list[str]) -> dict[str, Any]:
+    at = path.index("deployments") + 1 if "deployments" in path else len(path)
+    return {"model": path[at]} if at < len(path) - 1 else {}
 
 
 def _chat(body: dict[str, Any]) -> dict[str, Any]:
     if body.get("stream"):
         raise InvalidRequest("its answer cannot be streamed into a file: leave stream out")
-    if body.get("n") not in (None, 1):
+    if body.get("n", 1) != 1:
         raise InvalidRequest("it asks for more than one answer (n): write a line for each")
-    fields = {name: value for name, value in body.items() if name in _CHAT_FIELDS and value is not None}
+    fields = {name: value for name, value in body.items() if name in _CHAT_FIELDS}
     if "messages" not in fields:
         raise InvalidRequest("its body has no messages")
     extra = {name: value for name, value in body.items() if name not in _CHAT_FIELDS}
@@ -59,8 +74,8 @@ def _embeddings(body: dict[str, Any]) -> dict[str, Any]:
         texts = [texts]
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise InvalidRequest("its input must be a text or a list of texts")
-    if rest.pop("encoding_format", "float") != "float":
-        raise InvalidRequest("its encoding_format must be float: vectors are written as numbers")
+    if rest.pop("encoding_format", "float") not in _ENCODINGS:
+        raise InvalidRequest(f"its encoding_format must be {' or '.join(_ENCODINGS)}")
     known = ("model", "dimensions", "metadata")
     fields: dict[str, Any] = {name: rest.pop(name) for name in known if name in rest}
     return {**fields, "texts": texts, **({"extra": rest} if rest else {})}
