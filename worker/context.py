@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from client import Limits
-from client.wire.schemas import Message
+from client.wire.schemas import Attempt, Message
 
 if TYPE_CHECKING:
     from promptmill.dialects import ChatAnswer  # it loads an HTTP library, which jobs need not have
@@ -35,6 +35,9 @@ class Meter:
     overloaded: bool = False  # it was 503 or 529: whoever was not refused may be, too
     refused_s: float | None = None  # how long the provider asked us to wait, seconds
     last_event_id: str | None = None  # of a streamed run; empty where it has said nothing
+    attempts: list[Attempt] = field(
+        default_factory=list, compare=False
+    )  # for the run after it: the latest 200
 
 
 class Asks(Protocol):

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from redis import exceptions as redis_errors
+
+FIRST_RETRY_S, LAST_RETRY_S = 0.1, 0.5
+
+_T = TypeVar("_T")
 
 UNREACHABLE = (
     redis_errors.ConnectionError,
@@ -34,3 +40,15 @@ def as_unreachable() -> Iterator[None]:
             if word in str(error):
                 raise kind(str(error)) from None
         raise
+
+
+async def outlasting(ask: Callable[[], Awaitable[_T]]) -> _T:
+    """What `ask` returns, called until Redis can be reached. It must do no harm twice. Cancelling ends it."""
+    delay_s = FIRST_RETRY_S
+    while True:
+        try:
+            with as_unreachable():
+                return await ask()
+        except UNREACHABLE:
+            await asyncio.sleep(delay_s)
+            delay_s = min(LAST_RETRY_S, 2 * delay_s)

@@ -25,7 +25,7 @@ for at = 1, #ARGV, 5 do
     added[#added + 1] = 0
   else
     cmd('SET', job, payload, 'PX', life_ms)  -- first: after another write a full server takes it
-    cmd('DEL', KEY.stream .. id)  -- of an old job of this id
+    cmd('DEL', KEY.stream .. id, KEY.attempts .. id)  -- of an old job of this id, whose worker may write unfenced
     cmd('ZADD', lane, came_us / 1000 + wait_ms, id)
     came_us = came_us + 1
     look_ms[lane] = math.min(look_ms[lane] or math.huge, now + math.max(0, wait_ms))

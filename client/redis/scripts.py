@@ -16,11 +16,17 @@ from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
 
 from ..wire.events import FIELD, RESET
-from ..wire.keys import ELSEWHERE_MS, Keys
+from ..wire.keys import ATTEMPTS_TTL_S, ELSEWHERE_MS, MAX_ATTEMPTS, Keys
 
 _CLIENT = __name__.removesuffix(".redis.scripts")  # whatever it is called where it is vendored
 _NEEDS = re.compile(r"^-- needs: (.+)$", re.MULTILINE)
-_FACTS = {"elsewhere_ms": ELSEWHERE_MS, "event_field": repr(FIELD), "reset": repr(RESET.decode())}
+_FACTS = {
+    "elsewhere_ms": ELSEWHERE_MS,
+    "event_field": repr(FIELD),
+    "reset": repr(RESET.decode()),
+    "attempts_ttl_ms": ATTEMPTS_TTL_S * 1000,
+    "max_attempts": MAX_ATTEMPTS,
+}
 
 
 def scripts(redis: Redis, room: str, keys: Keys, *verbs: str) -> Iterator[AsyncScript]:

@@ -11,7 +11,8 @@
     arq:abort               zset    job ids to abort                     Unix ms         none: members are removed
     {lane}:health-check     string  a line of a worker's counts: the     —               its interval + 1 s
                                     queue's workers, and CPU's
-    mill:attempts:{id}      list    failed attempts of a live job, JSON  —               1 day after the last
+    mill:attempts:{id}      list    attempts of a live job's runs that   —               1 day after the last
+                                    were not answered, JSON
     mill:lanes              zset    lanes                                Unix ms, look   none: members are removed
     mill:lanes:cpu          zset    the lanes of CPU jobs, 'cpu…'        Unix ms, look   none: members are removed
     mill:lane:{name}        zset    job ids                              Unix ms, due    none: members are removed
@@ -47,7 +48,8 @@ from .lane import parts_of
 
 # the score in `queue`, in the year 9999, of a job that has moved from there into a lane
 ELSEWHERE_MS = 253_370_764_800_000
-ATTEMPTS_TTL_S = 86_400  # seconds a failed attempt is remembered while its job waits for another try
+ATTEMPTS_TTL_S = 86_400  # seconds an attempt is remembered while its job waits for another run
+MAX_ATTEMPTS = 200  # remembered; a job may be turned away for a day, its result must not grow as long
 
 
 class _Name:

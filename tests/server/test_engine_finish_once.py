@@ -103,10 +103,10 @@ async def test_a_job_done_costs_five_commands(room: Room) -> None:
 @pytest.mark.parametrize(
     "job",
     [
-        ("b", KEYS.queue, "t", "unknown", "", 1, 1, 0, "", "", ""),
-        ("b", KEYS.queue, "t", "done", "", "x", 1, 0, "", "", ""),
-        ("b", KEYS.queue, "t", "done", "", 1, "x", 0, "", "", ""),
-        ("b", KEYS.queue, "t", "done", "", 1, 1, "", "", "", ""),
+        ("b", KEYS.queue, "t", "unknown", "", 1, 1, 0, "", "", "", ""),
+        ("b", KEYS.queue, "t", "done", "", "x", 1, 0, "", "", "", ""),
+        ("b", KEYS.queue, "t", "done", "", 1, "x", 0, "", "", "", ""),
+        ("b", KEYS.queue, "t", "done", "", 1, 1, "", "", "", "", ""),
         ("b", KEYS.queue, "t", "done", "", 1, 1, 0),
         (),
     ],
@@ -116,10 +116,10 @@ async def test_wrong_arguments_are_refused_before_anything_is_written(
 ) -> None:
     lease = await lease_of(room)
     before = room.dump()
-    good = (lease.job_id, lease.lane, lease.token, "done", "", 1, 1, 0, "", "", "") if job else ()
+    good = (lease.job_id, lease.lane, lease.token, "done", "", 1, 1, 0, "", "", "", "") if job else ()
     with pytest.raises(ResponseError, match="finish: "):
         await room.scripts._finish(args=[*good, *job])
-    with pytest.raises(ResponseError, match="finish: eleven"):
+    with pytest.raises(ResponseError, match="finish: twelve"):
         await room.scripts._finish(args=[*good, "one too many"])
     assert room.dump() == before
 

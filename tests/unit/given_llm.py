@@ -10,8 +10,9 @@ import fakeredis
 import httpx
 import pytest
 from arq import Retry
+from pydantic_core import to_json
 
-from client import decode, encode
+from client import JobError, decode, encode
 from client.limits.rules import lanes
 from client.wire.lane import provider_of
 from client.wire.schemas import Attempt, Usage
@@ -130,12 +131,28 @@ class Runs:
             return await job(self.ctx, *data["a"], **data["k"])
         except Retry as retry:
             self.has_run = True
+            await self._remember()
             self.tries_used += not isinstance(retry, Throttled)
+            raise
+        except JobError as error:
+            if error.retryable:  # a dead letter, which takes them along
+                await self._remember()
             raise
         except Reroute as moved:
             self.has_run = True
+            await self._remember()
             self.lane, self.payload = moved.lane, moved.payload or self.payload
             raise
+
+    async def hand_back(self) -> None:
+        """What becomes of a run that was cancelled as its worker ends."""
+        self.has_run = True
+        await self._remember()
+
+    async def _remember(self) -> None:
+        """As the script that takes the run's outcome."""
+        for attempt in sorted(self.ctx.meter.attempts, key=lambda told: told.number):
+            await self.redis.rpush("mill:attempts:j1", to_json(attempt))
 
     async def crash(
         self, *, began_s: float = ENQUEUED_MS / 1000, seen_s: float = ENQUEUED_MS / 1000 + 20

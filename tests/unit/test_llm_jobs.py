@@ -15,7 +15,7 @@ from redis.exceptions import ConnectionError as RedisDown
 
 from client import errors
 from client.wire.codec import decode, encode
-from client.wire.keys import ATTEMPTS_TTL_S, KEYS
+from client.wire.keys import KEYS
 from client.wire.schemas import Completion, Embeddings, Usage
 from promptmill.dialects import EmbedAnswer
 from tests.conftest import AnyRedis
@@ -84,7 +84,6 @@ async def test_a_transient_failure_is_written_down_and_tried_again(run: Runs, re
     assert 0 <= (raised.value.defer_score or 0) <= 1000
     (attempt,) = await ledger(redis)
     assert (attempt["number"], attempt["error"], attempt["status"]) == (1, "ServerError", 500)
-    assert 0 < await redis.ttl(KEYS.attempts("j1")) <= ATTEMPTS_TTL_S
     assert not isinstance(raised.value, Throttled)
 
     result = await run(llm)
@@ -126,13 +125,6 @@ async def test_a_permanent_failure_is_raised_at_once(run: Runs, redis: AnyRedis)
     assert not await redis.exists(KEYS.attempts("j1"))
 
 
-async def test_the_list_of_an_aborted_job_of_the_same_id_is_not_continued(run: Runs, redis: AnyRedis) -> None:
-    await redis.rpush(KEYS.attempts("j1"), b"stale")
-    with pytest.raises(Retry):
-        await run(ScriptedLLM(errors.ServerError("x")))
-    assert [row["number"] for row in await ledger(redis)] == [1]
-
-
 async def test_a_first_run_that_succeeds_sends_no_command(run: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     sent = []
     monkeypatch.setattr(fakeredis.FakeAsyncRedis, "lrange", lambda *a: sent.append(a))
@@ -140,27 +132,38 @@ async def test_a_first_run_that_succeeds_sends_no_command(run: Runs, monkeypatch
     assert sent == []
 
 
-async def test_a_cancelled_job_leaves_the_ledger_as_it_is(run: Runs, redis: AnyRedis) -> None:
-    llm = ScriptedLLM(errors.ServerError("x"), asyncio.CancelledError())
-    with pytest.raises(Retry):
-        await run(llm)
+async def test_a_call_that_was_cut_off_is_told_of_and_uses_no_try(run: Runs) -> None:
+    llm = ScriptedLLM(asyncio.CancelledError(), errors.ServerError("x"), ANSWER, max_tries=2)
     with pytest.raises(asyncio.CancelledError):
         await run(llm)
-    assert len(await ledger(redis)) == 1
+    await run.hand_back()
+    with pytest.raises(Retry):
+        await run(llm)
+    result = await run(llm)
+    assert errors_of(result) == [(1, "CancelledError"), (2, "ServerError"), (3, None)]
 
 
-async def test_a_redis_that_is_away_costs_neither_the_retry_nor_the_answer(
-    run: Runs, redis: AnyRedis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+async def test_attempts_are_waited_for_while_redis_is_away(
+    run: Runs, redis: AnyRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def down(*args: object) -> None:
-        raise RedisDown("away")
+    llm = ScriptedLLM(errors.ServerError("x"), ANSWER)
+    with pytest.raises(Retry):
+        await run(llm)
+    asked, pipeline = [], redis.pipeline
 
-    llm = ScriptedLLM(errors.ServerError("x"), ANSWER, errors.ServerError("y"))
+    def away_at_first(**options: Any) -> Any:
+        asked.append(options)
+        if len(asked) < 3:
+            raise RedisDown("away")
+        return pipeline(**options)
+
+    monkeypatch.setattr(redis, "pipeline", away_at_first)
+    assert errors_of(await run(llm)) == [(1, "ServerError"), (2, None)]
+
+
+async def test_an_attempt_that_cannot_be_read_is_left_out(run: Runs, redis: AnyRedis) -> None:
+    llm = ScriptedLLM(errors.ServerError("x"), ANSWER)
+    await redis.rpush(KEYS.attempts("j1"), b"{", b'{"number": "of another version"}')
     with pytest.raises(Retry):
         await run(llm)
-    monkeypatch.setattr(redis, "lrange", down)
-    assert (await run(llm)).text == "Hello"
-    monkeypatch.setattr(redis, "pipeline", lambda **_: (_ for _ in ()).throw(RedisDown("away")))
-    with pytest.raises(Retry):
-        await run(llm)
-    assert "away" in caplog.text
+    assert errors_of(await run(llm)) == [(1, "ServerError"), (2, None)]

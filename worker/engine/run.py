@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any, Literal
 
 from arq.constants import keep_cronjob_progress
 from arq.cron import CronJob
 from arq.jobs import SerializationError, serialize_result
 from arq.worker import Function, JobExecutionFailed, Retry, RetryJob
+from pydantic_core import to_json
 
 from client import words
 from client.errors import JobCrashed, JobError, JobFailed, JobTimedOut
@@ -167,16 +169,30 @@ def _is_dead_letter(error: BaseException) -> bool:
 
 def _unfinished(run: Run, verb: Verb) -> Outcome:
     """It keeps its place in time."""
-    return Outcome(run.lease, verb, moment_ms=run.claimed.score_ms, use=_use(run, verb))
+    return Outcome(
+        run.lease, verb, moment_ms=run.claimed.score_ms, use=_use(run, verb), attempts=_attempts(run)
+    )
 
 
 def _again(run: Run, verb: Verb, error: Retry | None) -> Outcome:
     delay_ms = (error.defer_score or 0) if error else 0
-    return Outcome(run.lease, verb, ttl_ms=RETRY_TTL_S * 1000, moment_ms=delay_ms, use=_use(run, verb))
+    return Outcome(
+        run.lease,
+        verb,
+        ttl_ms=RETRY_TTL_S * 1000,
+        moment_ms=delay_ms,
+        use=_use(run, verb),
+        attempts=_attempts(run),
+    )
 
 
 def _use(run: Run, verb: Verb) -> str:
     return settlement.use(run.claimed, run.meter, verb)
+
+
+def _attempts(run: Run) -> bytes:
+    """What its calls came to, in the order of their numbers: a run's calls may end in any."""
+    return b"\n".join(map(to_json, sorted(run.meter.attempts, key=attrgetter("number"))))
 
 
 def _final(
@@ -193,7 +209,16 @@ def _final(
     ttl_ms = 0 if forever else round(ttl_s * 1000)
     last_id = run.meter.last_event_id
     end = "" if last_id is None else (events.done(last_id) if success else events.failed(result)).decode()
-    return Outcome(run.lease, verb, text, ttl_ms=ttl_ms, keep_ms=keep_ms, use=_use(run, verb), to=end)
+    return Outcome(
+        run.lease,
+        verb,
+        text,
+        ttl_ms=ttl_ms,
+        keep_ms=keep_ms,
+        use=_use(run, verb),
+        to=end,
+        attempts=_attempts(run) if verb == "dead" else b"",  # a dead letter takes its history along
+    )
 
 
 def _record(run: Run, success: bool, result: object) -> bytes:

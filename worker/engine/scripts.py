@@ -73,6 +73,7 @@ class Outcome:
     keep_ms: int = 0
     use: str = ""  # what its calls really used (settlement.py); empty: nothing to settle
     to: str = ""  # reroute: the lane it goes to; done, dead: the event that ends its stream, if it has one
+    attempts: bytes = b""  # what its calls came to, a line of JSON each, for the runs after it
 
 
 class EngineScripts:
@@ -120,7 +121,7 @@ class EngineScripts:
         args: list[str | bytes | int] = []
         for o in outcomes:
             args += (o.lease.job_id, o.lease.lane, o.lease.token, o.verb, o.text)
-            args += (o.ttl_ms, o.moment_ms, o.keep_ms, o.lease.limit_keys, o.use, o.to)
+            args += (o.ttl_ms, o.moment_ms, o.keep_ms, o.lease.limit_keys, o.use, o.to, o.attempts)
         return [reply == 1 for reply in await _run(self._finish, args)]
 
 

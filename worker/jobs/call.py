@@ -95,6 +95,7 @@ class Call:
             part=self._part,
         )
         ledger.count(self._ctx, self.attempt)
+        ledger.tell(self._ctx, self.attempt)
 
     def _cost_usd(self, usage: Usage | None, model: str, error: BaseException | None) -> float | None:
         if error is not None and was_free(self._meter, error):

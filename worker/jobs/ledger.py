@@ -1,27 +1,26 @@
-"""The attempts of a job that is still alive, all of them without an answer: one Redis list, best effort.
+"""The attempts of a job that is still alive, of all its runs that were not answered: one Redis list.
 
-The ledger is for people and for counting tries. A Redis that cannot be reached must cost neither the
-retry that was decided nor the answer that was paid for, so a failure here is a warning in the log.
+A run's own are in its meter. They are written by the script that takes its outcome, at once with it and under its
+fencing token, so whatever an outage delays or a second worker overtakes, a run is told of whole, once, or not at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 from redis.exceptions import RedisError
 
 from client import words
 from client.errors import JobCrashed
-from client.wire.keys import ATTEMPTS_TTL_S, KEYS
+from client.wire.keys import KEYS, MAX_ATTEMPTS
 from client.wire.schemas import Attempt
 from client.wire.token import claimed_us
+from worker.unreachable import outlasting
 
 from .services import JobContext
 from .totals import tenant_of
-
-MAX_ATTEMPTS = 200  # remembered; a job may be turned away for a day, its result must not grow as long
 
 logger = words.logger("promptmill.ledger")
 
@@ -29,28 +28,40 @@ logger = words.logger("promptmill.ledger")
 async def read(ctx: JobContext, model: str) -> list[Attempt]:
     """The attempts before this run, oldest first. A job on its first run costs no round trip.
 
-    What a worker was doing when it died is taken down here, as a call to `model` that may have been made.
+    Waits for a Redis that is away: nothing is paid for yet. What a worker was doing when it died is among them, as a
+    call to `model` that may have been made; if this run is not answered, it is told of with it.
     """
     if not ctx.has_run:
         return []
-    job_id = ctx.job_id
     try:
-        async with ctx.services.redis.pipeline(transaction=False) as pipe:
-            pipe.lrange(KEYS.attempts(job_id), 0, -1)
-            pipe.lrange(KEYS.crashes(job_id), 0, -1)
-            rows, crashes = await pipe.execute()
-        past = [Attempt.model_validate(from_json(row)) for row in rows]
-        known = sum(attempt.error == JobCrashed.__name__ for attempt in past)
-        first = past[-1].number + 1 if past else 1
-        lost = [_lost(crash, number, model) for number, crash in enumerate(crashes[known:], first)]
-    except (RedisError, OSError, ValueError) as error:  # ValueError: rows of another version
-        logger.warning("%s: cannot read its attempts: %s", job_id, error)
+        rows, crashes = await outlasting(lambda: _rows(ctx))
+    except RedisError as error:
+        logger.warning("%s: cannot read its attempts: %s", ctx.job_id, error)
         return []
-    if lost:
-        for attempt in lost:
-            count(ctx, attempt)
-        await append(ctx, lost, is_first=not past)
+    past = list(_readable(ctx, rows))
+    known = sum(attempt.error == JobCrashed.__name__ for attempt in past)
+    first = past[-1].number + 1 if past else 1
+    lost = [_lost(crash, number, model) for number, crash in enumerate(crashes[known:], first)]
+    for attempt in lost:
+        count(ctx, attempt)
+        tell(ctx, attempt)
     return past + lost
+
+
+async def _rows(ctx: JobContext) -> tuple[list[bytes], list[bytes]]:
+    async with ctx.services.redis.pipeline(transaction=False) as pipe:
+        pipe.lrange(KEYS.attempts(ctx.job_id), 0, -1)
+        pipe.lrange(KEYS.crashes(ctx.job_id), 0, -1)
+        rows, crashes = await pipe.execute()
+    return rows, crashes
+
+
+def _readable(ctx: JobContext, rows: Iterable[bytes]) -> Iterator[Attempt]:
+    for row in rows:
+        try:
+            yield Attempt.model_validate(from_json(row))
+        except ValueError as error:  # of another version
+            logger.warning("%s: cannot read one of its attempts: %s", ctx.job_id, error)
 
 
 def _lost(crash: bytes, number: int, model: str) -> Attempt:
@@ -66,22 +77,13 @@ def _lost(crash: bytes, number: int, model: str) -> Attempt:
     )
 
 
+def tell(ctx: JobContext, attempt: Attempt) -> None:
+    """Tells the runs after this one of an attempt, unless this one is answered. Nothing is written here."""
+    told = ctx.meter.attempts
+    told.append(attempt)
+    del told[:-MAX_ATTEMPTS]
+
+
 def count(ctx: JobContext, attempt: Attempt) -> None:
     """Adds an attempt to the totals of its day. Nothing is written here: see worker/jobs/totals.py."""
     ctx.services.totals.add(attempt, tenant_of(ctx.lane))
-
-
-async def append(ctx: JobContext, attempts: Sequence[Attempt], *, is_first: bool) -> None:
-    """Writes attempts of a run that failed. One round trip. The script that finishes the job deletes all."""
-    job_id = ctx.job_id
-    key = KEYS.attempts(job_id)
-    try:
-        async with ctx.services.redis.pipeline(transaction=True) as pipe:
-            if is_first:
-                pipe.delete(key)
-            pipe.rpush(key, *map(to_json, attempts[-MAX_ATTEMPTS:]))
-            pipe.ltrim(key, -MAX_ATTEMPTS, -1)
-            pipe.expire(key, ATTEMPTS_TTL_S)
-            await pipe.execute()
-    except (RedisError, OSError) as error:
-        logger.warning("%s: cannot write its attempt %d: %s", job_id, attempts[-1].number, error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from asyncio import CancelledError
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -27,15 +28,18 @@ from client.errors import (
 from client.wire.schemas import Attempt
 from worker.signals import Throttled
 
-from . import ledger, reroute
+from . import reroute
 from .request import Request, Start
 from .services import JobContext
 
 BASE_S = 1.0  # seconds; the ceiling of the first wait
 CAP_S = 60.0  # seconds; the ceiling of every wait
 
-# By class name, as the ledger keeps it: the provider has no room now, or the worker died; the request is not at fault
-_USES_NO_TRY = frozenset({RateLimited.__name__, Overloaded.__name__, JobCrashed.__name__})
+# By class name, as the ledger keeps it: the provider has no room now, the worker died, or the call was cut off as its
+# job was handed back; the request is not at fault. A worker of an earlier version counts the last as a try.
+_USES_NO_TRY = frozenset(
+    {RateLimited.__name__, Overloaded.__name__, JobCrashed.__name__, CancelledError.__name__}
+)
 
 # Permanent for this model; another provider, or a larger model, may well answer
 _ANOTHER_MODEL_MAY_HELP = (
@@ -66,7 +70,7 @@ class NextModel:
 async def what_follows(
     ctx: JobContext, asked: Request, start: Start, error: JobError, last: Attempt, attempts: Sequence[Attempt]
 ) -> Exception:
-    """The exception that ends this run, its `attempts` written down: Reroute, Retry, Throttled, or `error` itself.
+    """The exception that ends this run: Reroute, Retry, Throttled, or `error` itself. Its calls were `attempts`.
 
     `last` is the attempt that ended in `error`; its part of the job has its tries to itself.
     """
@@ -81,8 +85,6 @@ async def what_follows(
         admitted=start.admitted,
         fallbacks=len(asked.fallbacks),
     )
-    if follows or error.retryable:  # without a try left it is a dead letter, which takes its history along
-        await ledger.append(ctx, attempts, is_first=not start.earlier)
     if isinstance(follows, NextModel):
         return reroute.to_fallback(ctx, asked)
     if follows:

@@ -1,6 +1,6 @@
--- endings: what becomes of a job: it leaves for good, waits again, is rerouted, or is buried.
+-- endings: what becomes of a job: it leaves for good, waits again, is rerouted, or is buried; its attempts.
 -- needs: clock, names
--- gives: after, leave, wait, reroute, bury, end_stream
+-- gives: after, leave, wait, reroute, bury, end_stream, tried, remember
 
 local DEAD_TTL_MS = 30 * DAY_MS  -- how long a dead letter waits for somebody to look at it
 local MAX_DEAD = 10000
@@ -9,6 +9,21 @@ local STREAM_TTL_MS = DAY_MS  -- where the result has none
 -- What finish.lua has still to see to: workers are `wanted`, lanes that jobs have `left`, and of those the ids.
 local after = { wanted = false, left = {}, elsewhere = {} }
 local aborting = cmd('EXISTS', KEY.aborts) == 1
+
+-- That it has run, and the tries it has used by that.
+local function tried(id, used, ttl_ms)
+  cmd('INCRBY', KEY.retry .. id, used)
+  cmd('PEXPIRE', KEY.retry .. id, ttl_ms)
+end
+
+-- The attempts of a run, a line each.
+local function remember(id, attempts)
+  local key, rows = KEY.attempts .. id, {}
+  for row in string.gmatch(attempts, '[^\n]+') do rows[#rows + 1] = row end
+  cmd('RPUSH', key, unpack(rows))
+  cmd('LTRIM', key, -FACT.max_attempts, -1)
+  cmd('PEXPIRE', key, FACT.attempts_ttl_ms)
+end
 
 local function bury(id, lane, text)
   local key = KEY.dead .. id

@@ -1,8 +1,8 @@
 -- finish: writes down how jobs ended, each only for the holder of its fencing token, and frees its slots.
 -- needs: congestion, gates, endings
 --
--- ARGV, for each job, eleven:
---   id, lane, token, verb, text, ttl ms, moment or delay ms, keep ms, limit keys (write_names), use, to
+-- ARGV, for each job, twelve:
+--   id, lane, token, verb, text, ttl ms, moment or delay ms, keep ms, limit keys (write_names), use, to, attempts
 --   done       text is the result ('' keeps none), kept for ttl (0: for ever); keep holds the id back; `to` is the
 --              event that ends the job's stream, '' where it has none
 --   dead       as done, and the job becomes a dead letter
@@ -13,14 +13,15 @@
 --   reroute    as back, but into the lane `to`, with text as its payload where there is one. Plain arq clients look
 --              for it in arq's queue: there it stays too, never due
 --   use: what settle (congestion.lua) takes, '' for nothing to settle
+--   attempts: what the run's calls came to, a line of JSON each, for the runs after it; '' for none
 --
 -- Returns a list: 1 where it was accepted, 0 where the token is not, or no longer, the job's.
 
-local FIELDS_OF_A_JOB = 11
+local FIELDS_OF_A_JOB = 12
 local VERBS = { done = true, dead = true, retry = true, throttled = true, again = true, back = true, reroute = true }
 
 if #ARGV % FIELDS_OF_A_JOB ~= 0 or #ARGV == 0 then
-  return redis.error_reply('finish: eleven arguments for each job')
+  return redis.error_reply('finish: twelve arguments for each job')
 end
 for at = 1, #ARGV, FIELDS_OF_A_JOB do  -- before anything is written
   local ttl_ms, moment, keep_ms = tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6]), tonumber(ARGV[at + 7])
@@ -53,21 +54,22 @@ local accepted = {}
 for at = 1, #ARGV, FIELDS_OF_A_JOB do
   local id, lane, token, verb, text = unpack(ARGV, at, at + 4)
   local ttl_ms, moment, keep_ms = tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6]), tonumber(ARGV[at + 7])
-  local names, use, to = unpack(ARGV, at + 8, at + 10)
+  local names, use, to, attempts = unpack(ARGV, at + 8, at + 11)
   local mine = cmd('GET', KEY.in_progress .. id) == token
   accepted[#accepted + 1] = mine and 1 or 0
   if mine and names ~= '' then free(id, names, token, use) end
+  if mine and attempts ~= '' then remember(id, attempts) end
   if mine and verb == 'dead' then bury(id, lane, text) end
   if mine and to ~= '' and (verb == 'done' or verb == 'dead') then end_stream(id, to, ttl_ms) end
   if mine and (verb == 'done' or verb == 'dead') then
     leave(id, lane, verb, text, ttl_ms, keep_ms)
   elseif mine and verb == 'back' then
+    if attempts ~= '' then tried(id, 0, FACT.attempts_ttl_ms) end  -- or nobody would read them
     wait(id, lane, moment)
   elseif mine and verb == 'reroute' then
     reroute(id, lane, to, text, moment)
   elseif mine then
-    cmd('INCRBY', KEY.retry .. id, verb == 'retry' and 1 or 0)
-    cmd('PEXPIRE', KEY.retry .. id, ttl_ms)
+    tried(id, verb == 'retry' and 1 or 0, ttl_ms)
     wait(id, lane, verb == 'throttled' and moment or now + moment)
   end
 end
