@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal, TypeAlias
 
 from redis.asyncio import Redis
 
 from ..wire.keys import Keys
+from ..wire.record import utc
 from ..words import counted
 from .explain import Blocked, Found, Full, Seen, found
 
@@ -60,7 +61,7 @@ def explain(job: Found) -> Waiting:
 
 
 def _not_due(job: Found, due_ms: float) -> Waiting:
-    moment = f"{_utc(due_ms):%F %T} UTC"
+    moment = f"{utc(due_ms):%F %T} UTC"
     reason: Reason = "retry" if job.tried else "deferred"
     text = f"waits for its next try at {moment}" if job.tried else f"is deferred until {moment}"
     return _waiting(job._replace(ahead=None), reason, text)
@@ -84,8 +85,8 @@ def _waiting(job: Found, reason: Reason, sentence: str, seen: Seen | None = None
         key=seen and seen.key,
         lanes_ahead=(seen and seen.lanes_ahead) or 0,
         holders=tuple(Holder(id_.decode(), (end_ms - job.now_ms) / 1000) for id_, end_ms in holders),
-        next_at=None if next_ms is None else _utc(next_ms),
-        asked_at=_utc(job.now_ms),
+        next_at=None if next_ms is None else utc(next_ms),
+        asked_at=utc(job.now_ms),
     )
 
 
@@ -96,7 +97,3 @@ def _ahead(job: Found, lanes: int) -> str:
         return ""
     verb = "is" if len(said) == 1 and said[0].startswith("1 ") else "are"
     return f"; {' and '.join(said)} {verb} ahead"
-
-
-def _utc(ms: float) -> datetime:
-    return datetime.fromtimestamp(ms / 1000, UTC)

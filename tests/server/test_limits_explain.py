@@ -147,13 +147,13 @@ async def test_what_a_job_is_reckoned_to_use(
     room: LimitsRoom, head: tuple[int, ...], model: dict[str, float] | None, tokens: int, usd: float | None
 ) -> None:
     text = whole(
-        "-- needs: room\nlocal model = cjson.decode(ARGV[1])\n"
-        "return cjson.encode({ estimate(model ~= cjson.null and model, read_reservation(ARGV[2])) })",
+        "-- needs: room\nreturn cjson.encode({ estimate(cjson.decode(ARGV[1]), read_reservation(ARGV[2])) })",
         "client.limits",
         KEYS,
     )
     record = reserving(payload("a"), *head) if head else payload("a")
-    reckoned = json.loads(room.raw.eval(text, 0, json.dumps(model), record))
+    keys = [] if model is None else [{"model": True, **model}]
+    reckoned = json.loads(room.raw.eval(text, 0, json.dumps(keys), record))
     assert reckoned == [tokens] if usd is None else reckoned == [tokens, pytest.approx(usd)]
 
 

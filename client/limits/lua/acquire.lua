@@ -24,7 +24,7 @@ for n, call in ipairs(calls) do
   local ticket, since = ARGV[2 * n], tonumber(ARGV[2 * n + 1]) or (now_us + n - 1) / 1000
   local tokens, more, lease_end = nil, nil, held_until(call)
   if lease_end > now then  -- asked twice
-    tokens, more = estimate_of(call, states_of(call.keys))
+    tokens, more = estimate(states_of(call.keys), call.input, call.output)
   else
     lease_end = now + call.lease_ms
     withdraw(ticket, call)

@@ -41,7 +41,7 @@ else
   for i = 1, #row, 2 do aliases[row[i]] = row[i + 1] end
 end
 local found = states_of(call and call.keys or keys_of(lane, aliases))
-local tokens, usd = estimate(found[1] and found[1].model and found[1], input, output)
+local tokens, usd = estimate(found, input, output)
 
 local function why_shut(s)
   if room(s) < 1 then return s.why end

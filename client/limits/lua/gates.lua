@@ -1,6 +1,6 @@
 -- gates: who waits for a limit key, and who goes when it has room.
 -- needs: reserve
--- gives: MAX_GATES, oldest, wait_for, first_shut, estimate_of, grant, open_due, open_waited
+-- gives: MAX_GATES, oldest, wait_for, first_shut, grant, open_due, open_waited
 --
 -- A lane that finds a key full is parked: it waits in the key's queue, by the moment it was last served, and the
 -- key gets a moment in KEY.gates. A parked lane keeps a far score in KEY.lanes, in case every signal is lost.
@@ -49,16 +49,12 @@ local function first_shut(found, since, tokens, usd)
   end
 end
 
-local function estimate_of(call, found)
-  return estimate(found[1].model and found[1] or nil, call.input, call.output)
-end
-
 -- Gives a call of its own its slots, or lets it wait. Returns tokens and dollars reserved, or nil and the key. Who is
 -- not `asked` for now is told; where nobody listens, the process has gone, or will ask again: nil and no key.
 local function grant(ticket, since, asked)
   local call = read_ticket(ticket)
   local found = states_of(call.keys)
-  local tokens, usd = estimate_of(call, found)
+  local tokens, usd = estimate(found, call.input, call.output)
   local shut, at, need = first_shut(found, since, tokens, usd)
   if shut then
     wait_for(shut, ticket, since, at, true, need)

@@ -18,7 +18,7 @@ end
 local function settle_call(call, since, use)
   local found = states_of(call.keys)
   if use == 'unused' then
-    local tokens, usd = estimate_of(call, found)
+    local tokens, usd = estimate(found, call.input, call.output)
     use = string.format('1 %d %.12g -1 - 0', tokens, usd or 0)
   end
   settle(found, since, use)

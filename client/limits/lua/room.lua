@@ -95,9 +95,11 @@ local function short_of(s, tokens, usd)
   end
 end
 
--- What a job is reckoned to use, in tokens and dollars (nil for an unknown price). input, output: see estimate.py.
-local function estimate(model, input, output)
+-- What a job under these keys is reckoned to use, in tokens and dollars (nil for an unknown price). input, output:
+-- see estimate.py.
+local function estimate(found, input, output)
   if not input then return 0, 0 end
+  local model = found[1] and found[1].model and found[1]
   if output == 0 then output = model and model.out or 0 elseif output < 0 then output = 0 end
   output = math.ceil(output)
   if not model or model.unpriced == 1 then return input + output, 0 end

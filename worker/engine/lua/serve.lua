@@ -69,7 +69,7 @@ local function serve(lane, quota, found)
       else
         local tokens, usd = 0, 0
         if found.metered[1] and payload then
-          tokens, usd = estimate(found[1].model and found[1], read_reservation(payload))
+          tokens, usd = estimate(found, read_reservation(payload))
         end
         shut, at, need = first_short(found.metered, tokens, usd)
         if shut then break end
