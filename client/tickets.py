@@ -53,7 +53,8 @@ async def llm_work(
     except Unserializable as error:  # in metadata or extra, or half a character in a prompt
         raise InvalidRequest(str(error)) from None
     await steps.give_way()
-    return lane, reserving(record, input_tokens(request), output_tokens(request))
+    tokens = input_tokens(request), output_tokens(request)
+    return lane, reserving(record, *tokens, len(request.fallbacks))
 
 
 def job_work(

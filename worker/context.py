@@ -79,6 +79,7 @@ class Context(dict[Any, Any]):
     limit_keys: tuple[str, ...] = key("limit_keys")  # that the job holds by its lane
     token: str = key("token")  # the fencing token
     payload: bytes = key("payload")  # the job's record
+    shut: str = key("shut")  # why its model takes no calls, where the job is to go on to another
     has_run: bool = key("has_run")  # a run of it has begun before
     meter: Meter = key("meter")
     limits: Limits = key("limits")  # of the fleet: `async with ctx.limits.slot("openai/gpt-4o"): …`

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
+from . import extras
 from .nulls import present, without_nulls
 from .vectors import Vectors
 
@@ -23,6 +24,12 @@ ModelName = Annotated[str, StringConstraints(min_length=1, max_length=256, patte
 
 Fallbacks = Annotated[list[ModelName], Field(max_length=8)]
 
+# What an answer that came lacks
+Shortfall: TypeAlias = Literal["empty", "cut_off", "filtered"]
+
+# Fields of a message, in `extra`, that are an answer without a word
+BESIDE_WORDS = frozenset({"audio", "images", "function_call", "content_parts", "parts"})
+
 _NULLABLE = frozenset({"stream_options"})  # in `extra`: null keeps out what would be sent by itself
 MAX_MESSAGES = 20_000  # of a request: to check more would hold an event loop for long
 MAX_PROMPT_BYTES = 8 * 1024 * 1024  # larger than any context window; one value must not fill Redis
@@ -30,6 +37,21 @@ MAX_PROMPT_BYTES = 8 * 1024 * 1024  # larger than any context window; one value 
 
 class _Wire(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def is_blank(content: str | list[dict[str, Any]] | None) -> bool:
+    """Whether a message's content is none, or nothing but white space."""
+    if isinstance(content, list):
+        return all(map(is_blank_part, content))
+    return content is None or not content or content.isspace()
+
+
+def is_blank_part(part: dict[str, Any]) -> bool:
+    """Whether it is a text of nothing but white space."""
+    if part.get("type", "text") != "text":
+        return False
+    text = part.get("text", "" if "type" in part else None)  # without a type it is a provider's own form
+    return isinstance(text, str) and (not text or text.isspace())
 
 
 class _Request(_Wire):
@@ -86,10 +108,8 @@ class Message(BaseModel):
 
     @property
     def is_blank(self) -> bool:
-        """Whether its content is nothing, an empty text, or parts that are empty texts."""
-        if isinstance(self.content, list):
-            return all(part.get("type") == "text" and part.get("text", "") == "" for part in self.content)
-        return not self.content
+        """Whether its content is nothing, or nothing but white space."""
+        return is_blank(self.content)
 
 
 class ChatRequest(_Request):
@@ -114,7 +134,19 @@ class ChatRequest(_Request):
     timeout_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
     # the caller's own; comes back with the result, never sent on
     metadata: dict[str, Any] = Field(default_factory=dict)
-    extra: dict[str, Any] = Field(default_factory=dict)  # provider-specific fields, sent as they are
+    extra: dict[str, Any] = Field(default_factory=dict)  # the providers' own fields: see extras.py
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_one_limit(cls, fields: Any) -> Any:
+        return extras.one_limit(fields)
+
+    @field_validator("extra")
+    @classmethod
+    def _is_extra(cls, extra: dict[str, Any]) -> dict[str, Any]:
+        if extra and (fault := extras.fault_of_chat(extra, cls.model_fields.keys() - {"metadata"})):
+            raise ValueError(fault)
+        return extra
 
     @field_validator("messages")
     @classmethod
@@ -140,8 +172,21 @@ class EmbedRequest(_Request):
     metadata: dict[str, Any] = Field(default_factory=dict)
     extra: dict[str, Any] = Field(default_factory=dict)
 
+    @field_validator("extra")
+    @classmethod
+    def _is_extra(cls, extra: dict[str, Any]) -> dict[str, Any]:
+        if extra and (fault := extras.fault_of_embed(extra, cls.model_fields.keys() - {"metadata"})):
+            raise ValueError(fault)
+        return extra
 
-class Usage(_Wire):
+
+class _Answer(BaseModel):
+    """Read by older clients, too: what they do not know, they leave out."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Usage(_Answer):
     """Tokens as the provider counted them."""
 
     input_tokens: int | None = None
@@ -151,8 +196,9 @@ class Usage(_Wire):
     reasoning_tokens: int | None = None  # part of the output
 
 
-class Attempt(_Wire):
-    """One physical call to a provider. `error` is the class name of what went wrong.
+class Attempt(_Answer):
+    """One physical call to a provider. `error` is the class name of what went wrong. Where it was not `sent`, none was
+    made: the provider could not be asked this, or took no calls.
 
     With `JobCrashed` its worker died, or lost its lease: it may have been made and paid for. Its `duration_s` is
     until that was noticed.
@@ -167,10 +213,12 @@ class Attempt(_Wire):
     usage: Usage | None = None  # None: the provider did not tell
     cost_usd: float | None = None
     ttft_s: float | None = None  # time to first token, of a streamed answer
+    sent: bool = True
+    reason: str | None = None  # in words, where the job went on to another model
     part: int | None = None  # where in the texts its part of them begins; None: it was made for the whole job
 
 
-class Timings(_Wire):
+class Timings(_Answer):
     """When the job was enqueued, and how long it then waited and ran."""
 
     enqueued_at: datetime
@@ -178,7 +226,7 @@ class Timings(_Wire):
     running_s: float  # the last try alone
 
 
-class _JobAnswer(_Wire):
+class _JobAnswer(_Answer):
     job_id: str
     model: str  # provider/model, as the provider named the model that answered
     usage: Usage
@@ -197,6 +245,25 @@ class Completion(_JobAnswer):
     tool_calls: list[dict[str, Any]] = Field(default_factory=list)
     reasoning: str | None = None  # what the model thought, where the provider shows it
     response_id: str | None = None
+    # What the provider sent beyond these fields, by its own names, at four places: `message` (annotations, audio,
+    # images, thinking_blocks), `choice` (logprobs), `response` (citations, groundingMetadata) and `usage`
+    extra: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    @property
+    def shortfall(self) -> Shortfall | None:
+        """What the answer lacks; None for a whole one. See `shortfall_of`."""
+        is_more = bool(self.tool_calls or self.extra.get("message", {}).keys() & BESIDE_WORDS)
+        return shortfall_of(self.text, self.finish_reason, is_more=is_more)
+
+
+def shortfall_of(text: str | None, finish_reason: str | None, *, is_more: bool) -> Shortfall | None:
+    """The one answer to the question whether there is an answer. `is_more`: it has something beside its words, such
+    as calls of tools or images. A filter that stopped it comes first, then that there is nothing in it."""
+    if finish_reason == "content_filter":
+        return "filtered"
+    if not (is_more or (text and not text.isspace())):
+        return "empty"
+    return "cut_off" if finish_reason == "length" else None
 
 
 class Embeddings(_JobAnswer):

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import httpx
+from pydantic_core import to_json
 
 from client.wire.schemas import Usage
+
+from .extra import Extra, join, unread
+
+MAX_TOKENS = 10**12  # a count above is none
+
+_CALL_FIELDS = ("index", "id", "function")
 
 Headers = Mapping[str, str]  # looked up case-insensitively, as httpx.Headers are
 
@@ -33,6 +41,7 @@ class ChatAnswer:
     tool_calls: list[dict[str, Any]]
     response_id: str | None
     reasoning: str | None = None
+    extra: Extra = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,61 +78,128 @@ class Delta(NamedTuple):
     response_id: str | None = None
     is_refusal: bool = False  # the text is the model's refusal
     is_last: bool = False  # nothing follows
+    extra: Extra | None = None  # what the neutral form has no place for
+
+    def answer(self, model: str) -> ChatAnswer:
+        """The answer where this is all of it; `model` is the name it was asked by."""
+        return ChatAnswer(
+            text=self.text,
+            finish_reason="content_filter" if self.is_refusal else self.finish_reason,
+            model=self.model or model,
+            usage=self.usage or Usage(),
+            tool_calls=join_calls(self.tool_calls),
+            response_id=self.response_id,
+            reasoning=self.reasoning or None,
+            extra=self.extra or {},
+        )
 
 
 class CallNumbers:
     """Numbers the tool calls of one stream from 0, whatever their provider's indexes are.
 
     Anthropic counts all blocks. Some hosts give every call the index 0, or none: there, a name with another id
-    begins another call. One that only changes the id (vLLM's, with every piece) begins none.
+    begins another call. One that only changes the id (vLLM's, with every piece) begins none, and the first id
+    stands.
     """
 
     def __init__(self) -> None:
-        self._ids: list[str | None] = []  # of the calls, by their numbers
+        self._ids: list[str] = []  # of the calls, by their numbers
+        self._told: list[str | None] = []  # as the provider told them
         self._numbers: dict[int | None, int] = {}  # by index, of the last call that began with it
 
     def of(self, parts: Iterable[ToolCallPart]) -> tuple[ToolCallPart, ...]:
-        """The parts with their calls' numbers, without those of what never began as a call: Anthropic streams
-        the input of tools that run at its side, too."""
+        """The parts with their calls' numbers and ids, without those of what never began as a call: Anthropic
+        streams the input of tools that run at its side, too."""
         return tuple(numbered for part in parts if (numbered := self._numbered(part)) is not None)
 
     def _numbered(self, part: ToolCallPart) -> ToolCallPart | None:
         number = None if part.index is None else self._numbers.get(part.index)
         if number is not None and not self._is_another(number, part):
-            self._ids[number] = self._ids[number] or part.id
-            return replace(part, index=number)
-        if not (part.id or part.name):
+            self._told[number] = self._told[number] or part.id
+            return replace(part, index=number, id=self._ids[number] if part.id else None)
+        if not (part.id or part.name or part.more):
             return None
         number = self._numbers[part.index] = len(self._ids)
-        call_id = part.id or (f"call_{number}" if part.index is None else None)  # as `join_calls` does
-        self._ids.append(call_id)
-        return replace(part, index=number, id=call_id)
+        self._ids.append(own_id(part.id, self._ids))
+        self._told.append(part.id)
+        return replace(part, index=number, id=self._ids[number])
 
     def _is_another(self, number: int, part: ToolCallPart) -> bool:
-        return bool(part.name and part.id and self._ids[number]) and part.id != self._ids[number]
+        return bool(part.name and part.id and self._told[number]) and part.id != self._told[number]
+
+
+def own_id(told: str | None, taken: Iterable[str]) -> str:
+    """The id of a call: as it was told, or, where it was not or is another call's, a new one. Some providers want
+    the ids of a whole conversation to differ, so a new one is like no other."""
+    return told if told and told not in taken else f"call_{uuid4().hex[:24]}"
+
+
+def call_parts(calls: Any, *, whole: bool = False) -> Iterator[ToolCallPart]:
+    """OpenAI's form, or what hosts make of it. `whole`: each entry is a call, whatever its index is."""
+    for position, call in enumerate(calls if isinstance(calls, list) else ()):
+        if not isinstance(call, dict):
+            continue
+        function, index = mapping(call.get("function")), call.get("index")
+        more = unread(call, _CALL_FIELDS)
+        if more.get("type") == "function":
+            del more["type"]
+        yield ToolCallPart(
+            index=None if whole else index if isinstance(index, int) else position,
+            id=text_or_none(call.get("id")),
+            name=text_or_none(function.get("name")),
+            arguments=arguments_text(function.get("arguments")),
+            more=more or None,
+        )
+
+
+def arguments_text(arguments: Any) -> str:
+    """A call's arguments, or a piece of them, as the JSON text that they are in OpenAI's form: some hosts send an
+    object. Empty where there are none."""
+    if arguments is None or isinstance(arguments, str):
+        return arguments or ""
+    return to_json(arguments).decode()
 
 
 def join_calls(parts: Iterable[ToolCallPart]) -> list[dict[str, Any]]:
-    """The entries of `tool_calls` that the parts make up, in the order in which they began. A call without an
-    id, which only Gemini makes, gets one."""
+    """The entries of `tool_calls` that the parts make up, in the order in which they began."""
     calls: dict[object, dict[str, Any]] = {}
-    arguments: dict[object, list[str]] = {}
     for part in parts:
         key = object() if part.index is None else part.index
-        call = calls.setdefault(key, {"id": None, "type": "function", "function": {"name": None}})
-        call["id"] = part.id or call["id"]
-        call["function"]["name"] = part.name or call["function"]["name"]
-        call.update(part.more or {})
-        arguments.setdefault(key, []).append(part.arguments)
-    for number, (key, call) in enumerate(calls.items()):
-        call["id"] = call["id"] or f"call_{number}"
-        call["function"]["arguments"] = "".join(arguments[key]) or "{}"
+        call = calls.setdefault(key, {"id": None, "type": "function", "function": {"arguments": ""}})
+        function = call["function"]
+        call["id"] = call["id"] or part.id
+        function["name"] = part.name or function.get("name")
+        function["arguments"] += part.arguments
+        join(call, part.more or {})
+    taken: list[str] = []
+    for call in calls.values():
+        call["id"] = own_id(call["id"], taken)
+        taken.append(call["id"])
+        name, arguments = call["function"].get("name"), call["function"]["arguments"]
+        call["function"] = {"name": name, "arguments": arguments if arguments.strip() else "{}"}
+        if call["type"] != "function" and not name:  # a custom tool's call has its own field
+            del call["function"]
     return list(calls.values())
 
 
 def count(value: Any) -> int | None:
-    """A number of tokens as the provider told it; None for anything that is not one."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    """A number of tokens as the provider told it; None for anything that is none, or cannot be true."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_TOKENS:
+        return None
+    return int(value) if value == int(value) else None
+
+
+def output_count(told: int | None, total: int | None, prompt: int | None) -> int | None:
+    """The output: what the total has beyond the prompt, where that is more than was told. Some hosts count the
+    reasoning beside the output."""
+    if total is None or prompt is None:
+        return told
+    return max(told or 0, total - prompt)
 
 
 def first(answers: Any) -> dict[str, Any]:

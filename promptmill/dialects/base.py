@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import to_json
 
 from client.errors import ProviderError
+from client.wire.extras import extra_for
 from client.wire.schemas import ChatRequest, EmbedRequest
 
 from .answers import ChatAnswer, Delta, EmbedAnswer, Headers, HttpCall
@@ -35,6 +36,7 @@ _Reply = TypeVar("_Reply", bound=Reply)
 class Provider(ProviderErrors, ABC):
     """One configured provider. Pure: the same request always renders to the same bytes."""
 
+    kind: str  # of its API: the package of promptmill/dialects
     bad_key_status = 401  # what it answers where the key is wrong
     # nothing but usage follows the event that says why the answer ended
     reason_is_last: ClassVar[bool] = True
@@ -50,8 +52,15 @@ class Provider(ProviderErrors, ABC):
 
     @abstractmethod
     def render_chat(self, request: ChatRequest, model: str, *, stream: bool = False) -> HttpCall:
-        """The call that asks `model`. `request.extra` is applied last and may override any field;
+        """The call that asks `model`. What of `request.extra` is for the provider is applied last;
         `request.metadata` is never sent. Raises BadRequest for what the provider has no way to say."""
+
+    def learn(self, refusal: ProviderError, model: str) -> None:
+        """Takes in what a refusal says of the names that `model` knows: what is rendered next may differ."""
+
+    def extra_of(self, request: ChatRequest | EmbedRequest) -> dict[str, Any]:
+        """Of the request's `extra`, what is for this provider, by its own names."""
+        return extra_for(request.extra, self.name, self.kind) if request.extra else {}
 
     @abstractmethod
     def parse_chat(self, body: bytes | dict[str, Any], headers: Headers, model: str) -> ChatAnswer:

@@ -6,6 +6,8 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic_core import from_json
 
+from client.wire.schemas import is_blank_part
+
 from .base import CannotSay
 
 
@@ -22,6 +24,11 @@ class ToolChoice(NamedTuple):
 
     mode: Literal["auto", "none", "required"]
     name: str | None = None
+
+
+def without_blanks(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The parts of a content without blank texts, which some providers refuse, where anything else is there."""
+    return [part for part in parts if not is_blank_part(part)] or parts
 
 
 def read_image(part: dict[str, Any]) -> Image:
@@ -55,6 +62,13 @@ def read_choice(choice: str | dict[str, Any]) -> ToolChoice | None:
         if choice == mode:
             return ToolChoice(mode)
     raise CannotSay("takes a tool_choice of auto, none, required, or the function to call")
+
+
+def joined(body: dict[str, Any], extra: dict[str, Any], name: str) -> dict[str, Any]:
+    """The body with `extra`; the fields of the object called `name` join those that are there."""
+    ours, theirs = body.get(name), extra.get(name)
+    both = {name: {**ours, **theirs}} if isinstance(ours, dict) and isinstance(theirs, dict) else {}
+    return {**body, **extra, **both}
 
 
 def read_format(response_format: dict[str, Any]) -> tuple[bool, dict[str, Any] | None]:

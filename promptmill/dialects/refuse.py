@@ -135,7 +135,7 @@ class ProviderErrors:
         return self.redact(told)[:MAX_ID_CHARS] if told else None
 
     def _bad_request(self, reason: object, model: str) -> BadRequest:
-        return BadRequest(f"{self.name}/{model} {reason}.", provider=self.name, model=model)
+        return BadRequest(f"{self.name}/{model} {reason}.", provider=self.name, model=model, sent=False)
 
     @property
     def _check_address(self) -> str:

@@ -12,8 +12,9 @@ from pydantic_core import from_json
 from client.errors import MalformedResponse, ProviderError
 from client.wire.schemas import Usage
 
-from .answers import CallNumbers, ChatAnswer, Delta, Headers, ToolCallPart, join_calls
+from .answers import CallNumbers, ChatAnswer, Delta, Headers, ToolCallPart, call_parts
 from .base import Route
+from .extra import Extra, add
 from .reader import Frames, Halves, is_one_json, objects_of, read_loosely
 from .refusals import error_in
 from .sse import Event, EventTooLarge
@@ -189,10 +190,7 @@ class ChatStream:
         if not self._sum.is_empty:
             return ended
         self._answer = answer
-        calls = tuple(
-            ToolCallPart(at, call.get("id"), call["function"]["name"], call["function"]["arguments"])
-            for at, call in enumerate(answer.tool_calls)
-        )
+        calls = tuple(call_parts(answer.tool_calls))
         return ended._replace(text=answer.text, reasoning=answer.reasoning or "", tool_calls=calls)
 
 
@@ -206,6 +204,7 @@ class Sum:
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._calls: list[ToolCallPart] = []
+        self._extra: Extra = {}
         self._finish_reason: str | None = None
         self._model: str | None = None
         self._response_id: str | None = None
@@ -236,6 +235,8 @@ class Sum:
             self.ends_in_reason = False
         elif delta.finish_reason or (self._finish_reason and delta.usage is not None):
             self.ends_in_reason = not self._is_doubtful
+        if delta.extra:
+            add(self._extra, delta.extra)
         if delta.usage is not None:
             self.usage = newer(self.usage, delta.usage) if self._is_told else delta.usage
             self._is_told = True
@@ -247,15 +248,17 @@ class Sum:
 
     def answer(self, model: str) -> ChatAnswer:
         """`model` is the name it was asked by, where no event told another."""
-        return ChatAnswer(
+        return Delta(
             text="".join(self._text),
-            finish_reason="content_filter" if self._is_refusal else self._finish_reason,
-            model=self._model or model,
+            reasoning="".join(self._reasoning),
+            tool_calls=tuple(self._calls),
+            finish_reason=self._finish_reason,
             usage=self.usage,
-            tool_calls=join_calls(self._calls),
+            model=self._model,
             response_id=self._response_id,
-            reasoning="".join(self._reasoning) or None,
-        )
+            is_refusal=self._is_refusal,
+            extra=self._extra,
+        ).answer(model)
 
 
 def newer(old: Usage, new: Usage) -> Usage:

@@ -84,6 +84,7 @@ def a_context(
         "token": "mill:1:host:7:abc",
         "payload": b"",
         "has_run": False,
+        "shut": "",
         "meter": Meter(),
     }
     return JobContext({"services": services}, **{**given, **fields})

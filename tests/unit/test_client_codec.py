@@ -76,7 +76,11 @@ def test_a_foreign_tag_is_left_alone(tag: object) -> None:
 
 
 def test_an_answer_of_another_version_arrives_as_data() -> None:
-    data = COMPLETION.model_dump(mode="json") | {"field_of_tomorrow": 1}
+    data = COMPLETION.model_dump(mode="json")
+    assert (
+        travel(data | {"field_of_tomorrow": 1}) == COMPLETION
+    )  # a newer one, without what is not known here
+    del data["usage"]
     assert travel(data) == data
 
 

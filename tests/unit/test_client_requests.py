@@ -66,6 +66,12 @@ def test_fields_that_a_provider_adds_to_a_message_are_kept() -> None:
             "messages.0: the assistant message is empty.",
         ),
         ([{"role": "user", "content": [{"type": "text"}]}], {}, "messages.0: the user message is empty."),
+        ("  ", {}, "messages.0: the user message is empty."),
+        (
+            [{"role": "user", "content": [{"type": "text", "text": " "}]}],
+            {},
+            "messages.0: the user message is empty.",
+        ),
         ("hi", {"bogus": 1}, "bogus: extra inputs are not permitted."),
         ("hi", {"temperature": 3}, "temperature: input should be less than or equal to 2."),
         ("hi", {"temperature": float("nan")}, "temperature: input should be less than or equal to 2."),

@@ -43,8 +43,10 @@ def test_the_definitions_of_tools_and_of_the_format_count_as_their_json() -> Non
     tools = [{"type": "function", "function": {"name": "f"}}]  # 46 bytes
     format_ = {"type": "json_object"}  # 22 bytes
     assert input_tokens(chat_request("ab", tools=tools, response_format=format_)) == 18 + 4
-    assert input_tokens(chat_request("ab", extra={"tools": tools, "user": "x" * 100})) == 12 + 4
-    assert input_tokens(chat_request("ab", extra={"tools": [object()]})) == 1 + 4  # refused when it is sent
+    assert input_tokens(chat_request("ab", extra={"functions": tools, "user": "x" * 100})) == 12 + 4
+    assert (
+        input_tokens(chat_request("ab", extra={"functions": [object()]})) == 1 + 4
+    )  # refused when it is sent
 
 
 def test_the_input_of_an_embedding_is_its_texts() -> None:

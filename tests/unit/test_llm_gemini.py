@@ -206,7 +206,7 @@ def test_reasons_to_finish_have_our_names(theirs: str | None, ours: str | None) 
     [
         (None, Usage()),
         ({}, Usage()),
-        ({"promptTokenCount": "9"}, Usage()),
+        ({"promptTokenCount": "nine"}, Usage()),
         ({"promptTokenCount": 9, "toolUsePromptTokenCount": 4}, Usage(input_tokens=13)),
         (
             {"promptTokenCount": 9, "thoughtsTokenCount": 4},

@@ -200,7 +200,11 @@ async def test_a_model_without_a_provider_is_passed_over(run: Runs, caplog: pyte
     for _ in range(2):
         with pytest.raises(Reroute):
             await run(llm, request={**HI, "model": "nowhere/x", "fallbacks": ["elsewhere/y", NANO]})
-    assert fields_of(await run(llm)) == [(NANO, None)]
+    answer = await run(llm)
+    passed = errors.ProviderNotConfigured.__name__
+    assert fields_of(answer) == [("nowhere/x", passed), ("elsewhere/y", passed), (NANO, None)]
+    assert [attempt.sent for attempt in answer.attempts] == [False, False, True]
+    assert "nowhere" in (answer.attempts[0].reason or "")
     assert "elsewhere/y" in caplog.text
 
 

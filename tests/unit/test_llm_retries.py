@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from client import errors
-from worker.jobs.retries import Again, NextModel, backoff_s, decide, uses_a_try
+from worker.jobs.retries import Again, NextModel, TurnedAway, backoff_s, decide, uses_a_try
 
 
 def decided(
@@ -50,8 +50,25 @@ def test_being_turned_away_uses_no_try_and_never_fails(kind: type[errors.JobErro
 def test_a_job_that_its_models_limit_admitted_leaves_the_waiting_to_that_limit(
     kind: type[errors.JobError],
 ) -> None:
-    again = decided(kind("x", retry_after_s=20), tries_used=99, attempts=9, admitted=True, fallbacks=2)
+    again = decided(kind("x", retry_after_s=20), tries_used=99, attempts=9, admitted=True)
     assert again == Again(0.0, uses_a_try=False)
+
+
+@pytest.mark.parametrize("kind", [errors.RateLimited, errors.Overloaded])
+def test_with_fallbacks_it_is_turned_away_no_longer_than_its_patience(kind: type[errors.JobError]) -> None:
+    again = Again(0.0, uses_a_try=False)
+    waited = [TurnedAway(waited_s, most_s=10) for waited_s in (0, 8, 10)]
+    assert [decided(kind("x"), admitted=True, fallbacks=1, waiting=w) for w in waited] == [
+        again,
+        again,
+        NextModel(),
+    ]
+    asked = kind("x", retry_after_s=3)
+    assert [decided(asked, admitted=True, fallbacks=1, waiting=w) for w in waited] == [
+        again,
+        *[NextModel()] * 2,
+    ]
+    assert decided(kind("x", retry_after_s=20), admitted=True, fallbacks=1) == NextModel()
 
 
 @pytest.mark.parametrize("kind", [errors.ProviderTimeout, errors.ServerError, errors.MalformedResponse])
@@ -80,6 +97,14 @@ def test_another_model_may_help_where_this_one_never_will(kind: type[errors.JobE
 @pytest.mark.parametrize("kind", [errors.BadRequest, errors.PermanentProviderError, errors.JobFailed])
 def test_no_model_helps_a_request_that_is_wrong(kind: type[errors.JobError]) -> None:
     assert decided(kind("x"), fallbacks=8) is None
+
+
+def test_another_model_may_take_what_this_one_cannot_be_asked_or_refuses_as_it_was_translated() -> None:
+    unsaid = errors.BadRequest("x", sent=False)
+    assert decided(unsaid, fallbacks=1) == NextModel()
+    assert decided(unsaid) is None
+    assert decided(errors.BadRequest("x", status=400), fallbacks=1, translated=True) == NextModel()
+    assert decided(errors.BadRequest("x", status=400), translated=True) is None
 
 
 def test_the_provider_sets_the_least_wait_and_jitter_comes_on_top() -> None:

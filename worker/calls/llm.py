@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import httpx
 
-from client.errors import MalformedResponse, ProviderError
+from client.errors import BadRequest, MalformedResponse, ProviderError
 from client.wire.schemas import ChatRequest, EmbedRequest
 from promptmill.dialects import ChatAnswer, Delta, EmbedAnswer, HttpCall, Route
 from promptmill.dialects.rates import SeenRates, rate_headers
@@ -89,7 +89,11 @@ class LLM:
         """
         route = self.chat_route(request.model)
         call = route.provider.render_chat(request, route.model)
-        body, headers = await self._send(call, route, call_id, request.timeout_s)
+        try:
+            body, headers = await self._send(call, route, call_id, request.timeout_s)
+        except BadRequest as refusal:
+            call = _corrected(call, refusal, request, route)
+            body, headers = await self._send(call, route, call_id, request.timeout_s)
         return read_chat(route, headers, body)
 
     async def chat_stream(
@@ -102,6 +106,20 @@ class LLM:
         """
         route = self.chat_route(request.model)
         call = route.provider.render_chat(request, route.model, stream=True)
+        try:
+            return await self._stream(call, request, route, call_id, on_delta)
+        except BadRequest as refusal:
+            call = _corrected(call, refusal, request, route, stream=True)
+        return await self._stream(call, request, route, call_id, on_delta)
+
+    async def _stream(
+        self,
+        call: HttpCall,
+        request: ChatRequest,
+        route: Route,
+        call_id: str,
+        on_delta: Callable[[Delta], None],
+    ) -> ChatAnswer:
         limit_s = request.timeout_s or self.settings.request_timeout_s
         silence_s = request.timeout_s or self.settings.stream_silence_s
         stream, patience = None, None
@@ -184,3 +202,14 @@ class LLM:
             rates = route.provider.seen_rates(rate_headers(response.headers.raw))
             if response.is_success or any(rates):  # a model that does not exist is not worth remembering
                 self._observe(route, rates)
+
+
+def _corrected(
+    call: HttpCall, refusal: BadRequest, request: ChatRequest, route: Route, *, stream: bool = False
+) -> HttpCall:
+    """The call once more, where its refusal has told another name for what is in it. Raises the refusal otherwise."""
+    route.provider.learn(refusal, route.model)
+    again = route.provider.render_chat(request, route.model, stream=stream)
+    if again.body == call.body:
+        raise refusal
+    return again

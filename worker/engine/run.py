@@ -134,6 +134,7 @@ def context(run: Run, shared: Mapping[Any, Any], make: type[Context]) -> Context
         token=lease.token,
         payload=claimed.payload or b"",
         has_run=claimed.has_run,
+        shut=claimed.shut,
         meter=run.meter,
     )
 

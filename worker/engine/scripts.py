@@ -41,11 +41,12 @@ class Claimed:
     abort_ms: int  # when somebody asked to abort it; 0 for nobody
     tokens: int = 0  # reserved
     usd: float = 0.0  # reserved
+    shut: str = ""  # it holds no slots, as its model takes no calls: why, where it can go on to another
 
 
 # A job in the claim's reply, as claim.lua says
 _Row: TypeAlias = tuple[
-    bytes, bytes, bytes, bytes | None, bytes | None, int, bytes | int | None, bytes, int, bytes
+    bytes, bytes, bytes, bytes | None, bytes | None, int, bytes | int | None, bytes, int, bytes, bytes
 ]
 
 
@@ -131,7 +132,7 @@ async def _run(script: AsyncScript, args: Sequence[Any]) -> Any:
 
 
 def _claimed(row: _Row, token: str) -> Claimed:
-    job_id, lane, score, payload, tries, crashes, abort_ms, limit_keys, tokens, usd = row
+    job_id, lane, score, payload, tries, crashes, abort_ms, limit_keys, tokens, usd, shut = row
     return Claimed(
         lease=Lease(job_id.decode(), lane.decode(), token, limit_keys.decode()),
         score_ms=int(float(score)),
@@ -142,4 +143,5 @@ def _claimed(row: _Row, token: str) -> Claimed:
         abort_ms=int(float(abort_ms or 0)),
         tokens=tokens,
         usd=float(usd),
+        shut=shut.decode(),
     )

@@ -92,6 +92,7 @@ class Call:
             usage=usage if usage != Usage() else None,
             cost_usd=self._cost_usd(usage, model, error),
             ttft_s=self._progress.ttft_s,
+            sent=was_sent(error),
             part=self._part,
         )
         ledger.count(self._ctx, self.attempt)
@@ -104,6 +105,11 @@ class Call:
             return None
         route, own_prices = self._route, self._ctx.services.llm.own_prices
         return cost_usd(route.provider.name, model, usage, asked=route.model, own=own_prices)
+
+
+def was_sent(error: BaseException | None) -> bool:
+    """Whether a request has gone out, as far as is known."""
+    return not isinstance(error, JobError) or error.details.get("sent") is not False
 
 
 def timings(ctx: JobContext, started_at: datetime, running_s: float) -> Timings:
@@ -133,7 +139,7 @@ def meter_failure(meter: Meter, error: JobError) -> None:
     elif status is not None and status >= 300 and status not in GAVE_UP_STATUSES:
         meter.answered = 400 <= status < 500
         meter.tokens, meter.usd = 0, 0.0
-    elif error.details.get("sent") is False or (status is None and not _may_have_answered(error)):
+    elif not was_sent(error) or (status is None and not _may_have_answered(error)):
         meter.called = False  # no connection, or a request that could not be put into words
 
 

@@ -57,5 +57,6 @@ async def _complete(
         tool_calls=answer.tool_calls,
         reasoning=answer.reasoning,
         response_id=answer.response_id,
+        extra=answer.extra,
         metadata=asked.metadata,
     )

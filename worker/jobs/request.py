@@ -9,12 +9,13 @@ from typing import TypeAlias, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from client import words
-from client.errors import BadRequest, MillError, ProviderNotConfigured
+from client.errors import BadRequest, JobError, MillError, ProviderNotConfigured, SlotTimeout
 from client.limits.rules.lanes import model_key
 from client.wire.schemas import Attempt, ChatRequest, EmbedRequest
 from promptmill.dialects import Route, summarise
 
 from . import ledger, reroute
+from .failure import concluded, pass_over
 from .services import JobContext
 
 Request: TypeAlias = ChatRequest | EmbedRequest
@@ -30,6 +31,12 @@ class Start:
     route: Route
     admitted: bool  # under the limits of its model
     earlier: list[Attempt]  # of the runs before
+
+    @property
+    def translated(self) -> bool:
+        """Whether the request was written for another model, or in another form, than that of the route."""
+        route = str(self.route)
+        return self.route.provider.kind != "openai" or any(past.model != route for past in self.earlier)
 
     @property
     def next_number(self) -> int:
@@ -49,17 +56,27 @@ def read_request(
 
 async def find_route(ctx: JobContext, asked: Request, route_to: Callable[[str | None], Route]) -> Start:
     """Where the run's calls go. Raises Reroute where the job belongs into the lane of its model, or, as that has
-    no provider, of its next one; ProviderNotConfigured where there is none."""
+    no provider or takes no calls, of its next one; ProviderNotConfigured where there is none."""
     try:
         route = route_to(asked.model)
     except ProviderNotConfigured as error:
-        if asked.fallbacks:
-            logger.warning("%s goes on to %s: %s", ctx.job_id, asked.fallbacks[0], error)
-            raise reroute.to_fallback(ctx, asked) from None
-        if earlier := await ledger.read(ctx, asked.model or ""):
-            error.details["attempts"] = earlier[-1].number
-        raise
+        raise await _passing(ctx, asked, asked.model or "", error) from None
+    if ctx.shut and asked.fallbacks:
+        closed = SlotTimeout(f"{route} takes no calls now: {ctx.shut}.")
+        raise await _passing(ctx, asked, str(route), closed, route.provider.kind)
     admitted = model_key(str(route)) in ctx.limit_keys
     if not admitted and (elsewhere := reroute.to_its_model(ctx, asked)):
         raise elsewhere
     return Start(route, admitted, await ledger.read(ctx, str(route)))
+
+
+async def _passing(
+    ctx: JobContext, asked: Request, model: str, error: JobError, kind: str | None = None
+) -> Exception:
+    """What follows where `model` is not called: the way to the next one, or the error."""
+    earlier = await ledger.read(ctx, model)
+    if not asked.fallbacks:
+        return concluded(error, earlier)
+    logger.warning("%s goes on to %s: %s", ctx.job_id, asked.fallbacks[0], error)
+    pass_over(ctx, earlier[-1].number + 1 if earlier else 1, model, error)
+    return reroute.to_fallback(ctx, asked, kind)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from client import decode, encode
 from client.limits.rules import estimate, lanes
+from client.wire.extras import scoped
 from client.wire.keys import KEYS
 from client.wire.lane import place_of
 from client.wire.reservation import reserving
@@ -19,10 +20,12 @@ def to_its_model(ctx: JobContext, asked: ChatRequest | EmbedRequest) -> Reroute 
     return None if lane == ctx.lane else Reroute(lane, payload_for(ctx.payload, lane, asked))
 
 
-def to_fallback(ctx: JobContext, asked: ChatRequest | EmbedRequest) -> Reroute:
-    """The way to the next of `asked.fallbacks`: the same request to another model."""
+def to_fallback(ctx: JobContext, asked: ChatRequest | EmbedRequest, kind: str | None = None) -> Reroute:
+    """The way to the next of `asked.fallbacks`: the same request to another model. `kind` is of the API that its
+    `extra` was written for, where that is known: what has another does not get it."""
     model, *rest = asked.fallbacks
-    request = asked.model_copy(update={"model": model, "fallbacks": rest})
+    extra = scoped(asked.extra, kind) if kind else asked.extra
+    request = asked.model_copy(update={"model": model, "fallbacks": rest, "extra": extra})
     lane = lane_for(request, ctx.lane)
     return Reroute(lane, payload_for(ctx.payload, lane, request))
 
@@ -47,6 +50,9 @@ def payload_for(payload: bytes, lane: str, asked: ChatRequest | EmbedRequest) ->
     given = job["a"][0] if job["a"] else job["k"]["request"]
     if given.get("fallbacks", []) != asked.fallbacks:
         given.update(model=asked.model, fallbacks=asked.fallbacks)
+        if asked.extra:
+            given["extra"] = asked.extra
     tokens = job.pop("n", None) or estimate.input_tokens(asked)
     output_tokens = job.pop("m", None) or estimate.output_tokens(asked)
-    return reserving(encode(job), tokens, output_tokens)
+    job.pop("o", None)
+    return reserving(encode(job), tokens, output_tokens, len(asked.fallbacks))

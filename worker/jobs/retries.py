@@ -6,12 +6,15 @@ import random
 from asyncio import CancelledError
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import takewhile
 
 from arq import Retry
+from redis.exceptions import RedisError
 
 from client.errors import (
     AuthenticationFailed,
+    BadRequest,
     ContentFiltered,
     ContextTooLong,
     JobCrashed,
@@ -25,21 +28,25 @@ from client.errors import (
     QuotaExhausted,
     RateLimited,
 )
+from client.wire.keys import KEYS
+from client.wire.reservation import FALLBACK_AFTER_MS, FALLBACK_LIFE_SHARE
 from client.wire.schemas import Attempt
 from worker.signals import Throttled
 
-from . import reroute
+from . import failure, reroute
 from .request import Request, Start
 from .services import JobContext
+
+FALLBACK_AFTER_S = FALLBACK_AFTER_MS / 1000  # how long a job with other models is turned away by one
+LIFE_SHARE = 1 / FALLBACK_LIFE_SHARE  # of a job's life, which is as long where it is shorter
 
 BASE_S = 1.0  # seconds; the ceiling of the first wait
 CAP_S = 60.0  # seconds; the ceiling of every wait
 
 # By class name, as the ledger keeps it: the provider has no room now, the worker died, or the call was cut off as its
 # job was handed back; the request is not at fault. A worker of an earlier version counts the last as a try.
-_USES_NO_TRY = frozenset(
-    {RateLimited.__name__, Overloaded.__name__, JobCrashed.__name__, CancelledError.__name__}
-)
+_TURNED_AWAY = (RateLimited.__name__, Overloaded.__name__)
+_USES_NO_TRY = frozenset({*_TURNED_AWAY, JobCrashed.__name__, CancelledError.__name__})
 
 # Permanent for this model; another provider, or a larger model, may well answer
 _ANOTHER_MODEL_MAY_HELP = (
@@ -67,6 +74,17 @@ class NextModel:
     """Go on to the next of the request's fallback models, which has all its tries."""
 
 
+@dataclass(frozen=True, slots=True)
+class TurnedAway:
+    """How long a job has been turned away by its model, without a break, and how long at most: seconds."""
+
+    waited_s: float = 0.0
+    most_s: float = FALLBACK_AFTER_S
+
+    def ends_within(self, wait_s: float) -> bool:
+        return self.waited_s + wait_s >= self.most_s
+
+
 async def what_follows(
     ctx: JobContext, asked: Request, start: Start, error: JobError, last: Attempt, attempts: Sequence[Attempt]
 ) -> Exception:
@@ -84,16 +102,33 @@ async def what_follows(
         roll=random.random(),  # noqa: S311  jitter, not a secret
         admitted=start.admitted,
         fallbacks=len(asked.fallbacks),
+        waiting=await _waiting(ctx, asked, [*reversed(alike), last], error),
+        translated=start.translated,
     )
     if isinstance(follows, NextModel):
-        return reroute.to_fallback(ctx, asked)
+        failure.explain(ctx, last, error)
+        return reroute.to_fallback(ctx, asked, start.route.provider.kind)
     if follows:
         in_its_place = start.admitted and not follows.uses_a_try
         again = (Retry if follows.uses_a_try else Throttled)(None if in_its_place else follows.delay_s)
         again.add_note(str(error))  # for the log
         return again
-    error.details["attempts"] = attempts[-1].number
-    return error
+    return failure.concluded(error, [*start.earlier, *attempts])
+
+
+async def _waiting(
+    ctx: JobContext, asked: Request, attempts: Sequence[Attempt], error: JobError
+) -> TurnedAway:
+    """Costs a round trip, where a job with other models to go on to was turned away."""
+    if uses_a_try(type(error).__name__) or not asked.fallbacks:
+        return TurnedAway()
+    waited_s = failure.waiting_s(attempts, _TURNED_AWAY)
+    try:
+        left_s = max(0, await ctx.services.redis.pttl(KEYS.job(ctx.job_id))) / 1000
+    except (RedisError, OSError):
+        return TurnedAway(waited_s)
+    life_s = left_s + max(0.0, (datetime.now(UTC) - ctx.enqueue_time).total_seconds())
+    return TurnedAway(waited_s, min(FALLBACK_AFTER_S, life_s * LIFE_SHARE) if left_s else FALLBACK_AFTER_S)
 
 
 def decide(
@@ -105,6 +140,8 @@ def decide(
     roll: float,
     admitted: bool = False,
     fallbacks: int = 0,
+    waiting: TurnedAway | None = None,
+    translated: bool = False,
 ) -> Again | NextModel | None:
     """What follows the attempt that just ended in `error`; None means that the job has failed.
 
@@ -112,16 +149,26 @@ def decide(
     including it, `fallbacks` the models left to go on to and `roll` a random number in [0, 1).
     RateLimited and Overloaded use no try and never fail the job: its deadline does. A job that was
     `admitted` under its model's limit waits for nothing else, as the cooldown of that limit does the
-    waiting. Otherwise the provider's Retry-After is the least we wait; the jitter comes on top, so that
-    a fleet that was turned away together does not return together.
+    waiting. With fallbacks it goes on where its patience ends, or would end before the provider's
+    Retry-After does; also where the provider cannot be asked this or, as the request was `translated`,
+    refuses what another may take. Otherwise the provider's Retry-After is the least we wait; the jitter
+    comes on top, so that a fleet that was turned away together does not return together.
     """
     if not uses_a_try(type(error).__name__):
+        if fallbacks and (waiting or TurnedAway()).ends_within(asked_s(error)):
+            return NextModel()
         return Again(0.0 if admitted else wait_s(error, attempts, roll), uses_a_try=False)
     if error.retryable and tries_used + 1 < max_tries:
         return Again(wait_s(error, attempts, roll), uses_a_try=True)
-    if fallbacks and (error.retryable or isinstance(error, _ANOTHER_MODEL_MAY_HELP)):
+    if fallbacks and (error.retryable or _another_model_may_help(error, translated)):
         return NextModel()
     return None
+
+
+def _another_model_may_help(error: JobError, translated: bool) -> bool:
+    if isinstance(error, BadRequest):
+        return translated or error.details.get("sent") is False
+    return isinstance(error, _ANOTHER_MODEL_MAY_HELP)
 
 
 def uses_a_try(error: str | None) -> bool:

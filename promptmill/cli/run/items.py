@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from client.errors import InvalidRequest
 from client.requests import check_writable, checked
+from client.wire.extras import one_limit
 from client.wire.nulls import present
 from client.wire.schemas import MAX_PROMPT_BYTES, ChatRequest, EmbedRequest
 from promptmill.dialects.openai.batch import from_batch, is_batch
@@ -101,7 +102,7 @@ class ItemReader:
     def _full(self, line: int, fields: dict[str, Any]) -> Item:
         custom_id = _custom_id(fields)
         batch = is_batch(fields)
-        body = from_batch(fields) if batch else fields
+        body = from_batch(fields) if batch else one_limit(fields)
         if "texts" in body:
             _default(body, "model", self._defaults.embed_model)
             checked(EmbedRequest, body)

@@ -43,6 +43,8 @@ def _flat_answer(item: Item, answer: Completion | Embeddings) -> dict[str, Any]:
             record["tool_calls"] = answer.tool_calls
         if answer.reasoning:
             record["reasoning"] = answer.reasoning
+        if answer.extra:
+            record["extra"] = answer.extra
     else:
         record |= {"vectors": answer.vectors, "model": answer.model}
     return record | {

@@ -9,9 +9,11 @@ from typing import Any
 import httpx
 from pydantic_core import to_json
 
-from client.wire.schemas import ChatRequest, EmbedRequest, Usage
-from promptmill.dialects.answers import ChatAnswer, Delta, EmbedAnswer, Headers, HttpCall, join_calls, mapping
+from client.wire.schemas import ChatRequest, EmbedRequest
+from promptmill.dialects.address import address
+from promptmill.dialects.answers import ChatAnswer, Delta, EmbedAnswer, Headers, HttpCall, mapping
 from promptmill.dialects.base import CannotSay, Provider
+from promptmill.dialects.neutral import joined
 
 from .answer import BAD_CALLS, BatchEmbedReply, read_answer, read_usage
 from .ask import chat_body, embed_body, resource
@@ -24,6 +26,7 @@ class Gemini(Provider):
     embeddings, `extra` holds fields of each text's request, such as `taskType`."""
 
     bad_key_status = 400
+    kind = "gemini"
     version = "as a rule /v1beta"
     reason_is_last = False  # any event may have one
 
@@ -42,27 +45,17 @@ class Gemini(Provider):
             raise self._bad_request(reason, model) from None
         if not body["contents"]:
             raise self._bad_request("needs at least one user message besides the system message", model)
-        extra = dict(request.extra)
-        if isinstance(extra.get("generationConfig"), dict):
-            extra["generationConfig"] = body.get("generationConfig", {}) | extra["generationConfig"]
-        verb = "streamGenerateContent?alt=sse" if stream else "generateContent"
-        return HttpCall(self._url(model, verb), self._headers, to_json(body | extra))
+        body = joined(body, self.extra_of(request), "generationConfig")
+        verb = "streamGenerateContent" if stream else "generateContent"
+        return HttpCall(self._url(model, verb), self._headers, to_json(body))
 
     def parse_chat(self, body: bytes | dict[str, Any], headers: Headers, model: str) -> ChatAnswer:
         reply = self._read_object(body, headers, model)
         delta = self.read_event(reply, headers, model)
-        if delta.finish_reason is None and not (delta.text or delta.tool_calls or delta.reasoning):
+        said = delta.text or delta.tool_calls or delta.reasoning or "message" in (delta.extra or {})
+        if delta.finish_reason is None and not said:
             raise self._no_answer(reply, "there are no candidates in it", headers, model)
-        answer = ChatAnswer(
-            text=delta.text,
-            finish_reason=delta.finish_reason,
-            model=delta.model or model,
-            usage=delta.usage or Usage(),
-            tool_calls=join_calls(delta.tool_calls),
-            response_id=delta.response_id,
-            reasoning=delta.reasoning or None,
-        )
-        return self.finished(answer, headers, model)
+        return self.finished(delta.answer(model), headers, model)
 
     def read_event(self, data: dict[str, Any], headers: Headers, model: str) -> Delta:
         blocked = mapping(data.get("promptFeedback")).get("blockReason")
@@ -76,7 +69,7 @@ class Gemini(Provider):
 
     def render_embed(self, request: EmbedRequest, model: str) -> HttpCall:
         url = self._url(model, "batchEmbedContents")
-        return HttpCall(url, self._headers, to_json(embed_body(request, model)))
+        return HttpCall(url, self._headers, to_json(embed_body(request, model, self.extra_of(request))))
 
     def parse_embed(self, body: bytes, headers: Headers, model: str) -> EmbedAnswer:
         reply = self._read(BatchEmbedReply, body, headers, model)
@@ -86,7 +79,8 @@ class Gemini(Provider):
         return EmbedAnswer([vector.values for vector in reply.embeddings], model, usage)
 
     def _url_of(self, model: str, verb: str) -> httpx.URL:
-        return httpx.URL(f"{self.base_url}/{resource(model)}:{verb}")
+        query = "alt=sse" if verb == "streamGenerateContent" else ""
+        return address(self.base_url, f"/{resource(model)}:{verb}", query)
 
 
 DIALECT = Gemini

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic_core import to_json
-
 from client.wire.schemas import Usage
-from promptmill.dialects.answers import Delta, ToolCallPart, count, first, mapping, text_or_none
+from promptmill.dialects.answers import (
+    Delta,
+    ToolCallPart,
+    arguments_text,
+    count,
+    first,
+    mapping,
+    output_count,
+    text_or_none,
+)
 from promptmill.dialects.base import Reply
+from promptmill.dialects.extra import placed, unread, unread_usage
 
 _FILTERED = (
     "SAFETY",
@@ -22,6 +30,21 @@ _FILTERED = (
     "IMAGE_RECITATION",
 )
 _FINISH_REASONS = {"STOP": "stop", "MAX_TOKENS": "length", **dict.fromkeys(_FILTERED, "content_filter")}
+
+# What is read, or says nothing of this answer: all else is kept as it came
+_REPLY_FIELDS = frozenset({"candidates", "usageMetadata", "modelVersion", "responseId", "error"})
+_IN_PIECES = ("logprobsResult", "citationMetadata")  # an event of a stream has its own
+_CANDIDATE_FIELDS = frozenset({"content", "finishReason", "index", *_IN_PIECES})
+_USAGE_FIELDS = frozenset(
+    [
+        "promptTokenCount",
+        "candidatesTokenCount",
+        "thoughtsTokenCount",
+        "toolUsePromptTokenCount",
+        "cachedContentTokenCount",
+        "totalTokenCount",
+    ]
+)
 BAD_CALLS = ("MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL")  # the model's mistake: ask again
 
 
@@ -49,6 +72,12 @@ def read_answer(reply: dict[str, Any]) -> Delta:
         usage=read_usage(usage) if usage else None,
         model=text_or_none(reply.get("modelVersion")),
         response_id=text_or_none(reply.get("responseId")),
+        extra=placed(
+            message=_own(parts),
+            choice={name: candidate[name] for name in _IN_PIECES if candidate.get(name)},
+            response=unread(reply, _REPLY_FIELDS) | unread(candidate, _CANDIDATE_FIELDS),
+            usage=unread_usage(usage, _USAGE_FIELDS),
+        ),
     )
 
 
@@ -60,11 +89,21 @@ def _call(part: dict[str, Any]) -> ToolCallPart | None:
         return None
     signature = part.get("thoughtSignature")
     return ToolCallPart(
-        id=call.get("id"),
-        name=call.get("name"),
-        arguments=to_json(call.get("args") or {}).decode(),
+        id=text_or_none(call.get("id")),
+        name=text_or_none(call.get("name")),
+        arguments=arguments_text(call.get("args") or {}),
         more={"extra_content": {"google": {"thought_signature": signature}}} if signature else None,
     )
+
+
+def _own(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the parts hold beside words and calls: images, code and what it gave, and signatures."""
+    own: dict[str, Any] = {"parts": [], "signatures": []}
+    for part in parts:
+        rest = {} if "functionCall" in part else unread(part, ("text", "thought"))
+        if rest:
+            own["signatures" if rest.keys() == {"thoughtSignature"} else "parts"].append(rest)
+    return {name: entries for name, entries in own.items() if entries}
 
 
 def _said(parts: list[dict[str, Any]], *, thought: bool) -> str:
@@ -78,9 +117,11 @@ def read_usage(usage: Any) -> Usage:
         return Usage()
     prompt, tools = count(usage.get("promptTokenCount")), count(usage.get("toolUsePromptTokenCount"))
     said, thought = count(usage.get("candidatesTokenCount")), count(usage.get("thoughtsTokenCount"))
+    put_in = None if prompt is None else prompt + (tools or 0)
+    told = None if said is None and thought is None else (said or 0) + (thought or 0)
     return Usage(
-        input_tokens=None if prompt is None else prompt + (tools or 0),
-        output_tokens=None if said is None and thought is None else (said or 0) + (thought or 0),
+        input_tokens=put_in,
+        output_tokens=output_count(told, count(usage.get("totalTokenCount")), put_in),
         cached_input_tokens=count(usage.get("cachedContentTokenCount")),
         reasoning_tokens=thought,
     )

@@ -6,11 +6,19 @@ import mimetypes
 from typing import Any
 from urllib.parse import quote
 
-from client.wire.schemas import ChatRequest, EmbedRequest, Message
+from client.wire.schemas import ChatRequest, EmbedRequest, Message, is_blank
 from promptmill.dialects.base import CannotSay
-from promptmill.dialects.neutral import function_of, read_arguments, read_choice, read_format, read_image
+from promptmill.dialects.neutral import (
+    function_of,
+    read_arguments,
+    read_choice,
+    read_format,
+    read_image,
+    without_blanks,
+)
 
 _Part = dict[str, Any]
+_SYSTEM = ("system", "developer")
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
 
 
@@ -39,12 +47,12 @@ def chat_body(request: ChatRequest) -> dict[str, Any]:
     return {name: value for name, value in body.items() if value is not None}
 
 
-def embed_body(request: EmbedRequest, model: str) -> dict[str, Any]:
+def embed_body(request: EmbedRequest, model: str, extra: dict[str, Any]) -> dict[str, Any]:
     """The body of batchEmbedContents: a request for each text."""
     options: dict[str, Any] = {"model": resource(model)}
     if request.dimensions is not None:
         options["outputDimensionality"] = request.dimensions
-    options |= request.extra
+    options |= extra
     return {"requests": [{**options, "content": {"parts": [{"text": text}]}} for text in request.texts]}
 
 
@@ -57,28 +65,33 @@ def resource(model: str) -> str:
 
 
 def _contents(messages: list[Message]) -> tuple[_Part | None, list[dict[str, Any]]]:
-    """The system (and developer) messages as `systemInstruction`, and the others as `contents`.
+    """The system (and developer) messages as `systemInstruction`, and the others as `contents`, without blank ones.
 
-    Results of tools that follow each other go into one content, because the API wants as many results in a
-    turn as the turn before it had calls.
+    The results of tools are one content, before whatever else was said meanwhile, because the API wants as many
+    results in a turn as the turn before it had calls.
     """
-    system = [part for m in messages if m.role in ("system", "developer") for part in _parts(m.content)]
+    system = [part for m in messages if m.role in _SYSTEM for part in _parts(m.content)]
     contents: list[dict[str, Any]] = []
     names: dict[str, str] = {}  # of the functions called, by the call's id: a result needs the name
-    was_result = False
+    results: list[_Part] | None = None  # of the calls made last
     for message in messages:
-        if message.role in ("system", "developer"):
-            continue
-        is_result = message.role == "tool"
-        parts = (
-            [_result(message, names)] if is_result else [*_parts(message.content), *_calls(message, names)]
-        )
-        if is_result and was_result:
-            contents[-1]["parts"] += parts
-        else:
-            contents.append({"role": "model" if message.role == "assistant" else "user", "parts": parts})
-        was_result = is_result
+        if message.role == "tool":
+            if results is None:
+                results = []
+                contents.append({"role": "user", "parts": results})
+            results.append(_result(message, names))
+        elif message.role not in _SYSTEM and (parts := _said(message, names)):
+            is_model = message.role == "assistant"
+            results = None if is_model else results
+            contents.append({"role": "model" if is_model else "user", "parts": parts})
     return ({"parts": system} if system else None), contents
+
+
+def _said(message: Message, names: dict[str, str]) -> list[_Part]:
+    parts = [*_parts(message.content), *_calls(message, names)]
+    if not parts and message.role == "user":
+        raise CannotSay("takes no empty message, and there is a user message of nothing but white space")
+    return parts
 
 
 def _tools(tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -112,9 +125,9 @@ def _tool_config(choice: str | dict[str, Any]) -> dict[str, Any]:
 
 
 def _parts(content: str | list[dict[str, Any]] | None) -> list[_Part]:
-    if isinstance(content, list):
-        return [_part(part) for part in content]
-    return [{"text": content}] if content else []
+    if content is None or is_blank(content):
+        return []
+    return [_part(p) for p in without_blanks(content)] if isinstance(content, list) else [{"text": content}]
 
 
 def _part(part: dict[str, Any]) -> _Part:

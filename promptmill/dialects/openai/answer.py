@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator
+from pydantic_core import to_json
 
 from client.wire.schemas import Usage
-from promptmill.dialects.answers import ChatAnswer, Delta, ToolCallPart, count, mapping, text_or_none
+from promptmill.dialects.answers import Delta, call_parts, count, mapping, output_count, text_or_none
 from promptmill.dialects.base import Reply
+from promptmill.dialects.extra import placed, unread, unread_usage
 
-_CALL_FIELDS = ("index", "id", "type", "function")
-
-
-class _Message(Reply):
-    content: str | list[dict[str, Any]] | None = None
-    refusal: str | None = None
-    tool_calls: list[dict[str, Any]] | None = None
-    reasoning_content: Any = None  # DeepSeek, vLLM, Moonshot
-    reasoning: Any = None  # OpenRouter, Groq, Ollama
-
-
-class Choice(Reply):
-    message: _Message
-    finish_reason: str | None = None
-    error: Any = None  # OpenRouter's, where the model failed in the middle
-
-
-class ChatReply(Reply):
-    id: str | None = None
-    model: str | None = None
-    choices: list[Choice] | None = None
-    usage: Any = None
+# What is read, or says nothing of this answer: all else is kept as it came
+_REPLY_FIELDS = frozenset({"id", "object", "created", "model", "choices", "usage", "error", "obfuscation"})
+_CHOICE_FIELDS = frozenset({"index", "message", "delta", "finish_reason", "error"})
+_MESSAGE_FIELDS = frozenset({"role", "content", "tool_calls", "reasoning_content", "reasoning"})
+_USAGE_FIELDS = frozenset(
+    [
+        "prompt_tokens",
+        "completion_tokens",
+        "total_tokens",
+        "cached_tokens",
+        "cache_write_tokens",
+        "reasoning_tokens",
+        "prompt_cache_hit_tokens",
+        "cache_creation_input_tokens",
+    ]
+)
 
 
 class _Vector(Reply):
@@ -58,42 +54,47 @@ def _size_bytes(base64: str) -> int:
     return len(base64) // 4 * 3 - base64[-2:].count("=")
 
 
-def read_reply(reply: ChatReply, choice: Choice, model: str) -> ChatAnswer:
-    """A plain answer, of which `choice` is the one we take."""
-    message = choice.message
-    return ChatAnswer(
-        # a refusal (structured outputs) stands where the content would
-        text=_text(message.content) or message.refusal or "",
-        finish_reason="content_filter" if message.refusal else choice.finish_reason,
-        model=reply.model or model,
-        usage=read_usage(reply.usage),
-        tool_calls=message.tool_calls or [],
-        response_id=reply.id,
-        reasoning=_reasoning(message.reasoning_content, message.reasoning, message.content) or None,
-    )
-
-
-def read_chunk(chunk: dict[str, Any], choice: dict[str, Any]) -> Delta:
-    """An event of a stream, of which `choice` is the one we take."""
-    delta = mapping(choice.get("delta"))
-    content, refusal, calls = delta.get("content"), delta.get("refusal"), delta.get("tool_calls")
+def read(
+    reply: Mapping[str, Any], choice: Mapping[str, Any], message: Mapping[str, Any], *, whole: bool
+) -> Delta:
+    """A plain answer (`whole`), or an event of a stream: `message` is of the `choice`, the one that we take."""
+    content, refusal, usage = message.get("content"), message.get("refusal"), reply.get("usage")
+    calls = message.get("tool_calls")
+    own = unread(message, _MESSAGE_FIELDS)
+    if isinstance(content, list) and (parts := [p for p in content if not _is_words(p)]):
+        own["content_parts"] = parts
     return Delta(
-        text=(refusal if isinstance(refusal, str) else "") or _text(content),
-        reasoning=_reasoning(delta.get("reasoning_content"), delta.get("reasoning"), content),
-        tool_calls=tuple(_call_parts(calls)) if calls else (),
+        # a refusal (structured outputs) stands where the content would
+        text=_text(content) or (refusal if isinstance(refusal, str) else ""),
+        # the first is DeepSeek's, vLLM's and Moonshot's; the second OpenRouter's, Groq's and Ollama's
+        reasoning=_reasoning(message.get("reasoning_content"), message.get("reasoning"), content),
+        tool_calls=tuple(call_parts(calls, whole=whole)) if calls else (),
         finish_reason=text_or_none(choice.get("finish_reason")),
-        usage=read_usage(chunk["usage"]) if chunk.get("usage") else None,
-        model=text_or_none(chunk.get("model")),
-        response_id=text_or_none(chunk.get("id")),
+        usage=read_usage(usage) if usage else None,
+        model=text_or_none(reply.get("model")),
+        response_id=text_or_none(reply.get("id")),
         is_refusal=bool(refusal),
+        extra=placed(
+            message=own,
+            choice=unread(choice, _CHOICE_FIELDS),
+            response=unread(reply, _REPLY_FIELDS),
+            usage=unread_usage(usage, _USAGE_FIELDS) if usage else {},
+        ),
     )
 
 
 def _text(content: Any) -> str:
-    if isinstance(content, list):
-        parts = (part.get("text") for part in content if isinstance(part, dict))
-        return "".join(text for text in parts if isinstance(text, str))
-    return content if isinstance(content, str) else ""
+    if isinstance(content, str) or content is None:
+        return content or ""
+    if not isinstance(content, list):  # an object or a number, where the model was to answer in JSON
+        return to_json(content).decode()
+    parts = (part.get("text") if isinstance(part, dict) else part for part in content)
+    return "".join(text for text in parts if isinstance(text, str))
+
+
+def _is_words(part: Any) -> bool:
+    """Whether it is a part of the text, or of the reasoning."""
+    return not isinstance(part, dict) or part.get("type") in ("text", "thinking")
 
 
 def _reasoning(reasoning_content: Any, reasoning: Any, content: Any) -> str:
@@ -106,35 +107,22 @@ def _reasoning(reasoning_content: Any, reasoning: Any, content: Any) -> str:
     return "".join(_text(part.get("thinking")) for part in content if isinstance(part, dict))
 
 
-def _call_parts(calls: Any) -> Iterator[ToolCallPart]:
-    for position, call in enumerate(calls if isinstance(calls, list) else ()):
-        if not isinstance(call, dict):
-            continue
-        function = mapping(call.get("function"))
-        more = {name: value for name, value in call.items() if name not in _CALL_FIELDS}
-        index = call.get("index")
-        yield ToolCallPart(
-            index=index if isinstance(index, int) else position,
-            id=text_or_none(call.get("id")),
-            name=text_or_none(function.get("name")),
-            arguments=text_or_none(function.get("arguments")) or "",
-            more=more or None,
-        )
-
-
 def read_usage(usage: Any) -> Usage:
     if not isinstance(usage, dict):
         return Usage()
     prompt = mapping(usage.get("prompt_tokens_details"))
     completion = mapping(usage.get("completion_tokens_details"))
+    told, total = count(usage.get("prompt_tokens")), count(usage.get("total_tokens"))
+    reasoning = count(completion.get("reasoning_tokens"))
+    output = output_count(count(usage.get("completion_tokens")), total, told)
     return Usage(
-        input_tokens=count(usage.get("prompt_tokens")),
-        output_tokens=count(usage.get("completion_tokens")),
+        input_tokens=told,
+        output_tokens=output if output is None or reasoning is None else max(output, reasoning),
         # the first OpenAI's, the second DeepSeek's
         cached_input_tokens=_first(prompt.get("cached_tokens"), usage.get("prompt_cache_hit_tokens")),
         # OpenRouter's; LiteLLM's
         cache_write_tokens=_first(prompt.get("cache_write_tokens"), usage.get("cache_creation_input_tokens")),
-        reasoning_tokens=count(completion.get("reasoning_tokens")),
+        reasoning_tokens=reasoning,
     )
 
 
@@ -147,5 +135,4 @@ def read_embed_usage(usage: Any) -> Usage:
     if not isinstance(usage, dict):
         return Usage()
     prompt, total = count(usage.get("prompt_tokens")), count(usage.get("total_tokens"))
-    output = max(0, total - prompt) if prompt is not None and total is not None else None
-    return Usage(input_tokens=prompt, output_tokens=output)
+    return Usage(input_tokens=prompt, output_tokens=output_count(None, total, prompt))

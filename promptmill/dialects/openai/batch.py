@@ -7,8 +7,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from client.errors import InvalidRequest
+from client.wire.extras import one_limit
 from client.wire.nulls import present
 from client.wire.schemas import ChatRequest, Completion, Embeddings, Usage
+from promptmill.dialects.answers import mapping
 
 CHAT_URL = "/v1/chat/completions"
 EMBEDDINGS_URL = "/v1/embeddings"
@@ -58,6 +60,7 @@ def _chat(body: dict[str, Any]) -> dict[str, Any]:
         raise InvalidRequest("its answer cannot be streamed into a file: leave stream out")
     if body.get("n", 1) != 1:
         raise InvalidRequest("it asks for more than one answer (n): write a line for each")
+    body = one_limit(body)
     fields = {name: value for name, value in body.items() if name in _CHAT_FIELDS}
     if "messages" not in fields:
         raise InvalidRequest("its body has no messages")
@@ -109,18 +112,27 @@ def from_output(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _chat_body(answer: Completion) -> dict[str, Any]:
+    """What the provider sent beyond our form goes where OpenAI has it: into the message, the choice, the body."""
+    extra = answer.extra
     message: dict[str, Any] = {"role": "assistant", "content": answer.text}
     if answer.tool_calls:
         message["tool_calls"] = answer.tool_calls
+    if answer.reasoning:
+        message["reasoning_content"] = answer.reasoning
+    message |= extra.get("message", {})
+    if message.get("refusal") == answer.text:
+        message["content"] = None
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": answer.finish_reason}
     return {
+        **extra.get("response", {}),
         "id": answer.response_id or f"chatcmpl-{answer.job_id}",
         "object": "chat.completion",
         "created": int(answer.timings.enqueued_at.timestamp()),
         "model": answer.model,
         "choices": [
-            {"index": 0, "message": message, "logprobs": None, "finish_reason": answer.finish_reason}
+            {**extra.get("choice", {}), **choice, "logprobs": extra.get("choice", {}).get("logprobs")}
         ],
-        "usage": _openai_usage(answer.usage),
+        "usage": _openai_usage(answer.usage, extra.get("usage", {})),
     }
 
 
@@ -137,11 +149,24 @@ def _embeddings_body(answer: Embeddings) -> dict[str, Any]:
     }
 
 
-def _openai_usage(usage: Usage) -> dict[str, Any] | None:
+def _openai_usage(usage: Usage, extra: dict[str, Any]) -> dict[str, Any] | None:
     if usage.input_tokens is None or usage.output_tokens is None:
-        return None
+        return extra or None
+    told = {
+        "prompt_tokens_details": {
+            "cached_tokens": usage.cached_input_tokens,
+            "cache_write_tokens": usage.cache_write_tokens,
+        },
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+    }
+    details = {
+        name: {k: v for k, v in of.items() if v is not None} | mapping(extra.get(name))
+        for name, of in told.items()
+    }
     return {
+        **extra,
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,
         "total_tokens": usage.input_tokens + usage.output_tokens,
+        **{name: of for name, of in details.items() if of},
     }

@@ -18,7 +18,7 @@
 -- Returns now (ms), the next moment to come back (ms, -1 for none known), 1 where more may be due at
 -- once, the token, the ids to abort, the epoch, and for each job: id, lane, its score, payload or false,
 -- tries used (false where it never ran), crashes, abort ms or 0, its limit keys (write_names), the tokens
--- and the dollars reserved.
+-- and the dollars reserved, and why its model is shut, where it has no slots and is to go on to another.
 
 local own, lease_ms, worker = ARGV[1], tonumber(ARGV[3]), ARGV[5]
 claim.want, claim.hold_ms = tonumber(ARGV[2]), tonumber(ARGV[4])

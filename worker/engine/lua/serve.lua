@@ -27,7 +27,7 @@ local function lease(lane, id, score, held, payload, tries, found, tokens, usd)
   cmd('SET', KEY.in_progress .. id, claim.token, 'PX', claim.hold_ms)
   for _, s in ipairs(found) do take(s, id, claim.lease_end, tokens, usd) end
   claim.taken[#claim.taken + 1] = { id, lane, score, payload, tries, crashes, abort, found.names, tokens,
-    usd and usd > 0 and text_of(usd) or '0' }
+    usd and usd > 0 and text_of(usd) or '0', found.shut or '' }
   return true
 end
 

@@ -1,0 +1,97 @@
+"""What a provider sent beyond the neutral form, by its own names: nothing that was paid for is dropped.
+
+    message    of the message: annotations, audio, images, refusal, thinking_blocks
+    choice     beside the message: logprobs
+    response   of the whole reply: citations, groundingMetadata, service_tier
+    usage      of the tokens: what no field of Usage holds
+
+A stream adds to the first two piece by piece. Of the other two, what was told last stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, TypeAlias
+
+Extra: TypeAlias = dict[str, dict[str, Any]]
+
+_IN_PIECES = ("message", "choice")
+# texts that come in pieces; every other is told whole, and perhaps again
+_PIECES = frozenset(
+    [
+        "arguments",
+        "content",
+        "data",
+        "input",
+        "partial_json",
+        "refusal",
+        "signature",
+        "summary",
+        "text",
+        "thinking",
+        "transcript",
+    ]
+)
+_NOTHING: tuple[object, ...] = (None, "", [], {})
+
+
+def unread(fields: Mapping[str, Any], read: Collection[str]) -> dict[str, Any]:
+    """The fields that say something and are not among those `read`."""
+    return {name: value for name, value in fields.items() if name not in read and value not in _NOTHING}
+
+
+def unread_usage(usage: Any, read: Collection[str]) -> dict[str, Any]:
+    """As `unread`, inside of details, too. A count of 0 says nothing."""
+    if not isinstance(usage, dict):
+        return {}
+    details = {name: unread(v, read) if isinstance(v, dict) else v for name, v in usage.items()}
+    return {
+        name: {k: v for k, v in value.items() if v} if isinstance(value, dict) else value
+        for name, value in unread(details, read).items()
+        if (any(value.values()) if isinstance(value, dict) else value)
+    }
+
+
+def placed(**places: dict[str, Any]) -> Extra | None:
+    """The places where there is something; None for nothing."""
+    return {place: fields for place, fields in places.items() if fields} or None
+
+
+def add(total: Extra, told: Extra) -> None:
+    """Adds to `total` what one more event of a stream has told."""
+    for place, fields in told.items():
+        known = total.setdefault(place, {})
+        if place in _IN_PIECES:
+            join(known, fields)
+        else:
+            known.update(fields)
+
+
+def join(known: dict[str, Any], told: Mapping[str, Any]) -> None:
+    """Adds the pieces of `told` to what is known: texts and lists grow, all else is replaced."""
+    for name, value in told.items():
+        old = known.get(name)
+        if isinstance(value, dict):
+            known[name] = old = old if isinstance(old, dict) else {}
+            join(old, value)
+        elif isinstance(value, list):
+            known[name] = old = old if isinstance(old, list) else []
+            _extend(old, value)
+        elif isinstance(value, str) and isinstance(old, str) and name in _PIECES:
+            known[name] = old + value
+        elif value is not None:
+            known[name] = value
+
+
+def _extend(known: list[Any], told: list[Any]) -> None:
+    """Entries of the same `index` are pieces of one."""
+    for entry in told:
+        index = entry.get("index") if isinstance(entry, dict) else None
+        same = (e for e in reversed(known) if isinstance(e, dict) and e.get("index") == index)
+        if index is not None and (old := next(same, None)) is not None:
+            join(old, entry)
+        elif isinstance(entry, dict):
+            known.append({})
+            join(known[-1], entry)
+        else:
+            known.append(entry)
