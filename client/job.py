@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Generic, Literal, TypeVar, cast
 
-from .errors import JobAborted, JobError, JobNotFound, ResultTimeout, Unserializable
+from .errors import JobAborted, JobError, JobExpired, JobNotFound, ResultTimeout, Unserializable
 from .follow.streams import follow
-from .job_scripts import not_found
+from .job_scripts import Seen, as_seen
 from .limits.why import Waiting, why
 from .redis.connection import reachable
 from .session import Session
@@ -108,28 +108,34 @@ class Job(Generic[T]):
 
     async def _look(self) -> tuple[JobInfo, bytes]:
         """The job without why it waits, and its payload."""
-        session = self._session
         with reachable():
-            async with session.redis.pipeline(transaction=True) as look:  # all of one moment
-                look.get(KEYS.result(self.id))
-                look.get(KEYS.job(self.id))
-                look.get(KEYS.in_progress(self.id))
-                look.zscore(session.name, self.id)
-                record, payload, token, due_ms = await look.execute()
-            if due_ms is None and (lane := lane_of(payload, session.name)) != session.name:
-                # it may have been claimed by now
-                async with session.redis.pipeline(transaction=True) as look:
-                    look.get(KEYS.in_progress(self.id))
-                    look.zscore(lane, self.id)
-                    token, due_ms = await look.execute()
+            seen, payload, token, due_ms = await self._at_one_moment()
         with _readable(self.id):
-            if record:
-                return _finished(self.id, decode(record)), b""
+            if isinstance(seen, bytes):
+                return _finished(self.id, decode(seen)), b""
             if payload:
                 return _unfinished(self.id, decode(payload), token, due_ms), payload
-        if token not in (None, b"ended"):
+        if seen == "waits or runs":
             return _overdue(self.id, token), b""
-        raise not_found(self.id)
+        with reachable():
+            absence = await self._session.scripts.absence(self.id, seen)
+        if isinstance(absence, JobExpired):
+            return _expired(self.id, absence), b""
+        raise absence
+
+    async def _at_one_moment(self) -> tuple[Seen, bytes | None, bytes | None, float | None]:
+        """What `result` goes by, the payload, the token of whoever runs it, and its score in its lane."""
+        session, lane = self._session, ""
+        payload: bytes | None = None
+        while lane != (its_lane := lane_of(payload, session.name)):  # or it has moved since
+            lane = its_lane
+            async with session.redis.pipeline(transaction=True) as pipe:
+                await session.scripts.look_in(pipe, self.id)
+                pipe.get(KEYS.job(self.id))
+                pipe.get(KEYS.in_progress(self.id))
+                pipe.zscore(lane, self.id)
+                [looked], payload, token, due_ms = await pipe.execute()
+        return as_seen(looked), payload, None if token == b"ended" else token, due_ms
 
     async def abort(self, timeout_s: float | None = 10) -> bool:
         """Ends the job: at once if it has not started, else its worker cancels it. True if it ended so.
@@ -181,10 +187,16 @@ def _unfinished(job_id: str, job: dict[str, Any], token: bytes | None, due_ms: f
     return JobInfo(job_id, status, job["f"], utc(job["et"]), due_at=due_at)
 
 
-def _overdue(job_id: str, token: bytes) -> JobInfo:
+def _expired(job_id: str, error: JobExpired) -> JobInfo:
+    """As its worker will write it down."""
+    function = error.details.get("function", "<unknown>")
+    return JobInfo(job_id, JobStatus.complete, function, None, success=False, error=str(error))
+
+
+def _overdue(job_id: str, token: bytes | None) -> JobInfo:
     started_at = None
     with suppress(ValueError):  # an arq worker's token has no time
-        started_at = datetime.fromtimestamp(claimed_us(token) / 1_000_000, UTC)
+        started_at = datetime.fromtimestamp(claimed_us(token or b"") / 1_000_000, UTC)
     return JobInfo(job_id, JobStatus.in_progress, "<unknown>", None, started_at=started_at)
 
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
 
-from .errors import JobError, JobExpired, JobNotFound
+from .errors import JobError, JobNotFound
 from .redis.scripts import scripts
 from .tickets import JobTicket
 from .wire.events import FIELD, Position, position
 from .wire.keys import Keys
+from .wire.record import expired
 
 # What look tells of a job that has no result.
 Unfinished = Literal["waits or runs", "expired", "unknown"]
 _UNFINISHED: dict[int, Unfinished] = {1: "waits or runs", 2: "expired", 0: "unknown"}
+Seen: TypeAlias = bytes | Unfinished  # the result record where there is one
 
 
 class Scripts:
@@ -35,10 +38,20 @@ class Scripts:
             args += (ticket.job_id, ticket.payload, ticket.defer_ms, ticket.life_ms, ticket.lane)
         return [added == 1 for added in await self._enqueue(args=args)]
 
-    async def look(self, job_ids: Sequence[str]) -> list[bytes | Unfinished]:
+    async def look(self, job_ids: Sequence[str]) -> list[Seen]:
         """For each id at one moment: its result record, else what is known of it."""
         reply: list[bytes | int] = await self._look(args=[self._queue, *job_ids])
-        return [seen if isinstance(seen, bytes) else _UNFINISHED[seen] for seen in reply]
+        return list(map(as_seen, reply))
+
+    async def look_in(self, pipe: Pipeline, job_id: str) -> None:
+        """As `look`, for one, in that pipeline: `as_seen` reads the one of its reply."""
+        await self._look(args=[self._queue, job_id], client=pipe)
+
+    async def absence(self, job_id: str, seen: Unfinished) -> JobError:
+        """Why there is no use in waiting for the job."""
+        if seen == "expired":
+            return expired(await self._redis.get(self._keys.last(job_id)))
+        return not_found(job_id)
 
     async def abort(self, job_id: str, lane: str, aborted: bytes) -> Literal["ended", "asked", "absent"]:
         """Ends a job that has not started, or asks its worker to. `aborted` is the result record."""
@@ -65,12 +78,9 @@ class Scripts:
         return [[(position(id_), entry[field]) for id_, entry in reply] for reply in replies]
 
 
+def as_seen(reply: bytes | int) -> Seen:
+    return reply if isinstance(reply, bytes) else _UNFINISHED[reply]
+
+
 def not_found(job_id: str) -> JobNotFound:
     return JobNotFound(f"There is no job {job_id!r}: the id is wrong or its result has expired.")
-
-
-def absence(job_id: str, seen: Unfinished) -> JobError:
-    """Why there is no use in waiting for the job."""
-    if seen == "expired":
-        return JobExpired("The job was not started before its deadline.")
-    return not_found(job_id)

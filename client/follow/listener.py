@@ -14,8 +14,8 @@ from contextlib import suppress
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
-from ..errors import QueueUnavailable
-from ..job_scripts import Scripts, Unfinished, absence
+from ..errors import JobError, QueueUnavailable
+from ..job_scripts import Scripts
 from ..redis.connection import reachable
 from ..redis.subscriber import CLOSED, READ_TIMEOUT_S, Subscriber
 from ..wire.keys import KEYS
@@ -65,9 +65,10 @@ class Listener(Subscriber):
         """The job's result record if it is there now, else TimeoutError. Otherwise as `wait`."""
         with reachable():
             [seen] = await self._scripts.look([job_id])
-        if isinstance(seen, bytes):
-            return seen
-        raise TimeoutError if seen == "waits or runs" else absence(job_id, seen)
+            if isinstance(seen, bytes):
+                return seen
+            absence = None if seen == "waits or runs" else await self._scripts.absence(job_id, seen)
+        raise absence or TimeoutError
 
     def _drop(self, job_id: str, future: asyncio.Future[bytes]) -> None:
         if future.done() and not future.cancelled():
@@ -130,15 +131,17 @@ class Listener(Subscriber):
     async def _look_at(self, ids: _IDS) -> None:
         while batch := take_out(ids, BATCH):
             for job_id, seen in zip(batch, await self._scripts.look(batch), strict=True):
-                if seen != "waits or runs":
+                if isinstance(seen, bytes):
                     self._deliver(job_id, seen)
+                elif seen != "waits or runs":
+                    self._deliver(job_id, await self._scripts.absence(job_id, seen))
             self._down_since_s = None
 
-    def _deliver(self, job_id: str, seen: bytes | Unfinished) -> None:
+    def _deliver(self, job_id: str, seen: bytes | JobError) -> None:
         for future in self._waiters.get(job_id, ()):
             if future.done():
                 continue
             if isinstance(seen, bytes):
                 future.set_result(seen)
             else:
-                future.set_exception(absence(job_id, seen))
+                future.set_exception(seen)

@@ -34,7 +34,12 @@ for i = 2, #ARGV do
   local id = ARGV[i]
   local found = cmd('GET', KEY.result .. id)
   if not found then
-    found = cmd('EXISTS', KEY.job .. id, KEY.in_progress .. id) > 0 and WAITS_OR_RUNS or search(id)
+    local token = cmd('GET', KEY.in_progress .. id)
+    if token and token ~= 'ended' or cmd('EXISTS', KEY.job .. id) == 1 then
+      found = WAITS_OR_RUNS
+    else
+      found = token and UNKNOWN or search(id)  -- 'ended' holds back the id of a cron job that has run
+    end
   end
   seen[#seen + 1] = found
 end

@@ -13,6 +13,7 @@
                                     queue's workers, and CPU's
     mill:attempts:{id}      list    attempts of a live job's runs that   —               1 day after the last
                                     were not answered, JSON
+    mill:last:{id}          string  how a live job's last run ended, JSON —              88,400 s
     mill:lanes              zset    lanes                                Unix ms, look   none: members are removed
     mill:lanes:cpu          zset    the lanes of CPU jobs, 'cpu…'        Unix ms, look   none: members are removed
     mill:lane:{name}        zset    job ids                              Unix ms, due    none: members are removed
@@ -96,6 +97,7 @@ class Keys:
     retry = _Family("arq:retry:")
     result = _Family("arq:result:")
     attempts = _Family("mill:attempts:")
+    last = _Family("mill:last:")
     crashes = _Family("mill:crashes:")
     dead = _Family("mill:dead:")
     stream = _Family("mill:stream:")

@@ -15,8 +15,11 @@ from enum import Enum
 from time import time_ns
 from typing import Any
 
-from ..errors import JobAborted
+from ..errors import JobAborted, JobExpired
+from ..words import counted
 from .codec import decode, encode
+
+LAST_ERROR_CHARS = 2_000
 
 
 class JobStatus(str, Enum):  # noqa: UP042  as arq has it
@@ -40,6 +43,26 @@ def aborted_record(job_id: str, lane: str, data: bytes | None) -> bytes:
     reason = JobAborted("The job was aborted before it started.")
     told = {"t": 0, "f": job.get("f", ""), "a": [], "k": {}, "et": job.get("et", at_ms)}
     return encode({**told, "s": False, "r": reason, "st": at_ms, "ft": at_ms, "q": lane, "id": job_id})
+
+
+def last_record(function: str, error: str, attempts: int) -> bytes:
+    """How a run ended after which the job waits for another: `error` in a sentence, cut to some hundred words, and
+    the attempts so far."""
+    return encode({"f": function, "e": error[:LAST_ERROR_CHARS], "n": attempts})
+
+
+def expired(last: bytes | None) -> JobExpired:
+    """What a job has come to whose deadline has passed; `last` is its `last_record`, if it has run."""
+    ran = _job(last)
+    if not ran:
+        return JobExpired("The job was not started before its deadline.")
+    attempts, error = ran.get("n", 1), str(ran.get("e", ""))
+    return JobExpired(
+        f"The job was not finished before its deadline, in {counted(attempts, 'attempt')}. The last error: {error}",
+        attempts=attempts,
+        last_error=error,
+        function=ran.get("f"),
+    )
 
 
 def lane_of(data: bytes | None, queue: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -17,8 +18,10 @@ from client import JobStatus as OurStatus
 from client import Queue
 from client.errors import JobExpired, JobFailed, JobTimedOut, TriesExhausted
 from client.wire.keys import KEYS
+from client.wire.schemas import Attempt
 from tests.conftest import Server, forever, wait_until
 from tests.engine.rig import Engines
+from worker.signals import Throttled
 
 Ctx = dict[str, Any]
 
@@ -97,6 +100,47 @@ async def test_a_job_whose_deadline_has_passed_is_not_started(
     await wait_until(lambda: _has(server, KEYS.result(job.job_id)), description="it is given up")
     with pytest.raises(JobExpired):
         await queue.job(job.job_id).result(5)
+
+
+@pytest.mark.parametrize("signal", [Retry, Throttled])
+async def test_a_job_that_ran_until_its_deadline_tells_of_its_last_run(
+    engines: Engines, server: Server, queue: Queue, caplog: pytest.LogCaptureFixture, signal: type[Retry]
+) -> None:
+    async def refused(ctx: Ctx) -> None:
+        call = Attempt(number=7, model="a/m", started_at=datetime.now(UTC), duration_s=1, error="Overloaded")
+        ctx.meter.attempts.append(call)  # type: ignore[attr-defined]  # as jobs that call models do
+        again = signal(defer=0.3)
+        again.add_note("The provider is overloaded.")
+        raise again
+
+    caplog.set_level(logging.INFO, "arq.worker")
+    await engines.start(server, refused)
+    job = await queue.enqueue("refused", _job_id="late", _deadline_s=0.2)
+    with pytest.raises(
+        JobExpired, match=r"in 7 attempts\. The last error: The provider is overloaded\."
+    ) as expiry:
+        await job.result(10)
+    assert expiry.value.details["attempts"] == 7
+    info = await job.info()
+    assert (info.function, info.error) == ("refused", str(expiry.value))
+    assert "late:refused runs again in 0.30 s: The provider is overloaded." in caplog.text
+    assert "late:refused failed, JobExpired: " in caplog.text
+    with server.client() as client:
+        assert not client.exists(KEYS.last("late"))
+
+
+async def test_a_job_that_keeps_its_place_is_logged_without_a_moment_for_a_delay(
+    engines: Engines, server: Server, queue: Queue, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def once(ctx: Ctx) -> int:
+        if not ctx["has_run"]:
+            raise Throttled
+        return 1
+
+    caplog.set_level(logging.INFO, "arq.worker")
+    await engines.start(server, once)
+    assert await (await queue.enqueue("once", _job_id="a")).result(5) == 1
+    assert "a:once runs again in its turn: Throttled" in caplog.text
 
 
 async def test_retry_waits_for_its_delay_and_counts_tries(

@@ -11,7 +11,8 @@ import pytest
 from client import InvalidRequest, JobStatus, Queue
 from client.errors import JobExpired
 from client.tickets import JobTicket
-from client.wire.keys import KEYS
+from client.wire.keys import ELSEWHERE_MS, KEYS
+from client.wire.record import last_record
 
 
 async def test_a_job_in_a_lane_is_found_by_its_id_alone(any_queue: Queue) -> None:
@@ -146,8 +147,38 @@ async def test_a_job_whose_deadline_passed_in_its_lane_has_expired(any_queue: Qu
     job = await any_queue.chat("hi", tenant="acme")
     await any_queue.session.redis.delete(KEYS.job(job.id))  # as the deadline does
     for timeout_s in (0, 5):
-        with pytest.raises(JobExpired):
+        with pytest.raises(JobExpired) as expiry:
             await job.result(timeout_s)
+    info = await job.info()
+    assert (info.status, info.success, info.error) == (JobStatus.complete, False, str(expiry.value))
+    assert await job.status() is JobStatus.complete
+
+
+async def test_a_job_that_expired_after_it_ran_tells_of_its_last_run(any_queue: Queue) -> None:
+    job = await any_queue.chat("hi", tenant="acme")
+    await any_queue.session.redis.set(
+        KEYS.last(job.id), last_record("chat", "It is overloaded.", 30), px=60_000
+    )
+    await any_queue.session.redis.delete(KEYS.job(job.id))  # as the deadline does
+    for timeout_s in (0, 5):
+        with pytest.raises(
+            JobExpired, match=r"in 30 attempts. The last error: It is overloaded\.$"
+        ) as expiry:
+            await job.result(timeout_s)
+    known = {"attempts": 30, "last_error": "It is overloaded.", "function": "chat"}
+    assert expiry.value.details == known
+    info = await job.info()
+    assert (info.status, info.function, info.error) == (JobStatus.complete, "chat", str(expiry.value))
+
+
+async def test_a_job_that_moved_to_a_lane_is_due_when_its_lane_says(any_queue: Queue) -> None:
+    """A plain arq client still finds it in arq's queue, where it is due in the year 9999."""
+    job = await any_queue.chat("hi", tenant="acme")
+    await any_queue.session.redis.zadd(KEYS.queue, {job.id: ELSEWHERE_MS})
+    info = await job.info()
+    assert info.status is JobStatus.queued
+    assert info.due_at is not None
+    assert info.due_at.year < 2100
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,7 @@ async def test_one_batch_holds_all_verbs(room: Room) -> None:
         *(KEYS.result(verb) for verb in ("done", "dead")),
         *(KEYS.job(verb) for verb in ("retry", "throttled", "again", "back", "reroute")),
         *(KEYS.retry(verb) for verb in ("retry", "throttled", "again")),
+        *(KEYS.last(verb) for verb in ("retry", "throttled", "again")),
         *(KEYS.dead_letters, KEYS.dead("dead"), OTHER_LANE, elsewhere, KEYS.lanes),
     }
     assert room.dump()[OTHER_LANE][:2] == ["back", "throttled"]

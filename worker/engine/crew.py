@@ -84,6 +84,8 @@ class Crew(Worker):
 
     async def _carry_out(self, current: Run) -> Ended:
         try:
+            if current.claimed.payload is None and current.claimed.has_run:
+                current.last = await self.pool.get(KEYS.last(current.lease.job_id))
             function = run.read(current, self.functions, self._policy)
         except (Exception, asyncio.CancelledError) as error:
             return self._failed(current, error, None)
@@ -238,8 +240,9 @@ def _log(current: Run, ended: Ended, error: BaseException) -> None:
     if current.stop == "lost" or ended.ending == "handed back":
         logger.info("↻ %s stopped here", current.ref)
     elif ended.ending == "retried":
-        why = "; ".join(getattr(error, "__notes__", ())) or type(error).__name__
-        logger.info("↻ %s runs again in %.2f s: %s", current.ref, ended.outcome.moment_ms / 1000, why)
+        delay_ms = ended.outcome.delay_ms
+        when = "in its turn" if delay_ms is None else f"in {delay_ms / 1000:.2f} s"
+        logger.info("↻ %s runs again %s: %s", current.ref, when, run.why_again(error))
     elif isinstance(error, asyncio.CancelledError):
         logger.info("⊘ %s aborted", current.ref)
     else:

@@ -20,7 +20,7 @@ from client.errors import JobCrashed, JobError, JobFailed, JobTimedOut
 from client.wire import events
 from client.wire.keys import KEYS
 from client.wire.limit_keys import keys_of
-from client.wire.record import now_ms
+from client.wire.record import expired, last_record, now_ms
 from worker.context import Context, Meter
 from worker.signals import Reroute, Throttled
 
@@ -29,6 +29,7 @@ from .record import read_job, write_result
 from .scripts import Claimed, Lease, Outcome, Verb
 
 RETRY_TTL_S = 88_400  # seconds; what arq gives its own count of tries
+UNKNOWN = "<unknown>"  # the function of a job whose record has gone with its deadline
 MAX_CRASHES = 3  # workers a job may take with it before it is a dead letter
 
 Ending = Literal["complete", "failed", "retried", "handed back"]
@@ -45,11 +46,12 @@ class Run:
     task: asyncio.Task[None] | None = None
     stop: Literal["abort", "hand back", "lost"] | None = None
     job_try: int = 1
-    function: str = "<unknown>"
+    function: str = UNKNOWN
     args: tuple[object, ...] = ()
     kwargs: Mapping[str, object] | None = None
     enqueued_ms: int = 0
     started_ms: int = 0
+    last: bytes | None = None  # how the run before ended, of a job that has expired
     ended: Ended | None = None  # what it came to; whatever stops a hook afterwards does not change it
 
     @property
@@ -59,7 +61,9 @@ class Run:
     @property
     def ref(self) -> str:
         """How the log names it. Its arguments are the caller's, not the log's."""
-        return f"{self.claimed.lease.job_id}:{self.function}"
+        lane = self.lease.lane
+        where = f" in {KEYS.lane_name(lane) or lane}" if self.function == UNKNOWN else ""
+        return f"{self.lease.job_id}:{self.function}{where}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,9 @@ def read(run: Run, functions: Mapping[str, Function | CronJob], policy: Policy) 
     claimed = run.claimed
     run.started_ms = now_ms()
     if claimed.payload is None:
-        raise JobExecutionFailed("job expired")
+        error = expired(run.last)
+        run.function = error.details.get("function", run.function)
+        raise error
     job = read_job(claimed.payload)
     name, run.enqueued_ms = job.f, job.et
     run.function, run.args, run.kwargs = name, tuple(job.a), job.k
@@ -151,12 +157,13 @@ def failed(run: Run, error: BaseException, function: Function | CronJob | None, 
         to, text = KEYS.lane(error.lane), error.payload or b""
         return Ended(replace(_unfinished(run, "reroute"), to=to, text=text), "handed back")
     if isinstance(error, Throttled) and not error.defer_score:
-        return Ended(replace(_unfinished(run, "throttled"), ttl_ms=RETRY_TTL_S * 1000), "retried")
+        text = _last(run, error)
+        return Ended(replace(_unfinished(run, "throttled"), text=text, ttl_ms=RETRY_TTL_S * 1000), "retried")
     if isinstance(error, Retry) and policy.retry_jobs:
         return Ended(_again(run, "again" if isinstance(error, Throttled) else "retry", error), "retried")
     foreign_cancel = isinstance(error, asyncio.CancelledError) and run.stop is None
     if policy.retry_jobs and (isinstance(error, RetryJob) or foreign_cancel):
-        return Ended(_again(run, "retry", None), "retried")
+        return Ended(_again(run, "retry", error), "retried")
     verb: Verb = "dead" if _is_dead_letter(error) else "done"
     return Ended(_final(run, verb, False, error, function, policy), "failed")
 
@@ -175,16 +182,27 @@ def _unfinished(run: Run, verb: Verb) -> Outcome:
     )
 
 
-def _again(run: Run, verb: Verb, error: Retry | None) -> Outcome:
-    delay_ms = (error.defer_score or 0) if error else 0
+def _again(run: Run, verb: Verb, error: BaseException) -> Outcome:
+    delay_ms = (error.defer_score or 0) if isinstance(error, Retry) else 0
     return Outcome(
         run.lease,
         verb,
+        _last(run, error),
         ttl_ms=RETRY_TTL_S * 1000,
         moment_ms=delay_ms,
         use=_use(run, verb),
         attempts=_attempts(run),
     )
+
+
+def _last(run: Run, error: BaseException) -> bytes:
+    attempts = max((attempt.number for attempt in run.meter.attempts), default=run.job_try)
+    return last_record(run.function, why_again(error), attempts)
+
+
+def why_again(error: BaseException) -> str:
+    """Why a job that raised it runs again: what it noted, or else what it raised."""
+    return "; ".join(getattr(error, "__notes__", ())) or type(error).__name__
 
 
 def _use(run: Run, verb: Verb) -> str:

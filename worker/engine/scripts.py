@@ -68,13 +68,18 @@ class Outcome:
 
     lease: Lease
     verb: Verb
-    text: bytes = b""  # the result record; empty keeps none
+    text: bytes = b""  # the result record, or how a run ended after which it runs again; empty keeps none
     ttl_ms: int = 0
     moment_ms: int = 0  # retry, again: the delay; throttled, back, reroute: the score it had
     keep_ms: int = 0
     use: str = ""  # what its calls really used (settlement.py); empty: nothing to settle
     to: str = ""  # reroute: the lane it goes to; done, dead: the event that ends its stream, if it has one
     attempts: bytes = b""  # what its calls came to, a line of JSON each, for the runs after it
+
+    @property
+    def delay_ms(self) -> int | None:
+        """How long the job waits; None where it keeps its place, or has ended."""
+        return self.moment_ms if self.verb in ("retry", "again") else None
 
 
 class EngineScripts:

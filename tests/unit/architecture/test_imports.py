@@ -16,7 +16,7 @@ ROWS: dict[str, set[str]] = {
     "client": set(),  # what stands above its rooms may import all of them
     "client.errors": set(),
     "client.words": set(),
-    "client.wire": {"client.errors"},
+    "client.wire": {"client.errors", "client.words"},
     "client.redis": CONTRACT,
     "client.follow": {*CONTRACT, "client.redis", "client.job_scripts"},
     "client.limits": {*CONTRACT, "client.redis", "client.words"},

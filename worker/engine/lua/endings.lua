@@ -59,7 +59,7 @@ local function leave(id, lane, verb, text, ttl_ms, keep_ms)
   end
   local job, running = KEY.job .. id, KEY.in_progress .. id
   local made = verb == 'done' and KEY.parts .. id or job  -- a dead letter that is revived has use for its parts
-  cmd('UNLINK', job, running, KEY.retry .. id, KEY.crashes .. id, KEY.attempts .. id, made)
+  cmd('UNLINK', job, running, KEY.retry .. id, KEY.crashes .. id, KEY.attempts .. id, KEY.last .. id, made)
   if keep_ms > 0 then cmd('SET', running, 'ended', 'PX', keep_ms) end
   cmd('ZREM', lane, id)
   after.left[lane] = true

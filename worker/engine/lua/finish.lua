@@ -6,7 +6,8 @@
 --   done       text is the result ('' keeps none), kept for ttl (0: for ever); keep holds the id back; `to` is the
 --              event that ends the job's stream, '' where it has none
 --   dead       as done, and the job becomes a dead letter
---   retry      due again after the delay; a try is used; the count lives for ttl
+--   retry      due again after the delay; a try is used; the count lives for ttl, and so does text, which tells how
+--              the run ended, for the case that the deadline comes before the next one
 --   throttled  due at the moment it was due before; no try is used, but the count is there: it has run
 --   again      as throttled, but due after the delay
 --   back       handed back unfinished: due at the moment it was due before; no try is used
@@ -70,6 +71,7 @@ for at = 1, #ARGV, FIELDS_OF_A_JOB do
     reroute(id, lane, to, text, moment)
   elseif mine then
     tried(id, verb == 'retry' and 1 or 0, ttl_ms)
+    if text ~= '' then cmd('SET', KEY.last .. id, text, 'PX', ttl_ms) end
     wait(id, lane, verb == 'throttled' and moment or now + moment)
   end
 end
