@@ -36,7 +36,9 @@ _SPOKEN = frozenset({"content", "text", "refusal"})  # the fields that a stream 
 _THOUGHT = frozenset({"thinking", "reasoning", "reasoning_content"})
 _IN_PIECES = _SPOKEN | _THOUGHT | {"arguments", "partial_json"}
 # what a text may end in whose next piece brings the rest: a high half, or the first bytes of a character
-_BEGUN = re.compile("(?:[\ud800-\udbff]|[\udcc2-\udcf4][\udc80-\udcbf]{0,2})$")
+_BEGUN = re.compile(
+    "[\ud800-\udbff]$|[\udcc2-\udcdf]$|[\udce0-\udcef][\udc80-\udcbf]?$|[\udcf0-\udcf4][\udc80-\udcbf]{0,2}$"
+)
 
 
 def read_json(data: bytes, *, may_be_cut: bool = False) -> Any:
@@ -81,8 +83,11 @@ def whole(text: str) -> str:
     """`text` with halves of one character joined, and U+FFFD in place of what stays half."""
     if text.isascii():
         return text
-    joined = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
-    return _NO_BYTE.sub("\ufffd", joined).encode(errors="surrogateescape").decode(errors="replace")
+    return _NO_BYTE.sub("\ufffd", _paired(text)).encode(errors="surrogateescape").decode(errors="replace")
+
+
+def _paired(text: str) -> str:
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 
 
 class Halves:
@@ -98,7 +103,7 @@ class Halves:
         if len(path) > MAX_DEPTH:
             raise ValueError("it is nested too deeply")
         if isinstance(value, str):
-            text = self._held.pop(path, "") + value
+            text = _paired(self._held.pop(path, "") + value)
             half = None if is_last or not path or path[-1] not in _IN_PIECES else _BEGUN.search(text)
             if half:
                 self._held[path] = half[0]

@@ -109,7 +109,7 @@ def status_in(error: Any) -> int:
     """What an error that came with another status would have been: its code is one, or a word; 502 where it says
     neither."""
     told = (error.get(name) for name in ("code", "type", "status")) if isinstance(error, dict) else ()
-    for word in map(str, told):
+    for word in (str(each).strip() for each in told):
         status = _STATUSES.get(word.lower()) or (int(word) if word.isdecimal() and len(word) == 3 else 0)
         if 400 <= status < 600:
             return status
@@ -136,7 +136,7 @@ def read_refusal(body: bytes) -> Refusal:
     codes = (*_inner_codes(error), error.get("code"), error.get("type"), error.get("status"))
     return Refusal(
         message=_words(error.get("message")) or _words(error.get("detail")),
-        codes=tuple(code for code in codes if isinstance(code, str) and code),
+        codes=tuple(" ".join(code.split()) for code in codes if isinstance(code, str) and code.strip()),
         retry_after_s=retry_after_in(error),
     )
 

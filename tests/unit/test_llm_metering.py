@@ -66,6 +66,7 @@ def test_any_other_refusal_used_nothing_and_is_no_congestion(error: errors.JobEr
         errors.ProviderTimeout("x"),
         errors.ProviderUnreachable("x"),
         errors.MalformedResponse("x"),
+        errors.MalformedResponse("x", final=True),
         errors.ProviderTimeout("x", status=408),
         errors.ServerError("x", status=504),
         errors.ServerError("x", status=524),

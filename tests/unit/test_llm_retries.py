@@ -41,6 +41,14 @@ def test_a_transient_error_uses_a_try_until_none_is_left(kind: type[errors.JobEr
     assert decided(kind("x"), max_tries=1) is None
 
 
+def test_what_would_come_again_is_not_asked_for_again_but_another_model_may_help() -> None:
+    final = errors.MalformedResponse("x", final=True)
+    assert decided(final) is None
+    assert decided(final, fallbacks=1) == NextModel()
+    again = errors.from_wire(final.to_wire())
+    assert not again.retryable
+
+
 @pytest.mark.parametrize("kind", [errors.RateLimited, errors.Overloaded])
 def test_being_turned_away_uses_no_try_and_never_fails(kind: type[errors.JobError]) -> None:
     assert decided(kind("x"), tries_used=99, attempts=1000) == Again(30, uses_a_try=False)
