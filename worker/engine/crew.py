@@ -191,7 +191,9 @@ class Crew(Worker):
             logger.warning("%s: its slots were taken away; it goes back to its lane", lease.job_id)
             self._cancel(self.runs[lease.job_id], "hand back")
         if taken:
-            logger.warning("the leases of %d jobs were lost; they run elsewhere by now", len(taken))
+            logger.warning(
+                "the leases of %s were lost; they run elsewhere by now", words.counted(len(taken), "job")
+            )
         if unknown:
             self._in_background(self._explain(unknown))
 
@@ -201,7 +203,9 @@ class Crew(Worker):
         with suppress(*UNREACHABLE):
             ended = await self.pool.exists(*(KEYS.result(lease.job_id) for lease in unknown))
         if ended:
-            logger.warning("the leases of %d jobs were lost; they have ended elsewhere", ended)
+            logger.warning(
+                "the leases of %s were lost; they have ended elsewhere", words.counted(ended, "job")
+            )
         if lost := len(unknown) - ended:
             self._loss_reported_at_s = monotonic()
             logger.error(

@@ -35,7 +35,7 @@ async def drain(runs: Collection[Run], limit_s: float, hurry: asyncio.Event) -> 
         run.stop = "hand back"
         task.cancel()
     if left:
-        logger.info("handing %d unfinished jobs back", len(left))
+        logger.info("handing %s back", words.counted(len(left), "unfinished job"))
         await asyncio.wait(left, timeout=CANCEL_LIMIT_S)
     return [run for task, run in left.items() if not task.done()]
 
@@ -47,7 +47,8 @@ async def commit(outbox: Outbox) -> None:
             await outbox.emptied()
     except TimeoutError:
         logger.error(
-            "%d outcomes are lost, as Redis is away: their jobs run again when their leases end", len(outbox)
+            "%s lost, as Redis is away: their jobs run again when their leases end",
+            words.counted(len(outbox), "outcome is", "outcomes are"),
         )
 
 

@@ -70,7 +70,9 @@ class Outbox:
                 await self._outage.over()
                 continue
             except RedisError:  # an answer that was paid for is not dropped for a server's refusal
-                logger.exception("Redis refuses %d outcomes; they are kept", len(batch))
+                logger.exception(
+                    "Redis refuses %s kept", words.counted(len(batch), "outcome; it is", "outcomes; they are")
+                )
                 await asyncio.sleep(REFUSED_RETRY_S)
                 continue
             for outcome, ok in zip(batch, accepted, strict=True):

@@ -131,8 +131,8 @@ class Engine(Crew):
 
     def _what_is_lost(self) -> str:
         return (
-            f"Lost with this worker: {len(self._outbox)} outcomes that could not be written and "
-            f"{len(self.runs)} runs that had not ended; these jobs run again once Redis is back."
+            f"Lost with this worker: {words.counted(len(self._outbox), 'outcome')} that could not be written and "
+            f"{words.counted(len(self.runs), 'run')} that had not ended; these jobs run again once Redis is back."
         )
 
     def _stop(self, signum: Signals) -> None:

@@ -105,7 +105,7 @@ class Relay:
                 logger.debug("streams wait, as Redis is away: %s", error)
                 await asyncio.sleep(RETRY_S)
             except RedisError:
-                logger.exception("Redis refuses %d events of streams; they are lost", len(rows))
+                logger.exception("Redis refuses %s of streams, lost now", words.counted(len(rows), "event"))
                 return
             else:
                 return

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from client.words import counted
 from settings import Settings
 
 from .formats import open_reader
@@ -137,9 +138,8 @@ def _count(plan: Plan, on_invalid: OnInvalid) -> None:
     if report.total == 0:
         raise InputError(f"{plan.options.input} has no line to send.")
     if report.invalid and not plan.options.skip_invalid:
-        lines = "line" if report.total == 1 else "lines"
         raise InputError(
-            f"{report.invalid:,} of {report.total:,} {lines} cannot be sent, so nothing was: "
+            f"{report.invalid:,} of {counted(report.total, 'line')} cannot be sent, so nothing was: "
             "put them right, or leave them out with --skip-invalid."
         )
 

@@ -40,8 +40,12 @@ class Tally:
 
     @property
     def requests_per_min(self) -> float | None:
-        """Over the whole run."""
-        return 60 * self.finished / self.wall_s if self.wall_s > 0 else None
+        """Over the whole run; None where it would tell nothing: no answer, or a single one."""
+        return 60 * self.finished / self.wall_s if self._has_pace and self.wall_s > 0 else None
+
+    @property
+    def _has_pace(self) -> bool:
+        return self.done > 0 and self.finished > 1
 
     def count(self, answer: Completion | Embeddings) -> None:
         """One more answer."""
@@ -63,7 +67,7 @@ class Tally:
 
     def recent_per_min(self) -> float | None:
         """Requests finished per minute of late, or None where it is too early to say."""
-        if len(self._samples) < 2:
+        if len(self._samples) < 2 or not self._has_pace:
             return None
         (then_s, before), (now_s, finished) = self._samples[0], self._samples[-1]
         return 60 * (finished - before) / (now_s - then_s) if now_s > then_s else None
