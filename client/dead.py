@@ -1,4 +1,4 @@
-"""Dead letters: jobs that took three workers with them, or that failed on every try they had.
+"""Dead letters: jobs that took three workers with them, failed on every try they had, or that nobody could read.
 
 A dead letter keeps the job's arguments and its history for 30 days; at most 10,000 are kept. The
 caller of the job has long had its error; this is for the person who is paged.
@@ -39,6 +39,9 @@ class DeadLetter:
     kwargs: dict[str, Any] = field(repr=False)
     crashed_at: list[datetime]  # when workers that ran it were found dead
     attempts: list[Attempt]  # physical calls that failed
+    unread: bytes | None = field(
+        default=None, repr=False
+    )  # its record, where that is no JSON record of a job
 
 
 class DeadLetters:
@@ -111,19 +114,36 @@ class DeadLetters:
 
 
 def _letter(job_id: str, died_ms: float, data: dict[bytes, bytes]) -> DeadLetter:
-    job = from_json(data.get(b"job") or b"{}")
+    record = data.get(b"job", b"")
+    job = _job(record or b"{}")
+    known = job or {}
     result = decode(data[b"result"])["r"] if data.get(b"result") else None
     error = describe(result if isinstance(result, BaseException) else RuntimeError("unknown"))
+    error_type = error.details.get("error_type", type(error).__name__)
+    is_unread = job is None or error_type == "DeserializationError"
     crashes = data.get(b"crashes", b"").decode().split("\n")
     return DeadLetter(
         job_id=job_id,
         died_at=utc(died_ms),
-        function=job.get("f", "<unknown>"),
+        function=str(known.get("f", "<unknown>")),
         lane=data.get(b"lane", b"").decode(),
         error=str(error),
-        error_type=error.details.get("error_type", type(error).__name__),
-        args=list(job.get("a", ())),
-        kwargs=job.get("k", {}),
+        error_type=error_type,
+        args=known.get("a", []),
+        kwargs=known.get("k", {}),
         crashed_at=[utc(int(line.split()[0])) for line in crashes if line],
         attempts=[Attempt.model_validate(row) for row in from_json(data.get(b"attempts") or b"[]")],
+        unread=record if is_unread else None,
     )
+
+
+def _job(record: bytes) -> dict[str, Any] | None:
+    """None where it is none that promptmill reads."""
+    try:
+        job = from_json(record)
+    except ValueError:
+        return None
+    readable = (
+        isinstance(job, dict) and isinstance(job.get("a", []), list) and isinstance(job.get("k", {}), dict)
+    )
+    return job if readable else None

@@ -60,11 +60,12 @@ async def llm_work(
 def job_work(
     function: str, args: Sequence[Any], kwargs: dict[str, Any], place: Sequence[str], queue: str
 ) -> Work:
-    """A job of any function, in `queue` where it has no place of its own.
+    """A job of any function; without a place of its own, in the lane without a name, or in a `queue` of one's own.
 
+    Not in arq's queue: a stock worker there that reads pickle would take it, and fail it.
     Raises Unserializable, and InvalidRequest if it is too large.
     """
-    lane = KEYS.lane(joined(*place)) if place else queue
+    lane = KEYS.lane(joined(*place)) if place or queue == KEYS.queue else queue
     return lane, _record(function, args, kwargs, lane)
 
 

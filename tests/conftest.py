@@ -34,6 +34,7 @@ KEYS_WITHOUT_TTL = {
     KEYS.limits,
     KEYS.limits_seeded,
     KEYS.gates,
+    KEYS.unreadable,
 }
 
 POLL_S = 0.005

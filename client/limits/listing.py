@@ -73,7 +73,7 @@ async def _due(redis: Redis, lanes: Iterable[bytes], now_ms: int) -> dict[bytes,
     for part in _parts(lanes, BATCH):
         async with redis.pipeline(transaction=False) as look:
             for lane in part:
-                look.zcount(lane, "-inf", now_ms)
+                look.zcount(lane, 0, now_ms)
             found.update(zip(part, await look.execute(), strict=True))
     return found
 

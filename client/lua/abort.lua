@@ -22,6 +22,7 @@ if cmd('EXISTS', KEY.job .. id) == 0 then
   return 'absent'
 end
 cmd('ZREM', lane, id)
+if lane ~= KEY.queue then cmd('ZREM', KEY.queue, id) end  -- where it may stand, too, never due
 cmd('UNLINK', KEY.job .. id, KEY.retry .. id, KEY.crashes .. id, KEY.attempts .. id, KEY.parts .. id)
 cmd('SET', KEY.result .. id, aborted, 'PX', DAY_MS)
 cmd('PUBLISH', KEY.done_channel .. id, '')

@@ -11,6 +11,9 @@
 -- Each job is due a µs after the one before it, and takes longer than that: they stay in the order in which they came,
 -- those of one script and of all that follow. A score of today has a fourth of a µs.
 --
+-- A job of the lane without a name stands in arq's queue, too, never due: plain arq clients look for it there, and a
+-- stock worker, which may not read JSON, does not take it.
+--
 -- Returns a list: 1 where the job is new, 0 where the id is queued, running or has its result.
 
 if #ARGV == 0 or #ARGV % 5 ~= 0 then
@@ -28,6 +31,7 @@ for at = 1, #ARGV, 5 do
     cmd('DEL', KEY.stream .. id, KEY.attempts .. id)  -- of an old job of this id, whose worker may write unfenced
     cmd('ZADD', lane, came_us / 1000 + wait_ms, id)
     came_us = came_us + 1
+    if lane == KEY.lane then cmd('ZADD', KEY.queue, FACT.elsewhere_ms, id) end
     look_ms[lane] = math.min(look_ms[lane] or math.huge, now + math.max(0, wait_ms))
     added[#added + 1] = 1
   end

@@ -28,6 +28,7 @@ for at = 2, #ARGV, 2 do
     cmd('DEL', result, letter, KEY.stream .. id)
     cmd('ZREM', KEY.dead_letters, id)
     cmd('ZADD', lane, (now_us + at / 2) / 1000 + wait_ms, id)  -- in their order, as enqueue does
+    if lane == KEY.lane then cmd('ZADD', KEY.queue, FACT.elsewhere_ms, id) end
     cmd('ZADD', lanes_of(lane), 'LT', now + wait_ms, lane)
   end
   revived[#revived + 1] = possible and 1 or 0

@@ -27,6 +27,7 @@
     mill:slots:{key}        zset    holders: job ids, calls' tickets     Unix ms, lapses 31 days after the last
     mill:blocked:{key}      zset    lanes and tickets that wait for it   Unix ms, since  31 days after the last
     mill:gates              zset    limit keys that are waited for       Unix ms, look   none: members are removed
+    mill:unreadable         zset    '{lane} LF {id}' of jobs left unread Unix ms, deadline none: members are removed
     mill:epoch              string  tells that Redis has lost its data   —               7 days after the last claim
     mill:calls:{process}    channel the ticket of a call that got its slots              (not a key)
     mill:stream:{id}        stream  events of a streamed answer          '{µs}-{n}'      its result's, else 1 day
@@ -88,6 +89,7 @@ class Keys:
     aliases = _Name("mill:aliases")
     gates = _Name("mill:gates")
     epoch = _Name("mill:epoch")
+    unreadable = _Name("mill:unreadable")
     dead_letters = _Name("mill:dead")
     wake_channel = _Name("mill:wake")
 

@@ -18,7 +18,8 @@ _job_ids = click.argument("job_ids", nargs=-1, metavar="[ID]...")
 def dead() -> None:
     """Look at dead letters, run them again or delete them.
 
-    A dead letter is a job that took three workers with it, or that failed on every try it had.
+    A dead letter is a job that took three workers with it, that failed on every try it had, or that
+    no worker could read before its deadline.
     """
 
 

@@ -26,9 +26,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 
 def print_json(value: Any, *, indent: int | None = 2) -> None:
-    """JSON on stdout; pydantic models, dataclasses and dates included. It reads as the same JSON
+    """JSON on stdout; pydantic models, dataclasses and dates included, bytes as base64. It reads as the same JSON
     whatever the output can show."""
-    text = to_json(value, indent=indent, fallback=str).decode()
+    text = to_json(value, indent=indent, fallback=str, bytes_mode="base64").decode()
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:  # in JSON, what is not ASCII is inside of a text

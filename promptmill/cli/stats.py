@@ -29,6 +29,7 @@ class QueueStats:
     queued: int
     deferred: int
     running: int
+    unreadable: int  # left in a queue for another worker
     workers: list[str]  # the latest health line, if any has reported
     cpu_workers: list[str]  # the same of those for CPU jobs
     server: str
@@ -49,6 +50,8 @@ def stats(as_json: bool) -> None:
     say(f"queued    {found.queued:,}")
     say(f"deferred  {found.deferred:,}")
     say(f"running   {found.running:,}")
+    if found.unreadable:
+        say(f"unread    {found.unreadable:,}, left for a worker that can read them")
     for line in found.workers or ["none has reported"]:
         say(f"worker    {field(line)}")
     for line in found.cpu_workers:
@@ -74,6 +77,7 @@ async def read_stats(queue: Queue) -> QueueStats:
         queued=due,
         deferred=max(0, later - len(running)),  # a running job is in its lane, too: its lease ends later
         running=len(running),
+        unreadable=await count_unreadable(queue),
         workers=await _health(queue, queue.session.name),
         cpu_workers=await _health(queue, CPU_QUEUE),
         server=server_name(info),
@@ -81,6 +85,16 @@ async def read_stats(queue: Queue) -> QueueStats:
         memory_limit_bytes=info.get("maxmemory") or None,
         clients=info.get("connected_clients"),
     )
+
+
+async def count_unreadable(queue: Queue) -> int:
+    """How many jobs workers have left where they are, as they cannot read them."""
+    known = await queue.session.redis.zrange(KEYS.unreadable, 0, -1)
+    lanes = {queue.session.name.encode(), KEYS.queue.encode(), *(one.partition(b"\n")[0] for one in known)}
+    async with queue.session.redis.pipeline(transaction=False) as pipe:
+        for lane in lanes:
+            pipe.zcount(lane, "-inf", "(0")
+        return sum(await pipe.execute())
 
 
 async def _health(queue: Queue, name: str) -> list[str]:
@@ -95,7 +109,7 @@ async def _waiting(queue: Queue) -> tuple[int, int]:
     lanes = {queue.session.name.encode(), *chain.from_iterable(waiting)}
     async with queue.session.redis.pipeline(transaction=False) as pipe:
         for lane in lanes:
-            pipe.zcount(lane, "-inf", now_ms)
+            pipe.zcount(lane, 0, now_ms)
             pipe.zcount(lane, f"({now_ms}", f"({ELSEWHERE_MS}")
         counts = await pipe.execute()
     return sum(counts[::2]), sum(counts[1::2])

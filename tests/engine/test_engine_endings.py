@@ -198,9 +198,12 @@ async def test_pickle_is_refused_and_never_read(
         client.set(KEYS.job("bad"), payload, px=60_000)
         client.zadd(KEYS.queue, {"bad": 1})
     await engines.start(server, add)
+    assert await (await queue.enqueue("add", 1)).result(5) == 2
+    with server.client() as client:
+        assert client.get(KEYS.job("bad")) == payload
+        client.zadd(KEYS.unreadable, {f"{KEYS.queue}\nbad": 1})  # its deadline
     with pytest.raises(JobError):
         await queue.job("bad").result(5)
-    assert await (await queue.enqueue("add", 1)).result(5) == 2
     assert os.listdir(tmp_path) == []
 
 

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 import pytest
-from arq import ArqRedis, Retry, cron
+from arq import ArqRedis, Retry, create_pool, cron
 from arq.jobs import JobStatus
 from arq.worker import FailedJobs, Worker, func
 
@@ -137,7 +137,7 @@ async def test_a_burst_stops_at_its_limit_and_lets_its_jobs_end(
     engine = await engines.burst(server, nap, max_burst_jobs=3, drain_s=0)
     assert (engine.jobs_complete, engine.jobs_retried) == (3, 0)
     with server.client() as client:
-        assert client.zcard(KEYS.queue) == 2
+        assert client.zcard(KEYS.lane("")) == client.zcard(KEYS.queue) == 2
     assert (await engines.burst(server, nap)).jobs_complete == 2
 
 
@@ -212,7 +212,11 @@ async def test_a_stock_worker_and_ours_share_a_queue(engines: Engines, server: S
         job_deserializer=decode,
     )
     running = asyncio.create_task(stock.async_run())
-    jobs = [await queue.enqueue("note") for _ in range(100)]
+    stock_pool = await create_pool(ours.redis_settings, job_serializer=encode, job_deserializer=decode)
+    jobs = [str(n) for n in range(100)]
+    for job_id in jobs:
+        await stock_pool.enqueue_job("note", _job_id=job_id)
+    await stock_pool.aclose(close_connection_pool=True)
     await wait_until(
         lambda: (
             ours.jobs_complete + stock.jobs_complete == 100
@@ -223,7 +227,7 @@ async def test_a_stock_worker_and_ours_share_a_queue(engines: Engines, server: S
     )
     await stock.close()
     await asyncio.gather(running, return_exceptions=True)
-    assert sorted(ran) == sorted(job.id for job in jobs)
+    assert sorted(ran) == sorted(jobs)
     assert ours.jobs_complete
     assert stock.jobs_complete
 

@@ -157,7 +157,7 @@ async def test_jobs_are_handed_back_when_redis_returns_during_the_drain(
     own_server.start()
     assert await process.ended(6) == 0
     with own_server.client() as client:
-        assert client.zscore("arq:queue", job.id) < time.time() * 1000
+        assert client.zscore("mill:lane:", job.id) < time.time() * 1000
         assert not client.exists(f"arq:in-progress:{job.id}")
 
 

@@ -29,7 +29,7 @@ async def test_what_ends_in_time_counts_and_the_rest_is_handed_back(
     assert [await job.result(1) for job in quick] == [1, 1, 1]
     assert len(workers.events("start")) == 6  # no new ones
     with server.client() as client:
-        order = [id_.decode() for id_ in client.zrangebyscore(KEYS.queue, "-inf", time.time() * 1000)]
+        order = [id_.decode() for id_ in client.zrangebyscore(KEYS.lane(""), "-inf", time.time() * 1000)]
         assert order == [job.id for job in (*slow, *waiting)]  # due at once, in their old places
         for job in slow:
             assert not client.exists(KEYS.in_progress(job.id), KEYS.retry(job.id), KEYS.crashes(job.id))
@@ -50,7 +50,7 @@ async def test_a_second_signal_ends_it_at_once_and_loses_nothing(
     process.send(second)
     assert await process.ended(2) == 0
     with server.client() as client:
-        assert client.zcount(KEYS.queue, "-inf", time.time() * 1000) == 20
+        assert client.zcount(KEYS.lane(""), "-inf", time.time() * 1000) == 20
         assert not any(client.exists(KEYS.in_progress(job.id), KEYS.retry(job.id)) for job in jobs)
         assert all(client.exists(KEYS.job(job.id)) for job in jobs)
 
@@ -87,7 +87,7 @@ async def test_a_job_that_swallows_its_cancellation_does_not_hold_the_worker(
     process.send(TERM)
     assert await process.ended(4) == 0
     with server.client() as client:
-        assert client.zscore(KEYS.queue, job.id) < time.time() * 1000
+        assert client.zscore(KEYS.lane(""), job.id) < time.time() * 1000
         assert not client.exists(KEYS.in_progress(job.id), KEYS.retry(job.id))
 
 

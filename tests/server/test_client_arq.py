@@ -14,9 +14,10 @@ from arq.jobs import JobStatus as ArqStatus
 from arq.jobs import ResultNotFound
 from arq.worker import Worker, func
 
-from client import JobAborted, JobStatus, Queue, ResultTimeout, decode, encode, errors, redis_settings
+from client import Job, JobAborted, JobStatus, Queue, ResultTimeout, decode, encode, errors, redis_settings
 from client.wire.keys import KEYS
 from tests.conftest import Server, wait_until
+from tests.engine.rig import Engines
 
 
 @pytest.fixture
@@ -25,6 +26,17 @@ async def arq(server: Server) -> AsyncIterator[ArqRedis]:
     pool = await create_pool(redis_settings(server.url), job_serializer=encode, job_deserializer=decode)
     yield pool
     await pool.aclose(close_connection_pool=True)
+
+
+async def add(ctx: dict[str, Any], number: int) -> int:
+    return number + 1
+
+
+async def arqs(queue: Queue, arq: ArqRedis, *args: Any, function: str = "chat") -> Job[Any]:
+    """Our handle of a job that arq has enqueued."""
+    sent = await arq.enqueue_job(function, *args)
+    assert sent is not None
+    return queue.job(sent.job_id)
 
 
 async def work(server: Server) -> None:
@@ -61,14 +73,18 @@ async def test_our_queue_reads_a_job_that_arq_enqueued(server: Server, queue: Qu
 
 
 async def test_arq_reads_a_job_that_we_enqueued(server: Server, queue: Queue, arq: ArqRedis) -> None:
-    job = await queue.enqueue("chat", {"messages": [{"content": "hi"}]})
+    job = await queue.enqueue("add", 1)
     theirs = ArqJob(job.id, arq, _deserializer=decode)
     definition = await theirs.info()
     assert definition is not None
-    assert (definition.function, await theirs.status()) == ("chat", ArqStatus.queued)
-    await work(server)
-    assert await theirs.result(timeout=5) == "answer to hi"
+    assert (definition.function, await theirs.status()) == (
+        "add",
+        ArqStatus.deferred,
+    )  # out of a stock worker's reach
+    await Engines().burst(server, add)
+    assert await theirs.result(timeout=5) == 2
     assert [result.job_id for result in await arq.all_job_results()] == [job.id]
+    assert not await queue.session.redis.exists(KEYS.queue)
 
 
 def test_the_words_for_the_state_of_a_job_are_arqs() -> None:
@@ -88,7 +104,7 @@ async def test_arq_reads_a_chat_in_its_lane(queue: Queue, arq: ArqRedis) -> None
 
 
 async def test_arq_raises_our_typed_errors(server: Server, queue: Queue, arq: ArqRedis) -> None:
-    job = await queue.enqueue("chat", {"fail": True})
+    job = await arqs(queue, arq, {"fail": True})
     await work(server)
     with pytest.raises(errors.RateLimited, match=r"Slow down\.") as raised:
         await ArqJob(job.id, arq, _deserializer=decode).result(timeout=5)
@@ -97,8 +113,8 @@ async def test_arq_raises_our_typed_errors(server: Server, queue: Queue, arq: Ar
         await job.result(5)
 
 
-async def test_arqs_own_endings_are_our_typed_errors(server: Server, queue: Queue) -> None:
-    unknown = await queue.enqueue("no_such_function")
+async def test_arqs_own_endings_are_our_typed_errors(server: Server, queue: Queue, arq: ArqRedis) -> None:
+    unknown = await arqs(queue, arq, function="no_such_function")
     await work(server)
     with pytest.raises(errors.UnknownFunction, match="JOB_MODULES"):
         await unknown.result(5)
@@ -124,10 +140,10 @@ async def test_an_id_that_arq_has_queued_is_not_queued_again(queue: Queue, arq: 
 
 
 async def test_a_result_that_a_stock_worker_does_not_announce_is_found(
-    server: Server, queue: Queue, monkeypatch: pytest.MonkeyPatch
+    server: Server, queue: Queue, arq: ArqRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("client.follow.sweep.EVERY_S", 0.01)
-    job = await queue.enqueue("chat", {"messages": [{"content": "hi"}]})
+    job = await arqs(queue, arq, {"messages": [{"content": "hi"}]})
     with pytest.raises(ResultTimeout):
         await job.result(0)
     waiting = asyncio.create_task(job.result(10))

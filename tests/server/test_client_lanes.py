@@ -29,7 +29,7 @@ async def test_a_job_in_a_lane_is_found_by_its_id_alone(any_queue: Queue) -> Non
 async def test_a_head_start_decides_within_a_lane(any_queue: Queue) -> None:
     for priority in ("low", 3_600.0, "normal", "high"):
         await any_queue.enqueue("f", _job_id=str(priority), _priority=priority)
-    order = await any_queue.session.redis.zrange(any_queue.session.name, 0, -1)
+    order = await any_queue.session.redis.zrange(KEYS.lane(""), 0, -1)
     assert [id_.decode() for id_ in order] == ["3600.0", "high", "normal", "low"]
 
 
@@ -84,7 +84,7 @@ async def test_a_call_goes_to_the_lane_of_its_model_and_its_limits(any_queue: Qu
         f"openai/gpt-4o|{PLACE}": ["chat"],
         f"@embed/e|{PLACE}": ["embed"],
         PLACE: ["own"],
-        KEYS.queue: ["plain"],
+        "": ["plain"],
     }
     assert await any_queue.job("chat").status() == JobStatus.queued
 

@@ -205,8 +205,8 @@ async def test_wrong_arguments_are_refused_and_nothing_is_written(room: Room) ->
     before = room.dump()
     for wrong in ({"want": "x"}, {"lease_ms": 0}, {"lease_ms": -1}, {"hold_ms": 0}):
         right = {"want": 1, "lease_ms": LEASE_MS, "hold_ms": HOLD_MS}
-        with pytest.raises(ResponseError, match="claim: eight arguments"):
+        with pytest.raises(ResponseError, match="claim: nine arguments"):
             await room.scripts.claim(KEYS.queue, "w1", **(right | wrong))
-    with pytest.raises(ResponseError, match="claim: eight arguments"):
+    with pytest.raises(ResponseError, match="claim: nine arguments"):
         await room.scripts._claim(args=[KEYS.queue, 1, 1, 1, "w1"])
     assert room.dump() == before

@@ -6,19 +6,18 @@ from collections import Counter
 from collections.abc import AsyncIterator
 
 import pytest
-from arq import ArqRedis
+from arq import ArqRedis, create_pool
 
-from client.redis.url import server_address
+from client import decode, encode, redis_settings
 from client.wire.keys import KEYS
 from tests.conftest import Server
 from tests.server.test_engine_room import LEASE_MS, OTHER_LANE, Room, ids
-from worker.engine.pool import arq_pool
 
 
 @pytest.fixture
 async def plain_arq(server: Server) -> AsyncIterator[ArqRedis]:
     """A client that knows nothing of lanes."""
-    redis = arq_pool(server_address(server.url))
+    redis = await create_pool(redis_settings(server.url), job_serializer=encode, job_deserializer=decode)
     yield redis
     await redis.aclose()
 

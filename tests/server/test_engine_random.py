@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from client.wire.keys import ELSEWHERE_MS, KEYS
-from tests.server.test_engine_room import LEASE_MS, Room
+from tests.server.test_engine_room import LEASE_MS, Room, payload
 from worker.engine.scripts import Claim, Lease, Verb
 
 STEPS = 120
@@ -91,7 +91,12 @@ class Model:
         moment_ms = self.dice.choice([0, 60_000])
         held, to = self.is_held(lease), self.dice.choice(ALL_LANES)
         accepted = await self.room.finish(
-            lease, verb, verb.encode(), ttl_ms=60_000, moment_ms=moment_ms, to=to if verb == "reroute" else ""
+            lease,
+            verb,
+            payload(name) if verb == "reroute" else verb.encode(),
+            ttl_ms=60_000,
+            moment_ms=moment_ms,
+            to=to if verb == "reroute" else "",
         )
         assert accepted == held
         if held:

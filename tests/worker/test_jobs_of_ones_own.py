@@ -118,16 +118,6 @@ async def test_aborting_a_running_chat_hangs_up_on_the_provider(queue: Queue, pr
     assert (await provider.stats())["requests"] == 1
 
 
-UNREADABLE = {
-    "a pickle": b"\x80\x05K\x01.",
-    "a number": b"5",
-    "a field missing": b'{"f": "add", "a": [1], "k": {}, "t": null}',
-    "a name that is a list": b'{"f": ["add"], "a": [1], "k": {}, "t": null, "et": 0}',
-    "a try that is a text": b'{"f": "add", "a": [1], "k": {}, "t": "1", "et": 0}',
-    "a time out of this world": b'{"f": "add", "a": [1], "k": {}, "t": null, "et": 999999999999999}',
-}
-
-
 class _Marks:
     """A pickle of it, loaded, makes a file."""
 
@@ -138,22 +128,25 @@ class _Marks:
         return open, (self.path, "w")
 
 
-async def test_jobs_that_cannot_be_read_fail_pickles_are_not_loaded_and_the_worker_goes_on(
+async def test_a_pickle_is_not_loaded_but_left_until_its_deadline_and_the_worker_goes_on(
     queue: Queue, worker: Process, server: Server, tmp_path: Path
 ) -> None:
     pickling = await create_pool(redis_settings(server.url))  # a stock arq producer
     await pickling.enqueue_job("add", _Marks(str(tmp_path / "loaded")), _job_id="of stock arq")
     await pickling.aclose()
-    for job_id, record in UNREADABLE.items():
-        await queue.session.redis.set(KEYS.job(job_id), record, ex=60)
-        await queue.session.redis.zadd(KEYS.queue, {job_id: 1})
-    for job_id in (*UNREADABLE, "of stock arq"):
-        with pytest.raises(errors.JobFailed, match=r"client\.Queue.*client\.encode") as raised:
-            await queue.job(job_id).result(SOON_S)
-        assert raised.value.error_type == "DeserializationError"
+    assert await ask(queue, "add", 1) == 1
+    await wait_until(lambda: _left_unread(queue), description="the worker to have left it")
+    await queue.session.redis.zadd(KEYS.unreadable, {f"{KEYS.queue}\nof stock arq": 1})
+    with pytest.raises(errors.JobFailed, match=r"client\.Queue.*client\.encode") as raised:
+        await queue.job("of stock arq").result(SOON_S)
+    assert raised.value.error_type == "DeserializationError"
     assert not (tmp_path / "loaded").exists()
     assert await ask(queue, "add", 1) == 1
     assert worker.alive
+
+
+async def _left_unread(queue: Queue) -> bool:
+    return bool(await queue.session.redis.zcount(KEYS.queue, "-inf", "(0"))
 
 
 async def test_nothing_is_left_of_a_job_but_its_result(queue: Queue) -> None:

@@ -26,6 +26,11 @@ from .run import Ended, Policy, Run
 from .scripts import Claimed, Lease, Outcome
 
 NEWEST_ABORTS = 100  # requests looked at: old ones, for jobs that had ended, must not hide new ones
+# said once in a worker's life
+LEFT_UNREAD = (
+    "there are jobs that are no JSON records of jobs, such as arq's pickles, which are never read: they are left in "
+    "their queue for a worker that can read them, until their deadlines; `promptmill stats` counts them"
+)
 LEAVE_LIMIT_S = 2.0  # for hooks, and for runs that were lost, to end before the worker does
 
 logger = words.logger("arq.worker")
@@ -46,6 +51,8 @@ class Crew(Worker):
         self._pace = Pace()
         self._woken = asyncio.Event()
         self._wants_more = False  # the last claim left due jobs behind
+        self._has_told_of_unread = False
+        self._overdue_s = -math.inf  # when unread jobs were last looked for; monotonic
         self._loss_reported_at_s = -math.inf  # that Redis has lost its data; monotonic
         self._policy = Policy(
             timeout_s=self.job_timeout_s,
@@ -145,6 +152,24 @@ class Crew(Worker):
                 self.jobs_failed += 1
             case "retried" | "handed back":
                 self.jobs_retried += 1
+            case "left unread":
+                self._tell_of_unread(1)
+
+    def _jobs_started(self) -> int:
+        return self.jobs_complete + self.jobs_retried + self.jobs_failed + len(self.runs)
+
+    def _may_be_overdue(self) -> bool:
+        """Whether it is time to look for unread jobs whose deadline has passed: as often as the queue is polled."""
+        now_s = monotonic()
+        if now_s < self._overdue_s + self.poll_delay_s:
+            return False
+        self._overdue_s = now_s
+        return True
+
+    def _tell_of_unread(self, count: int) -> None:
+        if count and not self._has_told_of_unread:
+            self._has_told_of_unread = True
+            logger.warning(LEFT_UNREAD)
 
     def _on_written(self, outcome: Outcome, accepted: bool) -> None:
         """The outcome is written, or was refused."""
@@ -241,6 +266,8 @@ class Crew(Worker):
 
 
 def _log(current: Run, ended: Ended, error: BaseException) -> None:
+    if ended.ending == "left unread":
+        return  # said once, for all
     if current.stop == "lost" or ended.ending == "handed back":
         logger.info("↻ %s stopped here", current.ref)
     elif ended.ending == "retried":

@@ -1,4 +1,4 @@
-"""arq's records, read and written so that a strange one fails its own job and nothing else."""
+"""arq's records, read and written so that a strange one hurts nothing else."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ from client import decode, encode
 from client.errors import JobFailed, Unserializable
 
 UNREADABLE = (
-    "The job cannot be read, as it is no JSON record of a job: enqueue it with client.Queue, or with an arq "
-    "pool whose job_serializer is client.encode."
+    "The job could not be read, as it is no JSON record of a job, and no other worker took it before its deadline: "
+    "enqueue it with client.Queue, or with an arq pool whose job_serializer is client.encode."
 )
+
+
+class Unread(Exception):
+    """What was claimed is no JSON record of a job, and its deadline has not passed: it is left for another worker."""
 
 
 class JobRecord(BaseModel):
@@ -29,11 +33,16 @@ class JobRecord(BaseModel):
 
 
 def read_job(data: bytes) -> JobRecord:
-    """The job that was enqueued. Raises JobFailed on what is no job, pickle included, which is not loaded."""
+    """The job that was enqueued. Raises Unread on what is no job, pickle included, which is not loaded."""
     try:
         return JobRecord.model_validate(decode(data))
     except (ValueError, ValidationError):
-        raise JobFailed(UNREADABLE, error_type=DeserializationError.__name__) from None
+        raise Unread from None
+
+
+def never_read() -> JobFailed:
+    """What a job that nobody could read has come to at its deadline."""
+    return JobFailed(UNREADABLE, error_type=DeserializationError.__name__)
 
 
 def write_result(record: dict[str, Any]) -> bytes:

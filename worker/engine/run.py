@@ -25,14 +25,14 @@ from worker.context import Context, Meter
 from worker.signals import Reroute, Throttled
 
 from . import settlement
-from .record import read_job, write_result
+from .record import Unread, never_read, read_job, write_result
 from .scripts import Claimed, Lease, Outcome, Verb
 
 RETRY_TTL_S = 88_400  # seconds; what arq gives its own count of tries
 UNKNOWN = "<unknown>"  # the function of a job whose record has gone with its deadline
 MAX_CRASHES = 3  # workers a job may take with it before it is a dead letter
 
-Ending = Literal["complete", "failed", "retried", "handed back"]
+Ending = Literal["complete", "failed", "retried", "handed back", "left unread"]
 
 logger = words.logger("arq.worker")
 
@@ -93,6 +93,8 @@ def read(run: Run, functions: Mapping[str, Function | CronJob], policy: Policy) 
         error = expired(run.last)
         run.function = error.details.get("function", run.function)
         raise error
+    if claimed.score_ms < 0:
+        raise never_read()
     job = read_job(claimed.payload)
     name, run.enqueued_ms = job.f, job.et
     run.function, run.args, run.kwargs = name, tuple(job.a), job.k
@@ -153,6 +155,8 @@ def failed(run: Run, error: BaseException, function: Function | CronJob | None, 
     """What follows an exception: arq's rules, but a worker that stops uses no try of its jobs."""
     if run.stop == "hand back":
         return Ended(_unfinished(run, "back"), "handed back")
+    if isinstance(error, Unread):
+        return Ended(_unfinished(run, "unread"), "left unread")
     if isinstance(error, Reroute):
         to, text = KEYS.lane(error.lane), error.payload or b""
         return Ended(replace(_unfinished(run, "reroute"), to=to, text=text), "handed back")
@@ -164,15 +168,15 @@ def failed(run: Run, error: BaseException, function: Function | CronJob | None, 
     foreign_cancel = isinstance(error, asyncio.CancelledError) and run.stop is None
     if policy.retry_jobs and (isinstance(error, RetryJob) or foreign_cancel):
         return Ended(_again(run, "retry", error), "retried")
-    verb: Verb = "dead" if _is_dead_letter(error) else "done"
+    verb: Verb = "dead" if _is_dead_letter(run, error) else "done"
     return Ended(_final(run, verb, False, error, function, policy), "failed")
 
 
-def _is_dead_letter(error: BaseException) -> bool:
-    """Crashed workers, and tries that ran out: what a person should look at and may want to run again."""
+def _is_dead_letter(run: Run, error: BaseException) -> bool:
+    """Crashed workers, tries that ran out, what nobody could read: a person should look at it, and may run it again."""
     exhausted = isinstance(error, JobExecutionFailed) and str(error).endswith("retries exceeded")
     worth_a_try = isinstance(error, JobError) and error.retryable  # and yet not tried again: none is left
-    return exhausted or worth_a_try or isinstance(error, JobCrashed)
+    return exhausted or worth_a_try or run.claimed.score_ms < 0 or isinstance(error, JobCrashed)
 
 
 def _unfinished(run: Run, verb: Verb) -> Outcome:

@@ -14,7 +14,7 @@ from client.redis.scripts import scripts
 from client.wire.keys import Keys
 from worker.unreachable import as_unreachable
 
-Verb = Literal["done", "dead", "retry", "throttled", "again", "back", "reroute"]
+Verb = Literal["done", "dead", "retry", "throttled", "again", "back", "reroute", "unread"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Claimed:
     """A job this worker has leased."""
 
     lease: Lease
-    score_ms: int  # when it was due
+    score_ms: int  # when it was due; below 0: it was left unread until its deadline had passed
     payload: bytes | None  # None: its deadline has passed
     has_run: bool  # a run of it has begun before, and ended in a retry or with its worker
     tries_used: int
@@ -60,6 +60,7 @@ class Claim:
     aborts: list[str]
     epoch: str  # another one than before: Redis has lost its data
     jobs: list[Claimed]
+    unread: int = 0  # jobs found that cannot be read: they are left for a worker that can
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class Outcome:
     verb: Verb
     text: bytes = b""  # the result record, or how a run ended after which it runs again; empty keeps none
     ttl_ms: int = 0
-    moment_ms: int = 0  # retry, again: the delay; throttled, back, reroute: the score it had
+    moment_ms: int = 0  # retry, again: the delay; the others that wait: the score it had
     keep_ms: int = 0
     use: str = ""  # what its calls really used (settlement.py); empty: nothing to settle
     to: str = ""  # reroute: the lane it goes to; done, dead: the event that ends its stream, if it has one
@@ -98,12 +99,13 @@ class EngineScripts:
         hold_ms: int,
         epoch: str = "",
         models: tuple[str, str] = ("", ""),
+        overdue: bool = False,
     ) -> Claim:
         """Leases up to `want` jobs of `queue` and of all lanes, that are due and have room under all their
-        limits. `epoch` is the one of the claim before, `models` the defaults for chats and embeddings. One
-        round trip."""
-        now_ms, next_ms, more, token, aborts, now_epoch, taken = await _run(
-            self._claim, [queue, want, lease_ms, hold_ms, worker, epoch, *models]
+        limits. `epoch` is the one of the claim before, `models` the defaults for chats and embeddings.
+        With `overdue`, also jobs that were left unread until their deadline. One round trip."""
+        now_ms, next_ms, more, token, aborts, now_epoch, taken, unread = await _run(
+            self._claim, [queue, want, lease_ms, hold_ms, worker, epoch, *models, int(overdue)]
         )
         token = token.decode()
         return Claim(
@@ -113,6 +115,7 @@ class EngineScripts:
             [id_.decode() for id_ in aborts],
             now_epoch.decode(),
             [_claimed(row, token) for row in taken],
+            unread,
         )
 
     async def renew(self, leases: Sequence[Lease], lease_ms: int) -> list[int]:

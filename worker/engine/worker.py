@@ -246,8 +246,10 @@ class Engine(Crew):
             hold_ms=round((self.in_progress_timeout_s + HOLD_EXTRA_S) * 1000),
             epoch=self._epoch,
             models=self.models,
+            overdue=self._may_be_overdue(),
         )
         self._notice(claim.epoch)
+        self._tell_of_unread(claim.unread)
         for claimed in claim.jobs:
             self._start(claimed)
         if any(job_id in self.runs for job_id in claim.aborts):
@@ -278,9 +280,6 @@ class Engine(Crew):
             room = min(room, self.max_burst_jobs - self._jobs_started())
         return room
 
-    def _jobs_started(self) -> int:
-        return self.jobs_complete + self.jobs_retried + self.jobs_failed + len(self.runs)
-
     async def _burst_is_over(self) -> bool:
         if self.runs or len(self._outbox):
             return False
@@ -290,7 +289,7 @@ class Engine(Crew):
         lanes = await self.pool.zrange(KEYS.lanes_of(self.queue_name), 0, -1)
         async with self.pool.pipeline(transaction=False) as pipe:
             for lane in (self.queue_name, *lanes):
-                pipe.zcard(lane)
+                pipe.zcount(lane, 0, "+inf")  # below 0: left unread, for another worker
             return not any(await pipe.execute())
 
 

@@ -61,7 +61,9 @@ for i, s in ipairs(found) do
     cmd('ZRANGEBYSCORE', KEY.slots .. s.key, 1, '+inf', 'WITHSCORES', 'LIMIT', 0, MAX_HOLDERS),  -- 0: evicted
   }
 end
+local ahead = lane ~= '' and cmd('ZRANK', lane, who)
+if ahead then ahead = math.max(0, ahead - cmd('ZCOUNT', lane, '-inf', '(0')) end  -- below 0: left unread
 return {
-  now, lane ~= '' and cmd('ZSCORE', lane, who), lane ~= '' and cmd('ZRANK', lane, who),
+  now, lane ~= '' and cmd('ZSCORE', lane, who), ahead,
   cmd('EXISTS', KEY.attempts .. who, KEY.retry .. who), cmd('EXISTS', health), rows,
 }

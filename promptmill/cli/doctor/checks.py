@@ -141,6 +141,18 @@ def check_cpu_workers(*, alive: bool, jobs: bool) -> Finding:
     )
 
 
+def check_unreadable(count: int) -> Finding:
+    """Whether there are jobs that our workers cannot read, and so leave alone."""
+    if not count:
+        return Finding("unreadable", "ok", "every job that has been looked at could be read")
+    return Finding(
+        "unreadable",
+        "warn",
+        f"{count:,} {'job is' if count == 1 else 'jobs are'} left for a worker that can read them",
+        "Run a stock arq worker for them, or enqueue them with client.encode (docs/from-arq.md).",
+    )
+
+
 def check_drain(drain_s: float) -> Finding:
     """The time that calls in flight get when a worker is told to stop."""
     found = f"{drain_s:g} s for calls in flight when a worker is told to stop"

@@ -23,6 +23,7 @@ from .checks import (
     check_eviction,
     check_persistence,
     check_transport,
+    check_unreadable,
     check_version,
     check_workers,
     has_failed,
@@ -70,6 +71,7 @@ async def _examine_server() -> list[Finding]:
         check_connections(facts.info, facts.config),
         check_workers(alive=facts.workers_alive, private=stack.kind == "private"),
         check_cpu_workers(alive=facts.cpu_workers_alive, jobs=facts.cpu_jobs),
+        check_unreadable(facts.unreadable),
     ]
 
 

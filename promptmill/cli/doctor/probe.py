@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 from client import Queue
 from client.wire.keys import KEYS
-from promptmill.cli.stats import CPU_QUEUE
+from promptmill.cli.stats import CPU_QUEUE, count_unreadable
 
 _ASKED = ("appendonly", "maxclients", "maxmemory-policy", "save")
 
@@ -25,6 +25,7 @@ class Facts:
     workers_alive: bool
     cpu_workers_alive: bool
     cpu_jobs: bool  # some wait or run
+    unreadable: int  # jobs that workers have left in their queue
 
 
 async def probe(queue: Queue) -> Facts:
@@ -42,4 +43,5 @@ async def probe(queue: Queue) -> Facts:
         workers_alive=await queue.workers_alive(),
         cpu_workers_alive=bool(await queue.session.redis.exists(KEYS.health(CPU_QUEUE))),
         cpu_jobs=bool(lanes and await queue.session.redis.exists(*lanes)),
+        unreadable=await count_unreadable(queue),
     )

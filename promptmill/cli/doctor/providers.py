@@ -35,6 +35,8 @@ def judge(name: str, provider: ProviderSettings, answer: int | str) -> Finding:
             check, "fail", f"unreachable ({answer})", "Check its base URL, the network and the proxy."
         )
     if BY_STATUS.get(answer) in (AuthenticationFailed, PermissionRefused):
+        if not provider.key:
+            return Finding(check, "fail", f"wants a key (status {answer})", f"Set {provider.key_variable}.")
         return Finding(check, "fail", f"key refused (status {answer})", f"Check {provider.key_variable}.")
     if answer >= 500 or answer == 429:
         return Finding(
@@ -47,6 +49,8 @@ def judge(name: str, provider: ProviderSettings, answer: int | str) -> Finding:
             f"reached, but it lists no models (status {answer})",
             f"Check {provider.url_variable}: an address ends in its version, as a rule /v1.",
         )
+    if not provider.key:
+        return Finding(check, "ok", "reached, without a key")
     return Finding(check, "ok", "reached, and it takes the key")
 
 

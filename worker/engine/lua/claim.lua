@@ -9,22 +9,28 @@
 -- ARGV[6]  the epoch this worker knows, or ''
 -- ARGV[7]  the models that the aliases @chat and @embed stand for
 --   …[8]
+-- ARGV[9]  1 to look for jobs that were never read and whose deadline has passed, 0 not to
 --
 -- A lane is a zset, job id → Unix ms when the job is somebody's business: when it is due, or, while it
 -- runs, when its lease ends. So a job whose worker died is simply due again, and its 'in progress' key
 -- still holds that worker's token: that is a crash. A token of another kind is a stock arq worker's,
 -- which runs the job: it is left alone. 'ended' holds back the id of a cron job that has run: it is dropped.
+-- A job that cannot be read is left for a worker that can (unread.lua), and after its deadline leased, with its score
+-- below 0: to be made a dead letter.
 --
 -- Returns now (ms), the next moment to come back (ms, -1 for none known), 1 where more may be due at
 -- once, the token, the ids to abort, the epoch, and for each job: id, lane, its score, payload or false,
 -- tries used (false where it never ran), crashes, abort ms or 0, its limit keys (write_names), the tokens
 -- and the dollars reserved, and why its model is shut, where it has no slots and is to go on to another.
+-- Last, how many jobs were found that cannot be read.
+
+local MAX_OVERDUE = 50  -- jobs that were never read, and whose deadline has passed, in one claim
 
 local own, lease_ms, worker = ARGV[1], tonumber(ARGV[3]), ARGV[5]
 claim.want, claim.hold_ms = tonumber(ARGV[2]), tonumber(ARGV[4])
 
-if #ARGV ~= 8 or not (claim.want and lease_ms and claim.hold_ms) or lease_ms <= 0 or claim.hold_ms <= 0 then
-  return redis.error_reply('claim: eight arguments, the lease and the hold above 0')
+if #ARGV ~= 9 or not (claim.want and lease_ms and claim.hold_ms) or lease_ms <= 0 or claim.hold_ms <= 0 then
+  return redis.error_reply('claim: nine arguments, the lease and the hold above 0')
 end
 
 claim.lease_end, claim.token = now + lease_ms, new_token(worker)
@@ -36,10 +42,28 @@ end
 
 local epoch, quiet_ms = epoch_of(ARGV[6], 1)
 if quiet_ms > now then
-  return { now, quiet_ms, 0, claim.token, claim.aborts, epoch, {} }
+  return { now, quiet_ms, 0, claim.token, claim.aborts, epoch, {}, 0 }
 end
 
-local head = cmd('ZRANGE', own, 0, 0, 'WITHSCORES')
+local function take_overdue()
+  for _, member in ipairs(cmd('ZRANGEBYSCORE', KEY.unreadable, '-inf', now, 'LIMIT', 0, MAX_OVERDUE)) do
+    local lane, id = string.match(member, '^([^\n]*)\n(.*)$')
+    local score, held = tonumber(cmd('ZSCORE', lane, id) or 0), cmd('GET', KEY.in_progress .. id)
+    if held and not is_ours(held) then  -- it runs on a stock arq worker, which may want it again
+      cmd('ZADD', KEY.unreadable, claim.lease_end, member)
+    elseif score >= 0 then
+      cmd('ZREM', KEY.unreadable, member)
+    elseif claim.want > 0 then
+      lease(lane, id, score, false, cmd('GET', KEY.job .. id), false, { names = '' }, 0, 0)
+      cmd('ZADD', lane, claim.lease_end, id)
+      cmd('ZREM', KEY.unreadable, member)
+      claim.want = claim.want - 1
+    end
+  end
+end
+
+if ARGV[9] == '1' then take_overdue() end
+local head = cmd('ZRANGEBYSCORE', own, 0, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
 if #head > 0 then
   cmd('ZADD', claim.lanes, 'LT', math.max(now, tonumber(head[2])), own)
 end
@@ -59,5 +83,7 @@ if let_in > 0 and claim.want <= 0 then cmd('PUBLISH', KEY.wake_channel, '') end 
 local first = cmd('ZRANGE', claim.lanes, 0, 0, 'WITHSCORES')
 local gate = cmd('ZRANGE', KEY.gates, 0, 0, 'WITHSCORES')
 local next_ms = math.min(tonumber(first[2] or HUGE), tonumber(gate[2] or HUGE))
-local more = (visited == MAX_LANES or opened == MAX_GATES or claim.want <= 0) and 1 or 0
-return { now, next_ms < HUGE and math.ceil(next_ms) or -1, more, claim.token, claim.aborts, epoch, claim.taken }
+local more = (visited == MAX_LANES or opened == MAX_GATES or claim.want <= 0 or claim.more) and 1 or 0
+return {
+  now, next_ms < HUGE and math.ceil(next_ms) or -1, more, claim.token, claim.aborts, epoch, claim.taken, claim.unread,
+}

@@ -1,5 +1,5 @@
 -- finish: writes down how jobs ended, each only for the holder of its fencing token, and frees its slots.
--- needs: congestion, gates, endings
+-- needs: congestion, gates, endings, unread
 --
 -- ARGV, for each job, twelve:
 --   id, lane, token, verb, text, ttl ms, moment or delay ms, keep ms, limit keys (write_names), use, to, attempts
@@ -13,13 +13,15 @@
 --   back       handed back unfinished: due at the moment it was due before; no try is used
 --   reroute    as back, but into the lane `to`, with text as its payload where there is one. Plain arq clients look
 --              for it in arq's queue: there it stays too, never due
+--   unread     left where it is for a worker that can read it; the moment is when it was due
 --   use: what settle (congestion.lua) takes, '' for nothing to settle
 --   attempts: what the run's calls came to, a line of JSON each, for the runs after it; '' for none
 --
 -- Returns a list: 1 where it was accepted, 0 where the token is not, or no longer, the job's.
 
 local FIELDS_OF_A_JOB = 12
-local VERBS = { done = true, dead = true, retry = true, throttled = true, again = true, back = true, reroute = true }
+local VERBS = { done = true, dead = true, retry = true, throttled = true, again = true, back = true, reroute = true,
+  unread = true }
 
 if #ARGV % FIELDS_OF_A_JOB ~= 0 or #ARGV == 0 then
   return redis.error_reply('finish: twelve arguments for each job')
@@ -27,7 +29,7 @@ end
 for at = 1, #ARGV, FIELDS_OF_A_JOB do  -- before anything is written
   local ttl_ms, moment, keep_ms = tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6]), tonumber(ARGV[at + 7])
   if not (VERBS[ARGV[at + 3]] and ttl_ms and moment and keep_ms) then
-    return redis.error_reply('finish: a job needs one of seven verbs and three numbers')
+    return redis.error_reply('finish: a job needs one of eight verbs and three numbers')
   end
 end
 
@@ -69,6 +71,8 @@ for at = 1, #ARGV, FIELDS_OF_A_JOB do
     wait(id, lane, moment)
   elseif mine and verb == 'reroute' then
     reroute(id, lane, to, text, moment)
+  elseif mine and verb == 'unread' then
+    leave_unread(lane, id, moment)
   elseif mine then
     tried(id, verb == 'retry' and 1 or 0, ttl_ms)
     if text ~= '' then cmd('SET', KEY.last .. id, text, 'PX', ttl_ms) end

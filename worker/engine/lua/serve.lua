@@ -1,14 +1,14 @@
 -- serve: takes the jobs of a lane that are due, and leases them.
--- needs: gates
+-- needs: gates, unread
 -- gives: claim, due_ms, serve
 
-local MAX_FOREIGN = 1000  -- jobs of stock arq workers passed over in one claim
+local MAX_FOREIGN = 1000  -- jobs of stock arq workers passed over in one claim, and those that it sets aside unread
 local STEP = 50           -- read at once while passing over them
 local due_ms = now_us / 1000  -- scores are finer than `now`
 
 -- What claim.lua was asked for, and what it has taken: want, lease_end, hold_ms, token, aborts (asked for: a list),
--- aliases, taken.
-local claim = { taken = {} }
+-- aliases, taken; of those that cannot be read, how many were `unread`, and whether there may be `more`.
+local claim = { taken = {}, unread = 0 }
 
 local function crash(id, old_token)
   local key = KEY.crashes .. id
@@ -50,10 +50,13 @@ local function read_jobs(due)
   return cmd('MGET', unpack(names))
 end
 
+-- Whether it begins as a JSON object does; a pickle does not. Whether it is the record of a job, its worker finds out.
+local function is_readable(payload) return string.byte(payload) == 123 or string.find(payload, '^%s+{') ~= nil end
+
 -- Takes up to `quota` jobs; returns how many, and the limit key that stopped it, as first_short does.
 local function serve(lane, quota, found)
-  local got, skipped, asked_for = 0, 0, quota
-  local due = cmd('ZRANGEBYSCORE', lane, '-inf', due_ms, 'WITHSCORES', 'LIMIT', 0, quota)
+  local got, skipped, unread, asked_for = 0, 0, 0, quota
+  local due = cmd('ZRANGEBYSCORE', lane, 0, due_ms, 'WITHSCORES', 'LIMIT', 0, quota)
   while #due > 0 do
     local read, leases = read_jobs(due), {}
     local shut, at, need
@@ -66,6 +69,9 @@ local function serve(lane, quota, found)
         if payload then cmd('DEL', KEY.job .. id) end
       elseif held and not is_ours(held) then
         skipped = skipped + 1
+      elseif payload and not is_readable(payload) then
+        leave_unread(lane, id, due[i + 1])
+        claim.unread, unread = claim.unread + 1, unread + 1
       else
         local tokens, usd = 0, 0
         if found.metered[1] and payload then
@@ -80,9 +86,10 @@ local function serve(lane, quota, found)
     end
     if #leases > 0 then cmd('ZADD', lane, unpack(leases)) end
     if shut then return got, shut, at, need end
-    if got >= quota or #due < 2 * asked_for or skipped >= MAX_FOREIGN then break end
-    asked_for = math.max(quota - got, math.min(skipped, STEP))
-    due = cmd('ZRANGEBYSCORE', lane, '-inf', due_ms, 'WITHSCORES', 'LIMIT', skipped, asked_for)
+    claim.more = claim.more or unread >= MAX_FOREIGN
+    if got >= quota or #due < 2 * asked_for or skipped >= MAX_FOREIGN or unread >= MAX_FOREIGN then break end
+    asked_for = math.max(quota - got, math.min(skipped + unread, STEP))
+    due = cmd('ZRANGEBYSCORE', lane, 0, due_ms, 'WITHSCORES', 'LIMIT', skipped, asked_for)
   end
   return got
 end

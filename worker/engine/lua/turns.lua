@@ -27,7 +27,7 @@ end
 
 -- When a lane deserves its next look, now that it has been served; nil for never.
 local function next_look(visit, place)
-  local first = cmd('ZRANGE', visit.lane, 0, 0, 'WITHSCORES')[2]
+  local first = cmd('ZRANGEBYSCORE', visit.lane, 0, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
   if not first then return end
   if tonumber(first) > due_ms then return first end
   local turns = visit.got / visit.found.weight
