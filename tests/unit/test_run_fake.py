@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from client.errors import InvalidRequest, JobError, JobNotFound, QueueUnavailable
+from client.errors import InvalidRequest, JobAborted, JobError, JobNotFound, QueueUnavailable
 from client.wire.schemas import Attempt, ChatRequest, Completion, Embeddings, EmbedRequest, Timings, Usage
 from promptmill.cli.run.options import Defaults, RunOptions
 from promptmill.cli.run.plan import OnInvalid, Report, open_plan
@@ -85,6 +85,16 @@ class FakeJob:
         if isinstance(result, JobError):
             raise result
         return result
+
+    async def abort(self, timeout_s: float | None = 10) -> bool:
+        if self._server.is_away:
+            raise QueueUnavailable("Redis cannot be reached.")
+        if self._server.requests.pop(self.id, None) is None:
+            return False
+        self._server.results[self.id] = JobAborted("The job was aborted before it started.")
+        self._server.changed.set()
+        self._server.changed = asyncio.Event()
+        return True
 
 
 class FakeQueue:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from client.errors import QueueUnavailable
 
 from .feed import Feed, LineJob
+from .halt import Refusals, RefusedInARow, take_back
 from .options import InputError, OutputError
 from .plan import Plan
 from .progress import PlainProgress
@@ -106,6 +107,7 @@ class _Run:
         self._feed = Feed(plan)
         self._wake = asyncio.Event()
         self._window = Window(self._wake.set)
+        self._refusals = Refusals()
         self._sender = Sender(
             queue,
             self._window,
@@ -128,6 +130,9 @@ class _Run:
                 try:
                     is_complete = await self._work()
                     await self._flush()
+                    self._refusals.check()
+                except RefusedInARow as refusal:
+                    problem = await self._halt(refusal)
                 except (OutputError, InputError, QueueUnavailable) as error:
                     problem = await self._break_off(error)
             if is_complete and problem is None:
@@ -166,9 +171,22 @@ class _Run:
         """Stops waiting, and brings what has arrived to the disk."""
         self._tally.in_flight = await self._window.close(grace_s=self._timing.tick_s)
         self._write(self._window.take_arrived())
+        if not self._refusals.reason:
+            self._writer.write(self._refusals.release())
         await self._writer.commit()
         self._writer.tidy()
         self._progress.update(self._tally)
+
+    async def _halt(self, refusal: RefusedInARow) -> str:
+        """Takes back what is queued. A new run then sends it under new ids, so no old refusal is its answer."""
+        try:
+            await take_back(self._window.jobs())
+            await self._flush()
+            await self._queue.forget(held.line_job.job_id for held in self._refusals.release())
+        except (OutputError, QueueUnavailable) as error:
+            return f"{refusal} {error}"
+        self._plan.sidecar.remove()
+        return f"{refusal} Then run the same command again: it goes on with what is left."
 
     async def _break_off(self, error: Exception) -> str:
         if isinstance(error, OutputError):  # what has arrived could not be written: it waits in Redis
@@ -184,10 +202,11 @@ class _Run:
         self._write(self._window.take_arrived())
         if self._window.outage:
             raise self._window.outage
+        self._refusals.check()
 
     def _write(self, outcomes: list[LineOutcome]) -> None:
         if outcomes:
-            self._writer.write(outcomes)
+            self._writer.write(self._refusals.sift(outcomes))
             self._heard_s = self._tally.last_answer_s = self._now_s()
 
     async def _look_at_clock(self) -> None:
@@ -222,6 +241,7 @@ class _Run:
             return not self._feed.is_exhausted and self._has_room()
         if self._tally.first_call_s is None:
             self._tally.first_call_s = self._heard_s = self._now_s()
+        self._refusals.sent(line_jobs)
         return await self._sender.send(line_jobs)
 
     def _has_room(self) -> bool:

@@ -32,6 +32,7 @@ class RunSummary:
     errors: Path
     is_interrupted: bool = False
     problem: str | None = None
+    not_sent: int = 0  # left over where it ended early, with those refused or taken back as it stopped
 
     @property
     def exit_code(self) -> int:
@@ -52,6 +53,8 @@ class RunSummary:
             counts += f", {self.failed_before:,} failed before (try them again with --retry-errors)"
         if self.invalid:
             counts += f", {self.invalid:,} invalid and left out"
+        if self.not_sent:
+            counts += f", {self.not_sent:,} not sent"
         lines = [f"{counts}."]
         if self.done or self.failed:
             lines.append(f"{self._tokens()} · {self._cost()} · {self._pace()}")
@@ -95,6 +98,7 @@ def summarise(
         failed_before=report.failed_before,
         invalid=report.invalid,
         in_flight=tally.in_flight,
+        not_sent=max(0, report.pending - tally.finished - tally.in_flight),
         input_tokens=tally.input_tokens if metered else None,
         output_tokens=tally.output_tokens if metered else None,
         cost_usd=None if tally.unpriced else round(tally.cost_usd, 6),

@@ -19,6 +19,8 @@ class Waitable(Protocol):
 
     async def result(self, timeout_s: float | None = None) -> Any: ...
 
+    async def abort(self, timeout_s: float | None = 10) -> bool: ...
+
 
 class Window:
     """Counts and waits; whoever holds it decides how full it may be. Belongs to one event loop."""
@@ -29,6 +31,7 @@ class Window:
         self.outage: QueueUnavailable | None = None
         self._on_arrival = on_arrival
         self._tasks: dict[asyncio.Task[None], LineJob] = {}
+        self._jobs: dict[str, Waitable] = {}
         self._arrived: list[LineOutcome] = []
         self._lost_once: set[str] = set()
 
@@ -39,6 +42,7 @@ class Window:
         """Waits for the end of a job that has been enqueued."""
         task = asyncio.create_task(self._wait(line_job, job))
         self._tasks[task] = line_job
+        self._jobs[line_job.job_id] = job
         self.size_bytes += line_job.item.size_bytes
         task.add_done_callback(self._leave)
 
@@ -46,6 +50,10 @@ class Window:
         """An end that needed no waiting."""
         self._arrived.append(outcome)
         self._on_arrival()
+
+    def jobs(self) -> list[Waitable]:
+        """Those in flight."""
+        return list(self._jobs.values())
 
     def take_arrived(self) -> list[LineOutcome]:
         """The ends since the last call, in the order in which they came."""
@@ -83,5 +91,6 @@ class Window:
 
     def _leave(self, task: asyncio.Task[None]) -> None:
         line_job = self._tasks.pop(task)
+        self._jobs.pop(line_job.job_id, None)
         self.size_bytes -= line_job.item.size_bytes
         self._on_arrival()
