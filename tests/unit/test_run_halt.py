@@ -143,6 +143,20 @@ def test_refusals_that_overtake_slow_answers_are_no_row(seed: int) -> None:
     assert sorted(o.line_job.item.line for o in written) == [*range(300)]
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_a_row_is_found_however_its_ends_arrive(seed: int) -> None:
+    """Among failures that tell nothing, and behind a line that never ends."""
+    errors: list[JobError] = [ServerError("Down."), QuotaExhausted("No.")]
+    outcomes = [_outcome(n, errors[n % 2]) for n in range(2 * HANDFUL)]
+    refusals = Refusals()
+    refusals.sent(outcome.line_job for outcome in [_outcome(99, errors[0]), *outcomes])
+    random.Random(seed).shuffle(outcomes)
+    for outcome in outcomes:
+        refusals.sift([outcome])
+    with pytest.raises(RefusedInARow, match="No"):
+        refusals.check()
+
+
 def test_a_row_behind_a_slow_answer_is_found() -> None:
     outcomes = [_outcome(n, QuotaExhausted("No.")) for n in range(50)]
     refusals = Refusals()

@@ -77,11 +77,11 @@ class Refusals:
             if self.reason and (is_refusal or isinstance(outcome.result, JobAborted)):
                 self._row.append(outcome)
                 continue
-            self._ends[place] = outcome if is_refusal else _shows_life(outcome.result)
+            self._ends[place] = end = outcome if is_refusal else _shows_life(outcome.result)
             if not is_refusal:
                 passed.append(outcome)
-            elif self._row_around(place) >= HANDFUL:
-                self.reason = str(outcome.result)
+            if end is not True and self.reason is None and len(row := self._row_around(place)) >= HANDFUL:
+                self.reason = str(row[0].result)
         return passed if self.reason else [*passed, *self._settled()]
 
     def _settled(self) -> Iterator[LineOutcome]:
@@ -94,16 +94,17 @@ class Refusals:
                 yield from self._row
                 self._row = []
 
-    def _row_around(self, place: int) -> int:
-        """How many refusals there are with this one, passing over ends that tell nothing of the account."""
-        count = 1
+    def _row_around(self, place: int) -> list[LineOutcome]:
+        """The refusals there, up to a handful, passing over ends that tell nothing of the account."""
+        here = self._ends[place]
+        row = [here] if isinstance(here, LineOutcome) else []
         for step in (-1, 1):
             at = place + step
-            while count < HANDFUL and (end := self._ends.get(at)) is not None and end is not True:
-                count += isinstance(end, LineOutcome)
+            while len(row) < HANDFUL and (end := self._ends.get(at)) is not None and end is not True:
+                row += [end] if isinstance(end, LineOutcome) else []
                 at += step
-            count += len(self._row) if at < self._first else 0
-        return count
+            row += self._row if at < self._first else []
+        return row
 
     def check(self) -> None:
         """Raises RefusedInARow where there has been a handful in a row."""
