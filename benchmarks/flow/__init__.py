@@ -15,14 +15,14 @@ from benchmarks.options import Options
 from benchmarks.report import Case
 
 from .admission import cost
-from .congestion import ceiling, outage, unlimited
+from .congestion import ceiling, odd, outage, unlimited
 from .fairness import backlog, tenants
 from .rates import rpm, tpm
 from .slots import crowd, killed
 
 CASES: dict[str, Callable[[Options], Awaitable[list[Case]]]] = {
     measure.__name__: measure
-    for measure in (crowd, killed, backlog, tenants, rpm, tpm, unlimited, ceiling, outage, cost)
+    for measure in (crowd, killed, backlog, tenants, rpm, tpm, unlimited, ceiling, odd, outage, cost)
 }
 
 

@@ -24,6 +24,9 @@ WINDOW_S = 2.0  # of calls of 0.5 s: four rounds, or the waves in which they end
 SETTLES_WITHIN_S = 15.0
 LEAST_PERCENT, MOST_REFUSED_PERCENT = 85.0, 3.0
 
+ODD_LIMIT, ODD_FAULT = 20, 0.02  # calls at once; the chance of a 429 that no load explains
+ODD_LEAST_PERCENT = 90.0
+
 OUTAGE_LIMIT = 50
 OUTAGE_SAMPLE_S = 0.1
 FULL_WINDOW_S = 1.0
@@ -93,6 +96,36 @@ def _settled_figures(seen: Sequence[Counts], jobs: int, ideal_s: float) -> Figur
         "ideal_s": ideal_s,
         "throughput_percent": 100 * ideal_s / last.wall_s if complete else None,
     }
+
+
+async def odd(options: Options) -> list[Case]:
+    """The provider refuses a few calls at random. The ideal is that of the rest: no place is ever empty."""
+    jobs = options.pick(600, 120)
+    ideal_s = jobs * CALL_S / ODD_LIMIT
+
+    async def measure() -> Figures:
+        settings = {"latency_s": CALL_S, "fault_429": ODD_FAULT}
+        async with mill(limits=f"{MODEL} concurrency={ODD_LIMIT}", **settings) as m:
+            await m.start_workers(1)
+            asked = await m.ask(jobs)
+            seen = await m.watch(lambda now: now.completed >= jobs, 5 * ideal_s + 20, SAMPLE_S)
+            ended = await endings(asked, RESULT_LIMIT_S)
+        last = seen[-1]
+        return {
+            "jobs": jobs,
+            "refused_percent": refused_percent(seen[0], last),
+            "peak_open": last.peak_open,
+            "wall_s": last.wall_s,
+            "ideal_s": ideal_s,
+            "throughput_percent": 100 * ideal_s / last.wall_s if last.completed >= jobs else None,
+            "failed": ended.failed + ended.lost,
+        }
+
+    def meets(figures: Figures) -> bool:
+        return at_least(figures, "throughput_percent", ODD_LEAST_PERCENT) and figures["failed"] == 0
+
+    name = f"odd: a limit of {ODD_LIMIT}, {ODD_FAULT:.0%} of the calls refused at random; {jobs:,} jobs"
+    return [await judged(name, measure, f"at least {ODD_LEAST_PERCENT:g} % of the ideal; none failed", meets)]
 
 
 async def outage(options: Options) -> list[Case]:

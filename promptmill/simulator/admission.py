@@ -27,6 +27,9 @@ class Rejection:
     retry_after_s: float | None
 
 
+UNEXPLAINED = Rejection(RateLimit.REQUESTS, cap=1, used=1, requested=1, retry_after_s=1.0)
+
+
 @dataclass(frozen=True, slots=True)
 class Allowance:
     """What is left of a cap a minute, and the seconds until all of it is back."""

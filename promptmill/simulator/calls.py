@@ -7,7 +7,7 @@ from uuid import uuid4
 from aiohttp import web
 from pydantic_core import to_json
 
-from .admission import Admission
+from .admission import UNEXPLAINED, Admission
 from .config import SimulatorConfig
 from .delivery import json_response, reset, send_body, send_stream
 from .dialect import Dialect, HttpReply, ReadCall, Refused
@@ -100,7 +100,7 @@ class Endpoint:
         latency_s = draw_latency_s(config, dice)
         if fault is not None:
             stats.faults[fault] += 1
-            await self._fail_early(fault)
+            await self._fail_early(fault, reply.model)
         if fault is Fault.RESET:
             await asyncio.sleep(latency_s)
             reset(request)
@@ -119,7 +119,9 @@ class Endpoint:
             stats.complete(client_id, reply.input_tokens, reply.output_tokens)
         return response
 
-    async def _fail_early(self, fault: Fault) -> None:
+    async def _fail_early(self, fault: Fault, model: str) -> None:
+        if fault is Fault.RATE_LIMITED:
+            raise self._dialect.over_limit(UNEXPLAINED, model)
         if fault is Fault.SERVER_ERROR:
             raise self._dialect.server_error()
         if fault is Fault.OVERLOADED:

@@ -47,6 +47,7 @@ class SimulatorConfig(BaseModel):
     )
     rpm: Cap | None = Field(default=None, description="Requests a minute (token bucket).")
     tpm: Cap | None = Field(default=None, description="Input and output tokens a minute (token bucket).")
+    fault_429: Probability = Field(default=0, description="Chance of a refusal that no cap explains.")
     fault_500: Probability = Field(default=0, description="Chance of an internal server error.")
     fault_529: Probability = Field(
         default=0, description="Chance of an overload: 529 from Anthropic, 503 from the others."

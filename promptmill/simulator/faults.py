@@ -9,6 +9,7 @@ from .config import SimulatorConfig
 class Fault(StrEnum):
     """The ways a call can go wrong; the value is the configuration's field less `fault_`."""
 
+    RATE_LIMITED = "429"
     SERVER_ERROR = "500"
     OVERLOADED = "529"
     HANG = "hang"

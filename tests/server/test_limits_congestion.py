@@ -288,6 +288,88 @@ async def test_a_model_that_is_never_refused_is_not_limited(room: LimitsRoom) ->
     assert "eff" not in room.flow(MODEL)
 
 
+# -- refusals that do not come from load -----------------------------------------------------------
+
+
+async def busy(room: LimitsRoom, places: int = 20, jobs: int = 2_000) -> list[Claimed]:
+    """So many calls in flight, under a limit of as many, a moment after one was answered among as many."""
+    room.limit(MODEL, concurrency=places)
+    room.calls(jobs)
+    in_flight = (await room.claim(places)).jobs
+    await answer(room, in_flight.pop())
+    return in_flight + (await room.claim(places)).jobs
+
+
+async def test_a_refusal_among_no_more_calls_than_were_just_answered_lets_its_own_call_wait_alone(
+    room: LimitsRoom,
+) -> None:
+    in_flight = await busy(room, jobs=22)
+    await refuse(room, in_flight[5])
+    assert len((await room.claim()).jobs) == 1  # its place is taken at once, by another
+    assert not {"eff", "bad", "cool_ms"} & room.flow(MODEL).keys()
+    await answer(room, in_flight[6])
+    assert (await room.claim()).jobs == []
+    room.age(600)  # as long as a call waits alone
+    assert ids(await room.claim()) == [in_flight[5].lease.job_id]
+
+
+@pytest.mark.parametrize(("wait_ms", "alone"), [(0, True), (1_500, True), (20_000, False)])
+async def test_a_provider_that_asks_for_a_longer_wait_means_everybody(
+    room: LimitsRoom, wait_ms: int, alone: bool
+) -> None:
+    in_flight = await busy(room)
+    await refuse(room, in_flight[0], wait_ms=wait_ms)
+    assert bool((await room.claim()).jobs) is alone
+
+
+async def test_refusals_that_answers_do_not_outweigh_are_load(room: LimitsRoom) -> None:
+    in_flight = await busy(room)
+    await refuse(room, *in_flight[:2])
+    assert "eff" not in room.flow(MODEL)
+    await refuse(room, in_flight[2])
+    assert room.flow(MODEL)["eff"] < 20
+
+
+async def test_one_refusal_in_fifty_never_lowers_what_may_be_in_flight(room: LimitsRoom) -> None:
+    in_flight = await busy(room)
+    dice = Random(2)
+    for number in range(600):
+        job = in_flight.pop(dice.randrange(len(in_flight)))
+        await (refuse(room, job) if number % 50 == 7 else answer(room, job))
+        in_flight += (await room.claim()).jobs
+        assert len(in_flight) == 20
+        room.age(25)
+
+
+async def test_one_refusal_without_any_answer_before_it_is_made_up_for_within_a_few(room: LimitsRoom) -> None:
+    room.limit(MODEL, concurrency=20)
+    room.calls(2_000)
+    in_flight = (await room.claim()).jobs
+    await refuse(room, in_flight.pop())
+    await answer(room, *in_flight)
+    in_flight = []
+    for _ in range(120):
+        room.age(100)
+        in_flight += (await room.claim()).jobs
+        if in_flight:
+            await answer(room, in_flight.pop(0))
+    room.age(100)
+    assert len(in_flight + (await room.claim()).jobs) == 20
+
+
+async def test_a_model_that_is_refused_for_minutes_is_asked_ever_more_rarely(room: LimitsRoom) -> None:
+    room.calls(10)
+    waits_ms = []
+    for _ in range(40):
+        (job,) = (await room.claim(1)).jobs
+        now_ms = room.now_ms()
+        await refuse(room, job)
+        waits_ms.append(room.flow(MODEL)["cool_ms"] - now_ms)
+        room.age(round(waits_ms[-1]) + 60_000)
+    assert 2_000 < waits_ms[10] < waits_ms[25] <= 66_000
+    assert max(waits_ms) <= 66_000
+
+
 async def test_only_the_model_is_cut_by_its_refusals_not_the_tenant(room: LimitsRoom) -> None:
     room.limit("tenant:acme", rpm=6_000)
     room.calls(20, f"{MODEL}|tenant:acme")

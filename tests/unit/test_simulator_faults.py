@@ -40,6 +40,8 @@ async def stats(url: str) -> Any:
 @pytest.mark.parametrize(
     ("fault", "path", "status", "type_"),
     [
+        ("fault_429", OPENAI, 429, "requests"),
+        ("fault_429", ANTHROPIC, 429, "rate_limit_error"),
         ("fault_500", OPENAI, 500, "server_error"),
         ("fault_500", ANTHROPIC, 500, "api_error"),
         ("fault_529", OPENAI, 503, "overloaded_error"),

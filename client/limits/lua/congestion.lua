@@ -1,23 +1,27 @@
 -- congestion: what a provider's refusals and answers do to a model's effective concurrency.
--- needs: reserve
+-- needs: proof
 -- gives: settle
 --
 -- A refusal cools the model down, fleet-wide, and cuts what may be in flight, once a round: calls claimed before
--- the cut are not held against it again. Calls that were in flight then and are answered tell how many the
--- provider takes; that number + 1 is `bad`. Answers raise the limit to just below `bad`, one each; beyond it only
--- seldom, as a probe; where nothing is known to be bad, by one a round or a twentieth, whichever is more.
+-- the cut are not held against it again. Where several were refused, or one twice at the same number, calls that were
+-- in flight then and are answered tell how many the provider takes; that number + 1 is `bad`. Answers raise the limit
+-- to just below `bad`, one each; beyond it only seldom, as a probe; where nothing is known to be bad, up to what was
+-- in flight before by one each, then by one a round or a twentieth, whichever is more.
 
 local CUT = 0.7               -- of what was in flight, until it is known how many are taken
 local SETTLE = 0.95           -- of what is taken
 local FIRST_GAP_MS, LAST_GAP_MS = 30000, 240000  -- between probes: a refused one costs a cooldown
-local UNSURE_GAP_MS = 3000    -- before the first, where the number changed while it was counted
+local UNSURE_GAP_MS = 3000    -- before the first, where the number changed while it was counted, or was more just now
 local PROVEN_MS = 1000        -- a probe that is not refused for so long has succeeded
 local COOL_MS, COOL_MOST_MS = 500, 2000         -- where the provider does not say how long; doubled each time
+local DOWN_PART, DOWN_MOST_MS = 1 / 30, 60000   -- of the time that all is refused, at least: asked ever more rarely
+local STORM = 0.1             -- of what was in flight, refused in one round: what the provider takes can be counted
+local ALIKE, ALIKE_MS = 0.05, 60000   -- two refusals at numbers, and at times, so near are of one limit
 local ASKED_MOST_MS = 3600000  -- as retry_after.py's: a longer wait is asked for again rather than believed
-local JITTER = 0.1
 
 local function cool_down(s, asked_ms)
   local wait = math.min(COOL_MOST_MS, COOL_MS * 2 ^ math.min(s.cool_n - 1, 10))
+  wait = math.max(wait, math.min(DOWN_MOST_MS, (now - (s.since_ms or now)) * DOWN_PART))
   if asked_ms > 0 then wait = math.min(asked_ms, ASKED_MOST_MS) end
   s.cool_ms = math.max(s.cool_ms or 0, now + math.ceil(wait * (1 + JITTER * math.random())))
 end
@@ -25,26 +29,38 @@ end
 -- The provider takes `count` at once, it seems; where calls ended while they were counted, it may be a few more.
 local function settle_near(s, count)
   s.eff, s.bad = math.max(1, count * SETTLE), count + 1
-  s.gap_ms = s.ok_n > 1 and UNSURE_GAP_MS or math.max(s.gap_ms or 0, FIRST_GAP_MS)
+  s.gap_ms = (s.ok_n > 1 or s.easy == 1) and UNSURE_GAP_MS or math.max(s.gap_ms or 0, FIRST_GAP_MS)
   s.probe_ms = now + s.gap_ms
   forget(s, 'was')
 end
 
--- A call claimed at `claimed` was turned away, while `before` were in flight, itself among them.
+-- Whether what was refused since the cut tells how many the provider takes.
+local function is_counted(s) return (s.hits or 0) >= math.max(2, (s.hit or 0) * STORM) end
+
+-- The first refusal of a round, while `before` were in flight.
+local function cut(s, before, overloaded)
+  local working = (s.cool_n or 0) == 0  -- something was answered since the last refusal
+  s.cut_ms, s.cool_n, s.down, s.odd = now, (s.cool_n or 0) + 1, overloaded and 1 or 0, 0
+  if not working then return end
+  s.easy = not s.bad and is_proven(s, before) and 1 or 0  -- so many were answered a moment ago
+  local near = s.hit and math.abs(before - s.hit) <= math.max(1, s.hit * ALIKE) and now - s.since_ms < ALIKE_MS
+  s.hits, s.hit, s.since_ms = (near or s.bad) and before + 1 or 1, before, now
+  s.was = math.max(s.was or 1, math.min(s.most, before))
+  s.eff, s.low, s.ok_n, s.sure = math.max(1, math.min(s.most, before) * CUT), before - 1, 0, 0
+  forget(s, 'bad', 'up_ms')
+end
+
+-- A call claimed at `claimed` was turned away, while `before` were in flight, itself among them. Returns how long it
+-- waits alone; nil where all wait.
 local function refused(s, claimed, asked_ms, before, overloaded)
-  local in_flight = before - 1
+  local alone = not overloaded and alone_ms(s, claimed, asked_ms, before) or nil
+  if alone then return alone end
   s.changed = true
   if claimed > (s.cut_ms or 0) then
-    local working = (s.cool_n or 0) == 0  -- something was answered since the last refusal
-    s.cut_ms, s.cool_n, s.down = now, (s.cool_n or 0) + 1, overloaded and 1 or 0
-    if working then
-      s.was = math.max(s.was or 1, math.min(s.most, before))
-      s.eff, s.low, s.ok_n, s.sure = math.max(1, math.min(s.most, before) * CUT), in_flight, 0, 0
-      forget(s, 'bad', 'up_ms')
-    end
+    cut(s, before, overloaded)
   elseif s.low then
-    s.low = math.min(s.low, in_flight + s.ok_n)
-    if s.sure == 1 then settle_near(s, s.low) end
+    s.low, s.hits = math.min(s.low, before - 1 + s.ok_n), (s.hits or 0) + 1
+    if s.ok_n > 0 and is_counted(s) then settle_near(s, s.low) end
   end
   cool_down(s, asked_ms)
   s.most = most_of(s)
@@ -75,11 +91,13 @@ local function answered(s, claimed, before)
     s.cool_n, s.slow_ms, s.changed = 0, now, true
     look_anew(s)
   end
+  forgive(s)
+  if now - (s.seen_ms or 0) >= PROOF_GAP_MS then prove(s, before) end
   if not s.eff then return end
   s.changed = true
   if s.low and claimed <= s.cut_ms then  -- it was in flight at the refusal: so many are taken
     s.ok_n = s.ok_n + 1
-    if s.sure ~= 1 then
+    if s.sure ~= 1 and is_counted(s) then
       s.sure = 1
       settle_near(s, s.low)
     end
@@ -94,6 +112,7 @@ end
 
 -- What a call really used, given back or taken for all its keys: requests, tokens and dollars that were reserved
 -- and not used; the output it wrote (-1: unknown); 'ok', 'refused', 'overloaded' or '-'; the wait asked for, ms.
+-- Returns how long a refused call waits alone, ms; nil for any other.
 local function settle(found, claimed, words)
   local requests, tokens, usd, output, signal, asked_ms =
     string.match(words, '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+)$')
@@ -108,8 +127,9 @@ local function settle(found, claimed, words)
     model.changed = true
   end
   if signal == 'refused' or signal == 'overloaded' then
-    refused(model, claimed, tonumber(asked_ms), used(model), signal == 'overloaded')
-  elseif signal == 'ok' and (model.eff or (model.cool_n or 0) > 0) then
+    return refused(model, claimed, tonumber(asked_ms), used(model), signal == 'overloaded')
+  elseif signal == 'ok' and (model.eff or (model.cool_n or 0) > 0 or (model.odd or 0) > 0
+      or now - (model.seen_ms or 0) >= PROOF_GAP_MS) then
     answered(model, claimed, used(model))
   end
 end

@@ -8,7 +8,8 @@ local BURST = 0.1             -- of a minute: what a bucket holds
 local HUGE = math.huge
 local FIELDS = { 'req', 'req_ms', 'tok', 'tok_ms', 'day', 'day_tok', 'day_usd', 'usd', 'eff', 'was', 'bad',
   'probe_ms', 'gap_ms', 'up_ms', 'cut_ms', 'low', 'ok_n', 'sure', 'cool_ms', 'cool_n', 'down', 'half_ms', 'slow_ms',
-  'rpm_seen', 'tpm_seen', 'out', 'in_usd', 'out_usd', 'unpriced', 'need' }
+  'rpm_seen', 'tpm_seen', 'out', 'in_usd', 'out_usd', 'unpriced', 'need', 'proof', 'proof_was', 'proof_ms', 'seen_ms',
+  'odd', 'hit', 'hits', 'easy', 'since_ms' }
 local NO_LIMIT = {}
 local CONVERSATION = { concurrency = 1 }  -- its turns follow one another, unless configured otherwise
 

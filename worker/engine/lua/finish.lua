@@ -8,7 +8,8 @@
 --   dead       as done, and the job becomes a dead letter
 --   retry      due again after the delay; a try is used; the count lives for ttl, and so does text, which tells how
 --              the run ended, for the case that the deadline comes before the next one
---   throttled  due at the moment it was due before; no try is used, but the count is there: it has run
+--   throttled  due at the moment it was due before, or, where its refusal concerns it alone (proof.lua), after a
+--              while; no try is used, but the count is there: it has run
 --   again      as throttled, but due after the delay
 --   back       handed back unfinished: due at the moment it was due before; no try is used
 --   reroute    as back, but into the lane `to`, with text as its payload where there is one. Plain arq clients look
@@ -35,11 +36,12 @@ end
 
 local gone = {}  -- limit key → holders that leave it
 
+-- Returns how long a refused job waits alone, ms; nil for any other.
 local function free(id, names, token, use)
-  local read = read_names(names)
+  local read, alone_ms = read_names(names), nil
   if use ~= '' and #read.metered > 0 then
     read.states = read.states or states_of(read.metered)
-    settle(read.states, claimed_ms(token), use)
+    alone_ms = settle(read.states, claimed_ms(token), use)
   end
   for _, key in ipairs(read.keys) do
     local holders, s = gone[key], states[key]
@@ -51,6 +53,7 @@ local function free(id, names, token, use)
     if s and s.used then s.used = s.used - 1 end
     if s then look_anew(s) end
   end
+  return alone_ms
 end
 
 local accepted = {}
@@ -60,7 +63,7 @@ for at = 1, #ARGV, FIELDS_OF_A_JOB do
   local names, use, to, attempts = unpack(ARGV, at + 8, at + 11)
   local mine = cmd('GET', KEY.in_progress .. id) == token
   accepted[#accepted + 1] = mine and 1 or 0
-  if mine and names ~= '' then free(id, names, token, use) end
+  local alone_ms = mine and names ~= '' and free(id, names, token, use)
   if mine and attempts ~= '' then remember(id, attempts) end
   if mine and verb == 'dead' then bury(id, lane, text) end
   if mine and to ~= '' and (verb == 'done' or verb == 'dead') then end_stream(id, to, ttl_ms) end
@@ -76,7 +79,7 @@ for at = 1, #ARGV, FIELDS_OF_A_JOB do
   elseif mine then
     tried(id, verb == 'retry' and 1 or 0, ttl_ms)
     if text ~= '' then cmd('SET', KEY.last .. id, text, 'PX', ttl_ms) end
-    wait(id, lane, verb == 'throttled' and moment or now + moment)
+    wait(id, lane, verb == 'throttled' and not alone_ms and moment or now + (alone_ms or moment))
   end
 end
 
