@@ -104,8 +104,8 @@ async def odd(options: Options) -> list[Case]:
     ideal_s = jobs * CALL_S / ODD_LIMIT
 
     async def measure() -> Figures:
-        settings = {"latency_s": CALL_S, "fault_429": ODD_FAULT}
-        async with mill(limits=f"{MODEL} concurrency={ODD_LIMIT}", **settings) as m:
+        limits = f"{MODEL} concurrency={ODD_LIMIT}"
+        async with mill(limits=limits, latency_s=CALL_S, fault_429=ODD_FAULT) as m:
             await m.start_workers(1)
             asked = await m.ask(jobs)
             seen = await m.watch(lambda now: now.completed >= jobs, 5 * ideal_s + 20, SAMPLE_S)
