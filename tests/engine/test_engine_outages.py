@@ -51,7 +51,9 @@ async def test_a_worker_gives_up_at_the_limit_and_says_what_is_lost(
     await workers.started(3)
     own_server.stop()
     assert await process.ended() == 1
-    assert re.search(r"^Error: Redis has been away for 0.5 s .* 1 outcomes .* 2 runs", process.text(), re.M)
+    assert re.search(
+        r"^Error: Redis has been away for 0.5 s .* 1 outcome that .* 2 runs", process.text(), re.M
+    )
     assert "Traceback" not in process.text()
     own_server.start()
 

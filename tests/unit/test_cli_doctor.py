@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
 from client.redis.url import server_address
 from promptmill.cli.doctor.checks import (
@@ -126,6 +127,18 @@ def test_the_advice_names_the_variable_of_the_provider() -> None:
     assert "OPENAI_API_KEY" in (judge("openai", providers["openai"], 401).advice or "")
     assert "PROVIDERS__LOCAL__API_KEY" in (judge("local", providers["local"], 401).advice or "")
     assert "PROVIDERS__LOCAL__BASE_URL" in (missing("local", None).advice or "")
+
+
+@pytest.mark.parametrize(
+    ("key", "taken", "refused"),
+    [
+        (SECRET, "reached, and it takes the key", "key refused (status 401)"),
+        (None, "reached, without a key", "wants a key (status 401)"),
+    ],
+)
+def test_a_key_is_told_of_only_where_there_is_one(key: str | None, taken: str, refused: str) -> None:
+    local = ProviderSettings(base_url="http://localhost:1/v1", api_key=SecretStr(key) if key else None)
+    assert [judge("local", local, answer).found for answer in (200, 401)] == [taken, refused]
 
 
 async def test_only_usable_providers_are_asked_and_each_with_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
