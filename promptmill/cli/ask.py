@@ -8,9 +8,18 @@ from typing import Any
 
 import click
 
+from client.wire.schemas import Shortfall
+
 from .open_queue import no_worker_hint, open_queue
 from .printing import print_result, print_stream
 from .terminal import say
+
+# What an answer lacks, and what may help
+_SHORTFALLS: dict[Shortfall, str] = {
+    "empty": "The answer has no words: a model that thinks may have spent all its tokens on that.",
+    "cut_off": "The answer was cut off at the limit of tokens.",
+    "filtered": "A content filter stopped the answer.",
+}
 
 
 @click.command()
@@ -71,5 +80,9 @@ async def _ask(
             say(f"Waiting: {no_worker_hint(stack)}.", err=True)
         if options["stream"]:
             await print_stream(job, timeout_s)
+            answer = await job.result()
         else:
-            print_result(await job.result(timeout_s), as_json=as_json)
+            answer = await job.result(timeout_s)
+            print_result(answer, as_json=as_json)
+        if answer.shortfall:
+            say(_SHORTFALLS[answer.shortfall], err=True)

@@ -61,6 +61,7 @@ class RunRefused(click.ClickException):
 @click.option("--temperature", type=click.FloatRange(0, 2), help="For lines that do not say.")
 @click.option("--skip-invalid", is_flag=True, help="Leave bad lines out instead of refusing the file.")
 @click.option("--retry-errors", is_flag=True, help="Send the lines again that failed in an earlier run.")
+@click.option("--retry-empty", is_flag=True, help="Ask again where an answer is empty, cut off or filtered.")
 @click.option(
     "--window", type=click.IntRange(min=1), help="Jobs in the queue at once.  [default: 4 x MAX_JOBS]"
 )

@@ -14,7 +14,7 @@ NAME_DIGITS = 24  # hex digits of a job's name within its run
 
 
 class LineJob(NamedTuple):
-    """A line on its way: its job's id, and how many runs with --retry-errors it has been through."""
+    """A line on its way: its job's id, and in how many runs before it was asked for."""
 
     item: Item
     job_id: str
@@ -50,8 +50,7 @@ class Feed:
         return line_jobs
 
     def _line_job(self, item: Item) -> LineJob:
-        failed_round = self._plan.index.failed_round(item.custom_id, item.hash)
-        retry_round = 0 if failed_round is None else failed_round + 1
+        retry_round = self._plan.index.next_round(item.custom_id, item.hash)
         name = sha256(f"{item.custom_id}\0{item.hash}\0{retry_round}".encode()).hexdigest()[:NAME_DIGITS]
         return LineJob(item, f"run-{self._plan.sidecar.run_id}-{name}", retry_round)
 

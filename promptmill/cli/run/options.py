@@ -46,6 +46,7 @@ class RunOptions:
     defaults: Defaults = field(default_factory=Defaults)
     skip_invalid: bool = False
     retry_errors: bool = False
+    retry_empty: bool = False  # ask again for answers that are empty, cut off or filtered
     window: int | None = None
     limits: tuple[str, ...] = ()  # limit keys of all its jobs, besides their models'
     check_providers: bool = True  # False with a fleet, which has providers of its own

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from client.wire.schemas import Shortfall
 from client.words import counted
 from settings import Settings
 
 from .formats import open_reader
-from .index import Index
+from .index import Answered, Index
 from .items import Invalid, Item, ItemReader
 from .options import STDIN, InputError, RunOptions
 from .output import Extent, scan
+from .records import shortfall_in
 from .sidecar import Sidecar
 from .source import open_source
 
@@ -34,6 +37,9 @@ class Report:
     finished_before: int = 0  # answered by an earlier run
     failed_before: int = 0  # failed in an earlier run, and not to be tried again
     pending: int = 0  # to be sent now
+    short: Counter[Shortfall] = field(
+        default_factory=Counter
+    )  # of those answered, the answers that lack something
 
 
 class ProviderCheck:
@@ -85,8 +91,9 @@ class Plan:
 
     def is_finished(self, item: Item) -> bool:
         """Whether an earlier run has answered it, or failed at it and it is not to be tried again."""
-        if self.index.is_done(item.custom_id, item.hash):
-            return True
+        answer = self.index.answer(item.custom_id, item.hash)
+        if answer is not None:
+            return not (self.options.retry_empty and answer.shortfall)
         return not self.options.retry_errors and self._has_failed(item)
 
     def _has_failed(self, item: Item) -> bool:
@@ -112,7 +119,7 @@ def open_plan(
             ProviderCheck(settings, keys_needed=options.keys_needed) if options.check_providers else None
         )
         try:
-            output_extent = scan(options.output, lambda record, _: index.mark_done(*_identity(record)))
+            output_extent = scan(options.output, lambda *found: _mark_done(index, *found))
             errors_extent = scan(options.errors_path, lambda *found: _mark_failed(index, *found))
             extents = (output_extent, errors_extent)
             plan = Plan(options, settings, items, index, sidecar, *extents, providers, Report())
@@ -145,8 +152,11 @@ def _count(plan: Plan, on_invalid: OnInvalid) -> None:
 
 
 def _count_valid(plan: Plan, item: Item) -> None:
-    if plan.index.is_done(item.custom_id, item.hash):
+    answer = plan.index.answer(item.custom_id, item.hash)
+    if answer is not None and plan.is_finished(item):
         plan.report.finished_before += 1
+        if answer.shortfall:
+            plan.report.short[answer.shortfall] += 1
     elif plan.is_finished(item):
         plan.report.failed_before += 1
     else:
@@ -186,6 +196,14 @@ def _identity(record: dict[str, Any]) -> tuple[str, str]:
     return record["custom_id"], record["hash"]
 
 
-def _mark_failed(index: Index, record: dict[str, Any], offset: int) -> None:
+def _mark_done(index: Index, record: dict[str, Any], offset: int) -> None:
+    index.mark_done(*_identity(record), Answered(_round(record), offset, shortfall_in(record)))
+
+
+def _round(record: dict[str, Any]) -> int:
     retry_round = record.get("round")
-    index.mark_failed(*_identity(record), retry_round if isinstance(retry_round, int) else 0, offset)
+    return retry_round if isinstance(retry_round, int) else 0
+
+
+def _mark_failed(index: Index, record: dict[str, Any], offset: int) -> None:
+    index.mark_failed(*_identity(record), _round(record), offset)

@@ -7,17 +7,28 @@ from typing import Any
 from pydantic_core import to_json
 
 from client.errors import JobError, ProviderError
-from client.wire.schemas import Completion, Embeddings
-from promptmill.dialects.openai.batch import to_batch
+from client.wire.schemas import BESIDE_WORDS, Completion, Embeddings, Shortfall, shortfall_of
+from promptmill.dialects.openai.batch import from_output, to_batch
 
 from .items import Item
 
 
-def answer_line(item: Item, answer: Completion | Embeddings) -> bytes:
-    """One line of the output, with its newline. It begins as output.LINE_STARTS says."""
-    if item.is_batch:
-        return to_json(to_batch(item.custom_id, answer) | {"hash": item.hash}) + b"\n"
-    return to_json(_flat_answer(item, answer)) + b"\n"
+def answer_line(item: Item, answer: Completion | Embeddings, retry_round: int) -> bytes:
+    """One line of the output, with its newline. It begins as output.LINE_STARTS says. `round` counts the runs that have
+    asked for it again, with --retry-errors or --retry-empty."""
+    record = to_batch(item.custom_id, answer) if item.is_batch else _flat_answer(item, answer)
+    asked_again = {"round": retry_round} if retry_round else {}
+    return to_json({**record, "hash": item.hash, **asked_again}) + b"\n"
+
+
+def shortfall_in(record: dict[str, Any]) -> Shortfall | None:
+    """What the answer of such a line lacks, as Completion.shortfall says it of one that has just come."""
+    flat = from_output(record) if "response" in record else record
+    if "vectors" in flat:
+        return None
+    message = (flat.get("extra") or {}).get("message") or {}
+    is_more = bool(flat.get("tool_calls") or message.keys() & BESIDE_WORDS)
+    return shortfall_of(flat.get("text"), flat.get("finish_reason"), is_more=is_more)
 
 
 def error_line(item: Item, error: JobError, retry_round: int) -> bytes:
@@ -53,5 +64,4 @@ def _flat_answer(item: Item, answer: Completion | Embeddings) -> dict[str, Any]:
         "attempts": len(answer.attempts),
         "duration_s": answer.timings.running_s,
         "metadata": answer.metadata,
-        "hash": item.hash,
     }

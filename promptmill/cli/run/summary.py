@@ -33,6 +33,9 @@ class RunSummary:
     is_interrupted: bool = False
     problem: str | None = None
     not_sent: int = 0  # left over where it ended early, with those refused or taken back as it stopped
+    empty: int = 0  # answers without a word, those of earlier runs among them, as below
+    cut_off: int = 0  # by the limit of tokens
+    filtered: int = 0
 
     @property
     def exit_code(self) -> int:
@@ -55,7 +58,7 @@ class RunSummary:
             counts += f", {self.invalid:,} invalid and left out"
         if self.not_sent:
             counts += f", {self.not_sent:,} not sent"
-        lines = [f"{counts}."]
+        lines = [f"{counts}.", *self._short()]
         if self.done or self.failed:
             lines.append(f"{self._tokens()} · {self._cost()} · {self._pace()}")
         if self.done or self.skipped:
@@ -70,6 +73,16 @@ class RunSummary:
                 "Run the same command again to resume."
             )
         return lines
+
+    def _short(self) -> list[str]:
+        """Answers that came, and are none, or not whole: they are done, and yet not what was asked for."""
+        counts = {
+            "empty": self.empty,
+            "cut off at the limit of tokens": self.cut_off,
+            "filtered": self.filtered,
+        }
+        named = [f"{count:,} {what}" for what, count in counts.items() if count]
+        return [f"Of the answers, {', '.join(named)} (ask again with --retry-empty)."] if named else []
 
     def _tokens(self) -> str:
         if self.input_tokens is None:
@@ -89,7 +102,7 @@ def summarise(
 ) -> RunSummary:
     """The sums. A cost or token count with an unknown part is unknown."""
     report = plan.report
-    metered = tally.unmetered == 0
+    metered, short = tally.unmetered == 0, report.short + tally.short
     return RunSummary(
         total=report.total,
         done=tally.done,
@@ -97,6 +110,9 @@ def summarise(
         skipped=report.finished_before,
         failed_before=report.failed_before,
         invalid=report.invalid,
+        empty=short["empty"],
+        cut_off=short["cut_off"],
+        filtered=short["filtered"],
         in_flight=tally.in_flight,
         not_sent=max(0, report.pending - tally.finished - tally.in_flight),
         input_tokens=tally.input_tokens if metered else None,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 
-from client.wire.schemas import Completion, Embeddings
+from client.wire.schemas import Completion, Embeddings, Shortfall
 
 RATE_SPAN_S = 60.0  # the rate and the ETA look back this far
 
@@ -22,6 +22,7 @@ class Tally:
     output_tokens: int = 0
     cost_usd: float = 0.0
     unpriced: int = 0  # answers whose cost is unknown
+    short: Counter[Shortfall] = field(default_factory=Counter)  # answers that lack something
     unmetered: int = 0  # answers whose tokens are unknown
     first_call_s: float | None = None  # on the run's clock
     last_answer_s: float | None = None
@@ -50,6 +51,8 @@ class Tally:
     def count(self, answer: Completion | Embeddings) -> None:
         """One more answer."""
         self.done += 1
+        if isinstance(answer, Completion) and answer.shortfall:
+            self.short[answer.shortfall] += 1
         usage = answer.usage
         if usage.input_tokens is None:
             self.unmetered += 1

@@ -11,6 +11,7 @@ from client.errors import JobError, QueueUnavailable
 from client.wire.schemas import Completion, Embeddings
 
 from .feed import LineJob
+from .index import Answered
 from .output import Extent, LineFile, rewrite
 from .plan import Plan
 from .records import answer_line, error_line
@@ -54,10 +55,15 @@ class Writer:
         """Writes them, one write a file. Raises OutputError; those not written stay in Redis."""
         index, tally = self._plan.index, self._tally
         answers = [(o.line_job, o.result) for o in outcomes if not isinstance(o.result, JobError)]
-        self._answers.append(b"".join(answer_line(line_job.item, answer) for line_job, answer in answers))
-        for line_job, answer in answers:
+        lines = [answer_line(line_job.item, answer, line_job.retry_round) for line_job, answer in answers]
+        offset = self._answers.size_bytes
+        self._answers.append(b"".join(lines))
+        for (line_job, answer), line in zip(answers, lines, strict=True):
             tally.count(answer)
-            index.mark_done(line_job.item.custom_id, line_job.item.hash)
+            shortfall = answer.shortfall if isinstance(answer, Completion) else None
+            answered = Answered(line_job.retry_round, offset, shortfall)
+            index.mark_done(line_job.item.custom_id, line_job.item.hash, answered)
+            offset += len(line)
             self._written.append(line_job.job_id)
         errors = [(o.line_job, o.result) for o in outcomes if isinstance(o.result, JobError)]
         if errors:
@@ -83,9 +89,16 @@ class Writer:
             self._written = []
 
     def tidy(self) -> None:
-        """Takes the errors that have since been answered or repeated out of the error file, at once or
-        not at all. Raises OutputError."""
+        """Takes the errors that have since been answered or repeated out of the error file, and the answers that have
+        been replaced out of the output, each at once or not at all. Raises OutputError."""
         index = self._plan.index
+        if index.superseded_answers:
+            self._answers.sync()
+            rewrite(
+                self._answers.path,
+                lambda record, offset: index.is_current_answer(record["custom_id"], record["hash"], offset),
+            )
+            index.superseded_answers = 0
         if self._errors is None or not index.superseded_errors:
             return
         self._errors.sync()

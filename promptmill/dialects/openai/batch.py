@@ -96,7 +96,7 @@ def to_batch(custom_id: str, answer: Completion | Embeddings) -> dict[str, Any]:
 
 
 def from_output(record: dict[str, Any]) -> dict[str, Any]:
-    """Such a line in the form of our own ones, as far as a table shows them."""
+    """Such a line in the form of our own ones, as far as the command reads them."""
     body = record["response"]["body"]
     usage = body.get("usage") or {}
     flat: dict[str, Any] = {
@@ -107,7 +107,14 @@ def from_output(record: dict[str, Any]) -> dict[str, Any]:
         },
     }
     if "choices" in body:
-        return flat | {"text": body["choices"][0]["message"].get("content") or ""}
+        choice = body["choices"][0]
+        message = choice["message"]
+        return flat | {
+            "text": message.get("content") or message.get("refusal") or "",
+            "finish_reason": choice.get("finish_reason"),
+            "tool_calls": message.get("tool_calls"),
+            "extra": {"message": message},
+        }
     return flat | {"vectors": [entry["embedding"] for entry in body.get("data", ())]}
 
 
