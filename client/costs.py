@@ -41,7 +41,7 @@ class Cost:
     output_tokens: int = 0
     reasoning_tokens: int = 0  # part of the output
     usd: float | None = None
-    unknown_calls: int = 0
+    unknown_calls: int = 0  # those that go on now, and those whose worker was killed, among them
     unpriced_calls: int = 0
 
     def __add__(self, other: Cost) -> Cost:
@@ -79,7 +79,7 @@ async def costs(redis: Redis, since: date | None, until: date | None, by: Sequen
                 total = totals.setdefault(tuple(told.values()), Cost(**told))
                 _add(total, what, value)
     order = sorted(totals, key=lambda key: tuple(map(str, key)))
-    return [totals[key] for key in order]
+    return [totals[key] for key in order if totals[key].calls]  # not one that was never sent after all
 
 
 def _add(total: Cost, what: str, value: bytes) -> None:

@@ -33,6 +33,7 @@
     mill:stream:{id}        stream  events of a streamed answer          '{µs}-{n}'      its result's, else 1 day
     mill:parts:{id}         hash    parts of a job that are done, float32 —              1 day after the last
     mill:cost:{day}         hash    'model|tenant|what' → tokens, USD, calls —           400 days
+    mill:counted:{worker}   string  number of its last writing of totals —               1 day after the last
     mill:events:{id}        channel the same events, as they are written —               (not a key)
     mill:wake               channel '' there is work; an id: abort it    —               (not a key)
     mill:done:{id}          channel says that arq:result:{id} is there   —               (not a key)
@@ -114,6 +115,7 @@ class Keys:
 
     lane = _Family("mill:lane:")  # by its name; a score is the next moment the job is somebody's business
     cost = _Family("mill:cost:")  # by the day, a date in UTC: 2026-11-22
+    counted = _Family("mill:counted:")  # of a worker, by a name that is new at each start
     calls_channel = _Family("mill:calls:")  # of a process
 
     def names(self) -> dict[str, str]:

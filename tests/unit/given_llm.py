@@ -61,10 +61,18 @@ class ScriptedLLM(LLM):
 
 
 class Booked(list[tuple[Attempt, str]]):
-    """In place of the worker's totals: the attempts that were added, and their tenants."""
+    """In place of the worker's totals: the calls that were made and have ended, and their tenants."""
 
-    def add(self, attempt: Attempt, tenant: str) -> None:
-        self.append((attempt, tenant))
+    open = 0
+
+    def begin(self, model: str, tenant: str) -> str:
+        self.open += 1
+        return tenant
+
+    def end(self, tenant: str, attempt: Attempt | None) -> None:
+        self.open -= 1
+        if attempt is not None:
+            self.append((attempt, tenant))
 
 
 def a_context(

@@ -93,6 +93,7 @@ async def test_a_call_that_was_never_sent_gives_all_back() -> None:
     with pytest.raises(errors.ProviderUnreachable):
         await JobLLM(ctx).ask("openai/gpt-4o", "Hi")
     assert ctx["limits"].slots[0]._tokens == 0
+    assert (ctx.services.totals, ctx.services.totals.open) == ([], 0)
 
 
 async def test_what_cannot_be_asked_is_refused_before_a_slot_is_taken() -> None:

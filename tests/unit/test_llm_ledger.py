@@ -53,7 +53,6 @@ async def test_an_answer_tells_its_tokens_and_its_cost(booked: Booked) -> None:
     [
         (errors.RateLimited("slow", status=429), 0.0),
         (errors.BadRequest("no", status=400), 0.0),
-        (errors.ProviderUnreachable("refused", sent=False), 0.0),
         (errors.ServerError("x", status=500), 0.0),
         (errors.ServerError("x", status=504), None),
         (errors.ProviderTimeout("late"), None),
@@ -67,6 +66,27 @@ async def test_a_failure_cost_nothing_only_where_that_is_known(
     _, attempt, _ = await booked(error)
     assert (attempt.usage, attempt.cost_usd) == (None, cost)
     assert attempt.error == type(error).__name__
+
+
+@pytest.mark.parametrize(
+    "error", [errors.ProviderUnreachable("refused", sent=False), errors.BadRequest("it has no words")]
+)
+async def test_what_was_never_sent_is_an_attempt_and_no_call(run: Runs, error: errors.JobError) -> None:
+    with pytest.raises((Retry, errors.BadRequest)):
+        await run(ScriptedLLM(error))
+    assert (run.totals, run.totals.open) == ([], 0)
+    (attempt,) = run.ctx.meter.attempts
+    assert (attempt.error, attempt.cost_usd) == (type(error).__name__, 0.0)
+
+
+async def test_a_call_is_counted_from_its_beginning(run: Runs) -> None:
+    class Looking(ScriptedLLM):
+        async def chat(self, request: Any, *, call_id: str) -> Any:
+            assert run.totals.open == 1
+            return ANSWER
+
+    await run(Looking())
+    assert (run.totals.open, len(run.totals)) == (0, 1)
 
 
 async def test_a_cancelled_call_is_taken_down(booked: Booked) -> None:
@@ -124,4 +144,7 @@ async def test_each_dead_worker_is_told_of_once(run: Runs) -> None:
         None,
     ]
     assert [each.number for each in answer.attempts] == [1, 2, 3, 4, 5]
-    assert [each for each, _ in run.totals] == answer.attempts
+    made = [
+        each for each in answer.attempts if each.error != "JobCrashed"
+    ]  # those were counted as they began
+    assert [each for each, _ in run.totals] == made

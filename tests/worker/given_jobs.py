@@ -101,3 +101,9 @@ async def kept_for_a_minute() -> str:
 @job
 async def enqueues_another(ctx: Any, job_id: str) -> None:
     await ctx["redis"].enqueue_job("add", 20, 22, _job_id=job_id)
+
+
+@job
+async def asks(ctx: Any, *prompts: str) -> list[str]:
+    answers = await asyncio.gather(*(ctx.llm.ask("openai/gpt-4o-mini", prompt) for prompt in prompts))
+    return [answer.text for answer in answers]

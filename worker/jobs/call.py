@@ -1,4 +1,4 @@
-"""One physical call: in the ledger's totals and on the meter, however it ends."""
+"""One physical call: in the totals from its beginning, in the ledger and on the meter, however it ends."""
 
 from __future__ import annotations
 
@@ -70,6 +70,7 @@ class Call:
         """What the provider answers. Raises what `calling` raises; cancelling it cancels that."""
         self._progress, self._started_at = progress or CallProgress(), datetime.now(UTC)
         self._meter.called = True  # of one that is cancelled, nobody knows what it used
+        self._counted = ledger.begin(self._ctx, self._route)
         try:
             answer = await calling
         except BaseException as error:  # cancelled, too: the provider may well send its bill
@@ -95,7 +96,8 @@ class Call:
             sent=was_sent(error),
             part=self._part,
         )
-        ledger.count(self._ctx, self.attempt)
+        was_made = error is None or self._meter.called or isinstance(error, ContentFiltered)
+        self._ctx.services.totals.end(self._counted, self.attempt if was_made else None)
         ledger.tell(self._ctx, self.attempt)
 
     def _cost_usd(self, usage: Usage | None, model: str, error: BaseException | None) -> float | None:

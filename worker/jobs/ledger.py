@@ -17,10 +17,11 @@ from client.errors import JobCrashed
 from client.wire.keys import KEYS, MAX_ATTEMPTS
 from client.wire.schemas import Attempt
 from client.wire.token import claimed_us
+from promptmill.dialects import Route
 from worker.unreachable import outlasting
 
 from .services import JobContext
-from .totals import tenant_of
+from .totals import Counted, tenant_of
 
 logger = words.logger("promptmill.ledger")
 
@@ -43,8 +44,7 @@ async def read(ctx: JobContext, model: str) -> list[Attempt]:
     first = past[-1].number + 1 if past else 1
     lost = [_lost(crash, number, model) for number, crash in enumerate(crashes[known:], first)]
     for attempt in lost:
-        count(ctx, attempt)
-        tell(ctx, attempt)
+        tell(ctx, attempt)  # its calls are in the totals: they were counted as they began
     return past + lost
 
 
@@ -84,6 +84,6 @@ def tell(ctx: JobContext, attempt: Attempt) -> None:
     del told[:-MAX_ATTEMPTS]
 
 
-def count(ctx: JobContext, attempt: Attempt) -> None:
-    """Adds an attempt to the totals of its day. Nothing is written here: see worker/jobs/totals.py."""
-    ctx.services.totals.add(attempt, tenant_of(ctx.lane))
+def begin(ctx: JobContext, route: Route) -> Counted:
+    """Counts a call that begins in the totals. Nothing is written here: see worker/jobs/totals.py."""
+    return ctx.services.totals.begin(str(route), tenant_of(ctx.lane))
