@@ -59,7 +59,8 @@ class Asks(Protocol):
         what is reserved (the estimate of the input, and max_tokens, by default), `wait_s` how long to wait for
         the slot (SlotTimeout afterwards), and `fields` those of a ChatRequest, such as max_tokens. Not
         retried: a job that lets the error escape runs again as a whole. Raises ProviderError,
-        ProviderNotConfigured, SlotTimeout, InvalidRequest. Cancelling it closes the connection.
+        ProviderNotConfigured, SlotTimeout, InvalidRequest. Cancelling it closes the connection. A Redis that is away is
+        waited for.
         """
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections import Counter
+from time import time
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from client import Queue
 from client.errors import JobCrashed
 from client.wire.keys import KEYS
-from tests.conftest import Server, wait_until
+from tests.conftest import Server, forever, wait_until
 from tests.engine.rig import Engines, Workers, nothing_left_in
 
 LEASE_S = 1.0
@@ -74,6 +75,25 @@ async def test_a_worker_that_stood_still_gives_up_what_it_lost(
     await frozen.wrote("leases of 5 jobs were lost; they run elsewhere")
     await frozen.wrote("leases of 5 jobs were lost; they have ended elsewhere")
     assert "lost its data" not in frozen.text()
+
+
+async def test_a_job_that_waits_elsewhere_for_another_run_is_not_taken_for_lost_data(
+    engines: Engines, server: Server, queue: Queue, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def wait(ctx: dict[str, Any]) -> None:
+        await forever()
+
+    engine = await engines.start(server, wait)
+    job = await queue.enqueue("wait")
+    await wait_until(lambda: job.id in engine.runs, description="it runs")
+    with server.client() as client:  # another worker has taken it over, and put it back for later
+        client.zadd(KEYS.queue, {job.id: (time() + 60) * 1000})
+        client.delete(KEYS.in_progress(job.id))
+        await engine._renewer.renew_now()
+        await wait_until(lambda: "ended elsewhere, or wait there" in caplog.text, description="it is told")
+        assert "lost its data" not in caplog.text
+        client.delete(KEYS.job(job.id))
+        client.zrem(KEYS.queue, job.id)
 
 
 async def test_the_outcome_of_a_lost_lease_is_refused(engines: Engines, server: Server, queue: Queue) -> None:

@@ -48,5 +48,22 @@ async def test_a_worker_that_gave_up_on_redis_is_replaced_and_nothing_is_lost(
     await wait_until(lambda: _all_done(own_queue), description="the queue is empty")
 
 
+async def test_a_job_of_ones_own_waits_for_redis_between_its_calls_and_pays_for_each_once(
+    own_server: Server, own_queue: Queue, processes: Processes, provider: Provider
+) -> None:
+    worker = await processes.informed_worker(**provider.settings(), REDIS_URL=own_server.url)
+    await provider.configure(latency_s=0.7)
+    job = await own_queue.enqueue("asks_in_turn", "First", "Second")
+    await provider.counted("open", 1)
+    own_server.stop()
+    await provider.counted("completed", 1)
+    await worker.wrote("Redis is away")
+    own_server.start()
+    first, second = await job.result(SOON_S)
+    assert "First" in first
+    assert "Second" in second
+    assert sum((await provider.stats())["calls_per_request_id"].values()) == 2
+
+
 async def _all_done(queue: Queue) -> bool:
     return bool(await queue.session.redis.zcard(KEYS.queue) == 0)

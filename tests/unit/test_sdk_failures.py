@@ -118,6 +118,15 @@ async def test_the_last_try_ends_in_the_typed_error(job_try: int, max_tries: int
     assert error.details["error_type"] == "RateLimitError"
 
 
+@pytest.mark.parametrize(
+    "error",
+    [errors.QueueUnavailable("away"), errors.SlotLost("lost"), ExceptionGroup("", [errors.SlotLost("x")])],
+)
+async def test_a_redis_that_was_away_and_a_lost_slot_are_worth_another_try(error: Exception) -> None:
+    assert isinstance(await ended(error), Retry)
+    assert isinstance(await ended(error, job_try=5), errors.QueueUnavailable | errors.SlotLost)
+
+
 @pytest.mark.parametrize("error", [ValueError("x"), RateLimitError(401), errors.BadRequest("x"), Retry(3)])
 async def test_every_other_error_is_the_jobs_own(error: Exception) -> None:
     assert await ended(error) is error

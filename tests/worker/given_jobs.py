@@ -107,3 +107,11 @@ async def enqueues_another(ctx: Any, job_id: str) -> None:
 async def asks(ctx: Any, *prompts: str) -> list[str]:
     answers = await asyncio.gather(*(ctx.llm.ask("openai/gpt-4o-mini", prompt) for prompt in prompts))
     return [answer.text for answer in answers]
+
+
+@job(max_tries=1)
+async def asks_in_turn(ctx: Any, first: str, second: str) -> list[str]:
+    one = await ctx.llm.ask("openai/gpt-4o-mini", first)
+    two = await ctx.llm.ask("openai/gpt-4o-mini", second)
+    async with ctx.limits.slot("gpu-box"):
+        return [one.text, two.text]

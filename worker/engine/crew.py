@@ -53,6 +53,7 @@ class Crew(Worker):
         self._wants_more = False  # the last claim left due jobs behind
         self._has_told_of_unread = False
         self._overdue_s = -math.inf  # when unread jobs were last looked for; monotonic
+        self._epoch = ""  # as the last claim told
         self._loss_reported_at_s = -math.inf  # that Redis has lost its data; monotonic
         self._policy = Policy(
             timeout_s=self.job_timeout_s,
@@ -70,7 +71,7 @@ class Crew(Worker):
             self._cancel(stale, "lost")
         if claimed.crashes:
             logger.warning("%s was running on a worker that died, or lost its lease: it runs again", job_id)
-        self.runs[job_id] = current = Run(claimed)
+        self.runs[job_id] = current = Run(claimed, self._epoch)
         self.held[job_id] = claimed.lease
         current.task = self.tasks[job_id] = self.loop.create_task(self._run(current))
         current.task.add_done_callback(lambda task: self._reap(current, task))
@@ -210,6 +211,7 @@ class Crew(Worker):
         """Leases that are no longer ours: whatever these runs bring would be refused."""
         taken = [lease for lease in lost.taken if self._runs_under(lease)]
         unknown = [lease for lease in lost.unknown if self._runs_under(lease)]
+        epochs = [self.runs[lease.job_id].epoch for lease in unknown]
         for lease in taken + unknown:
             self._cancel(self.runs[lease.job_id], "lost")
         for lease in filter(self._runs_under, lost.slotless):
@@ -220,18 +222,21 @@ class Crew(Worker):
                 "the leases of %s were lost; they run elsewhere by now", words.counted(len(taken), "job")
             )
         if unknown:
-            self._in_background(self._explain(unknown))
+            self._in_background(self._explain(epochs))
 
-    async def _explain(self, unknown: list[Lease]) -> None:
-        """Jobs with a result have ended elsewhere, while this worker stood still; the others are lost."""
-        ended = 0
+    async def _explain(self, epochs: list[str]) -> None:
+        """Runs whose leases nobody has, by the epochs in which they were claimed. Where the epoch is the same, Redis
+        has kept its data: others have run these jobs while this worker stood still."""
+        now: str | None = None
         with suppress(*UNREACHABLE):
-            ended = await self.pool.exists(*(KEYS.result(lease.job_id) for lease in unknown))
-        if ended:
+            now = (await self.pool.get(KEYS.epoch) or b"").decode().partition(" ")[0]
+        lost = sum(epoch != now for epoch in epochs) if now is not None else 0
+        if elsewhere := len(epochs) - lost:
             logger.warning(
-                "the leases of %s were lost; they have ended elsewhere", words.counted(ended, "job")
+                "the leases of %s were lost; they have ended elsewhere, or wait there",
+                words.counted(elsewhere, "job"),
             )
-        if lost := len(unknown) - ended:
+        if lost:
             self._loss_reported_at_s = monotonic()
             logger.error(
                 "Redis no longer knows %d of the jobs that run here: it has lost its data; they are cancelled",

@@ -42,6 +42,7 @@ class Run:
     """A job that runs here. `stop` says why its task was cancelled, where it was one of us."""
 
     claimed: Claimed
+    epoch: str = ""  # of Redis's data, as the claim told
     meter: Meter = field(default_factory=Meter)
     task: asyncio.Task[None] | None = None
     stop: Literal["abort", "hand back", "lost"] | None = None

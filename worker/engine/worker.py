@@ -76,7 +76,6 @@ class Engine(Crew):
         self.on_data_lost = on_data_lost
         self.models = models
         self.make_context = make_context
-        self._epoch = ""
         self.name = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:6]}"
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()

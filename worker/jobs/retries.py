@@ -20,6 +20,7 @@ from client.errors import (
     JobCrashed,
     JobError,
     MalformedResponse,
+    MillError,
     ModelNotFound,
     Overloaded,
     PermissionRefused,
@@ -187,11 +188,11 @@ def backoff_s(attempts: int, roll: float) -> float:
     return roll * min(CAP_S, BASE_S * 2.0 ** min(attempts - 1, 16))
 
 
-def wait_s(error: JobError, attempts: int, roll: float) -> float:
+def wait_s(error: MillError, attempts: int, roll: float) -> float:
     """What was asked for, and the jitter on top."""
     return asked_s(error) + backoff_s(attempts, roll)
 
 
-def asked_s(error: JobError) -> float:
+def asked_s(error: MillError) -> float:
     """The provider's Retry-After in seconds, 0 where it gave none."""
     return (error.retry_after_s or 0.0) if isinstance(error, ProviderError) else 0.0

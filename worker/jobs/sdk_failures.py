@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from client.errors import JobError, ProviderError, ProviderTimeout, ProviderUnreachable
+from client.errors import (
+    JobError,
+    MillError,
+    ProviderError,
+    ProviderTimeout,
+    ProviderUnreachable,
+    QueueUnavailable,
+    SlotLost,
+)
 from client.limits.rules.retry_after import retry_after_s
 from promptmill.dialects.redaction import redact
 from promptmill.dialects.refusals import classify, read_refusal
@@ -28,11 +36,13 @@ _UNANSWERED: tuple[tuple[str, type[ProviderError] | None], ...] = (
 )
 
 
-def worth_a_try(error: BaseException) -> JobError | None:
+def worth_a_try(error: BaseException) -> MillError | None:
     """The error worth another try that `error` is or stands for; None for any other.
 
     A group is worth one where all that it holds is: the one that has to wait longest stands for it.
     """
+    if isinstance(error, QueueUnavailable | SlotLost):  # Redis was away, or this worker stood still
+        return error
     if isinstance(error, JobError):
         return error if error.retryable else None
     if isinstance(error, BaseExceptionGroup):

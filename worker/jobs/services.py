@@ -14,6 +14,7 @@ from worker.context import Context, key
 from worker.streams import Relay
 
 from .learn import Learner
+from .slots import PatientLimits
 from .totals import Totals
 
 
@@ -33,7 +34,7 @@ class Services:
         """Connects to nothing yet. `signals` is where calls that wait for a slot listen; the job's own is `redis`."""
         learner = Learner(redis, own_prices)
         llm = LLM.open(settings, observe=learner.observe, own_prices=own_prices)
-        return cls(redis, learner, Totals(redis), Relay(redis, KEYS), llm, Limits(redis, signals))
+        return cls(redis, learner, Totals(redis), Relay(redis, KEYS), llm, PatientLimits(redis, signals))
 
     async def close(self) -> None:
         """Writes what is left, then closes all connections. Idempotent."""

@@ -20,7 +20,8 @@ from .services import JobContext
 def user_job(function: Function, max_tries: int) -> Function:
     """The same job, its context complete; it runs again after errors that are worth another try.
 
-    Such an error is a retryable JobError, or an SDK's that stands for one. Each run uses a try, as a job
+    Such an error is a retryable JobError, or an SDK's that stands for one; or a slot was lost, or a Redis could not be
+    reached that was not waited for (slots.py). Each run uses a try, as a job
     may have paid for other calls before: after the last of `max_tries`, or of its own, the error is raised.
     """
     coroutine = function.coroutine
