@@ -35,6 +35,7 @@ KEYS_WITHOUT_TTL = {
     KEYS.limits_seeded,
     KEYS.gates,
     KEYS.unreadable,
+    KEYS.returns,
 }
 
 POLL_S = 0.005

@@ -1,5 +1,5 @@
 -- abort: ends a job that has not started, or asks the worker that runs it to cancel it.
--- needs: clock
+-- needs: clock, places
 --
 -- ARGV[1]  job id
 -- ARGV[2]  its lane: zset, job id → Unix ms when due
@@ -21,9 +21,12 @@ end
 if cmd('EXISTS', KEY.job .. id) == 0 then
   return 'absent'
 end
+local moment = cmd('ZSCORE', lane, id)
+local back = moment and tonumber(moment) > now and return_at(moment, lane, id)
+if back then cmd('ZREM', KEY.returns, back) end
 cmd('ZREM', lane, id)
 if lane ~= KEY.queue then cmd('ZREM', KEY.queue, id) end  -- where it may stand, too, never due
-cmd('UNLINK', KEY.job .. id, KEY.retry .. id, KEY.crashes .. id, KEY.attempts .. id, KEY.parts .. id)
+cmd('UNLINK', KEY.job .. id, KEY.retry .. id, KEY.crashes .. id, KEY.attempts .. id, KEY.last .. id, KEY.parts .. id)
 cmd('SET', KEY.result .. id, aborted, 'PX', DAY_MS)
 cmd('PUBLISH', KEY.done_channel .. id, '')
 return 'ended'

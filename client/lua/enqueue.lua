@@ -28,7 +28,9 @@ for at = 1, #ARGV, 5 do
     added[#added + 1] = 0
   else
     cmd('SET', job, payload, 'PX', life_ms)  -- first: after another write a full server takes it
-    cmd('DEL', KEY.stream .. id, KEY.attempts .. id)  -- of an old job of this id, whose worker may write unfenced
+    -- of an old job of this id: a worker of before may write its attempts late, a client of before abort between two tries
+    cmd('DEL', KEY.stream .. id, KEY.attempts .. id, KEY.retry .. id, KEY.crashes .. id, KEY.last .. id,
+      KEY.parts .. id)
     cmd('ZADD', lane, came_us / 1000 + wait_ms, id)
     came_us = came_us + 1
     if lane == KEY.lane then cmd('ZADD', KEY.queue, FACT.elsewhere_ms, id) end

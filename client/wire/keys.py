@@ -17,6 +17,8 @@
     mill:lanes              zset    lanes                                Unix ms, look   none: members are removed
     mill:lanes:cpu          zset    the lanes of CPU jobs, 'cpu…'        Unix ms, look   none: members are removed
     mill:lane:{name}        zset    job ids                              Unix ms, due    none: members are removed
+    mill:returns            zset    of jobs that run or wait for a try:  Unix ms, back   none: members are removed
+                                    '{place} {lane}', a newline, '{id}'
     mill:crashes:{id}       list    '{Unix ms} {token}' of each crash    —               1 day after the last
     mill:dead               zset    ids of dead letters                  Unix ms, died   30 days after the last
     mill:dead:{id}          hash    job, lane, result, crashes, attempts —               30 days
@@ -91,6 +93,7 @@ class Keys:
     gates = _Name("mill:gates")
     epoch = _Name("mill:epoch")
     unreadable = _Name("mill:unreadable")
+    returns = _Name("mill:returns")
     dead_letters = _Name("mill:dead")
     wake_channel = _Name("mill:wake")
 

@@ -129,12 +129,9 @@ class Model:
     def finish(self, job: Claimed, verb: Any, use: str, delay_ms: int, to: str) -> None:
         name, holder = job.lease.job_id, self.holders.get(job.lease.job_id)
         mine = holder is not None and holder.job is job
-        moment_ms = (
-            self.room.now_ms() + delay_ms - 50 if verb in ("throttled", "back", "reroute") else delay_ms
-        )
         to = "" if verb != "reroute" else KEYS.lane(to) if to else KEYS.queue
         lease = self.room.now(job.lease)
-        outcome = Outcome(lease, verb, ttl_ms=60_000, moment_ms=moment_ms, use=use, to=to)
+        outcome = Outcome(lease, verb, ttl_ms=60_000, delay_ms=delay_ms, use=use, to=to)
         assert self.run(self.room.scripts.finish([outcome])) == [mine]
         if mine:
             del self.holders[name]

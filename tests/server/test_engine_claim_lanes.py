@@ -146,8 +146,8 @@ async def test_the_cost_of_a_claim_does_not_grow_with_what_waits(
         print(
             f"\n  {queued:>6} queued in {lanes:>5} lanes: {costs} commands for so many jobs claimed", end=""
         )
-    assert costs[1] <= 20
-    assert costs[9] <= 13 + (7 * 9 if lanes > 1 else 7 + 8)
+    assert costs[1] <= 22
+    assert costs[9] <= 15 + (7 * 9 if lanes > 1 else 7 + 8)
 
 
 async def test_a_claim_of_many_costs_little_more_than_one_command_a_job(room: Room) -> None:
@@ -155,7 +155,7 @@ async def test_a_claim_of_many_costs_little_more_than_one_command_a_job(room: Ro
     await room.claim_one()
     before = room.commands()
     assert len((await room.claim(500)).jobs) == 500
-    assert room.commands() - before <= 500 + 20
+    assert room.commands() - before <= 500 + 22
 
 
 async def test_an_idle_claim_does_not_look_at_running_jobs(room: Room) -> None:
@@ -166,4 +166,4 @@ async def test_an_idle_claim_does_not_look_at_running_jobs(room: Room) -> None:
     before = room.commands()
     claim = await room.claim(500)
     assert (claim.jobs, claim.more) == ([], False)
-    assert room.commands() - before <= 13
+    assert room.commands() - before <= 14

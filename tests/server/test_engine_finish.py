@@ -110,7 +110,7 @@ async def test_the_dead_whose_letters_have_expired_are_not_counted(room: Room) -
 async def test_a_job_to_be_run_again_waits_in_its_lane(room: Room, verb: str, used: bytes) -> None:
     lease = await lease_of(room, lane=OTHER_LANE)
     before = room.dump()
-    assert await room.finish(lease, verb, ttl_ms=TTL_MS, moment_ms=5_000)
+    assert await room.finish(lease, verb, ttl_ms=TTL_MS, delay_ms=5_000)
     changed = {KEYS.retry("a"): used}
     del before[KEYS.in_progress("a")], before[KEYS.slots("other")]
     assert room.dump() == before | changed
@@ -131,7 +131,7 @@ async def test_back_leaves_the_job_as_it_was_and_due(room: Room) -> None:
     room.raw.delete(KEYS.crashes("a"))
     before, score = room.dump(), room.score(OTHER_LANE, "a")
     job = await room.claim_one()
-    assert await room.finish(job.lease, "back", moment_ms=job.score_ms)
+    assert await room.finish(job.lease, "back")
     assert room.dump() == before
     assert room.score(OTHER_LANE, "a") == score
 
@@ -140,7 +140,7 @@ async def test_a_job_handed_back_does_not_put_its_lane_before_others(room: Room)
     room.put("a", in_ms=-3_600_000)
     job = await room.claim_one()
     room.put("b", lane=OTHER_LANE)
-    await room.finish(job.lease, "back", moment_ms=job.score_ms)
+    await room.finish(job.lease, "back")
     assert ids(await room.claim(1)) == ["b"]
 
 

@@ -7,7 +7,7 @@ from redis.exceptions import ResponseError
 
 from client.wire.keys import KEYS
 from tests.server.given_outcomes import TTL_MS, lease_of, record
-from tests.server.test_engine_room import OTHER_LANE, Room
+from tests.server.test_engine_room import OTHER_LANE, Room, return_of
 from worker.engine.scripts import Lease, Outcome, Verb
 
 VERBS: tuple[Verb, ...] = ("done", "dead", "retry", "throttled", "again", "back", "reroute")
@@ -85,9 +85,10 @@ async def test_one_batch_holds_all_verbs(room: Room) -> None:
         *(KEYS.job(verb) for verb in ("retry", "throttled", "again", "back", "reroute")),
         *(KEYS.retry(verb) for verb in ("retry", "throttled", "again")),
         *(KEYS.last(verb) for verb in ("retry", "throttled", "again")),
-        *(KEYS.dead_letters, KEYS.dead("dead"), OTHER_LANE, elsewhere, KEYS.lanes),
+        *(KEYS.dead_letters, KEYS.dead("dead"), OTHER_LANE, elsewhere, KEYS.lanes, KEYS.returns),
     }
-    assert room.dump()[OTHER_LANE][:2] == ["back", "throttled"]
+    assert room.dump()[OTHER_LANE] == ["throttled", "back", "again", "retry"]  # as they came; those two later
+    assert room.dump()[KEYS.returns] == [return_of(leases[verb]) for verb in ("retry", "again")]
     assert room.dump()[elsewhere] == ["reroute"]
 
 
@@ -98,16 +99,17 @@ async def test_a_job_done_costs_five_commands(room: Room) -> None:
     before = room.commands()
     done = [Outcome(job.lease, "done", b"answer", TTL_MS) for job in jobs]
     assert all(await room.scripts.finish(done))
-    assert room.commands() - before <= 250 * 5 + 8
+    assert room.commands() - before <= 250 * 5 + 9
 
 
 @pytest.mark.parametrize(
     "job",
     [
-        ("b", KEYS.queue, "t", "unknown", "", 1, 1, 0, "", "", "", ""),
-        ("b", KEYS.queue, "t", "done", "", "x", 1, 0, "", "", "", ""),
-        ("b", KEYS.queue, "t", "done", "", 1, "x", 0, "", "", "", ""),
-        ("b", KEYS.queue, "t", "done", "", 1, 1, "", "", "", "", ""),
+        ("b", KEYS.queue, "t", "unknown", "", 1, 1, 0, "", "", "", "", 0),
+        ("b", KEYS.queue, "t", "done", "", "x", 1, 0, "", "", "", "", 0),
+        ("b", KEYS.queue, "t", "done", "", 1, "x", 0, "", "", "", "", 0),
+        ("b", KEYS.queue, "t", "done", "", 1, 1, "", "", "", "", "", 0),
+        ("b", KEYS.queue, "t", "done", "", 1, 1, 0, "", "", "", "", "x"),
         ("b", KEYS.queue, "t", "done", "", 1, 1, 0),
         (),
     ],
@@ -117,10 +119,14 @@ async def test_wrong_arguments_are_refused_before_anything_is_written(
 ) -> None:
     lease = await lease_of(room)
     before = room.dump()
-    good = (lease.job_id, lease.lane, lease.token, "done", "", 1, 1, 0, "", "", "", "") if job else ()
+    good = (
+        (lease.job_id, lease.lane, lease.token, "done", "", 1, 1, 0, "", "", "", "", lease.place)
+        if job
+        else ()
+    )
     with pytest.raises(ResponseError, match="finish: "):
         await room.scripts._finish(args=[*good, *job])
-    with pytest.raises(ResponseError, match="finish: twelve"):
+    with pytest.raises(ResponseError, match="finish: thirteen"):
         await room.scripts._finish(args=[*good, "one too many"])
     assert room.dump() == before
 
@@ -146,7 +152,7 @@ async def test_whoever_waits_is_told(room: Room, verb: str, delay_ms: int, chann
     with room.raw.pubsub() as heard:
         heard.psubscribe("*")
         heard.get_message(timeout=1)
-        await room.finish(lease, verb, ttl_ms=TTL_MS, moment_ms=delay_ms, to=to(verb))
+        await room.finish(lease, verb, ttl_ms=TTL_MS, delay_ms=delay_ms, to=to(verb))
         room.raw.publish("end", "")
         messages = []
         while (message := heard.get_message(timeout=1))["channel"] != b"end":

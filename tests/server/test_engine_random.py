@@ -17,7 +17,7 @@ WORKERS = ("w1", "w2")
 ALL_LANES = [KEYS.queue, KEYS.lane("a"), KEYS.lane("b")]
 FINAL: tuple[Verb, ...] = ("done", "dead")
 AGAIN: tuple[Verb, ...] = ("retry", "throttled", "again", "back", "reroute")
-WITHOUT_TTL = {KEYS.lanes, *ALL_LANES}
+WITHOUT_TTL = {KEYS.lanes, KEYS.returns, *ALL_LANES}
 
 
 @dataclass
@@ -88,14 +88,14 @@ class Model:
 
     async def end(self, lease: Lease, verb: Verb) -> None:
         name = lease.job_id
-        moment_ms = self.dice.choice([0, 60_000])
+        delay_ms = self.dice.choice([0, 60_000])
         held, to = self.is_held(lease), self.dice.choice(ALL_LANES)
         accepted = await self.room.finish(
             lease,
             verb,
             payload(name) if verb == "reroute" else verb.encode(),
             ttl_ms=60_000,
-            moment_ms=moment_ms,
+            delay_ms=delay_ms,
             to=to if verb == "reroute" else "",
         )
         assert accepted == held

@@ -47,9 +47,10 @@ class Room:
         pipe.execute()
 
     def lapse(self, lease: Lease) -> None:
-        """Ages a lease until it has ended."""
+        """Ages a lease, or the wait for another try, until it has ended."""
         past_ms = self.now_ms() - 1
         self.raw.zadd(lease.lane, {lease.job_id: past_ms}, xx=True)
+        self.raw.zadd(KEYS.returns, {return_of(lease): past_ms}, xx=True)
         self.raw.zadd(KEYS.lanes, {lease.lane: past_ms}, lt=True)
 
     def tick(self) -> None:
@@ -98,6 +99,11 @@ class Room:
 
 def payload(job_id: str) -> bytes:
     return encode({"t": None, "f": "work", "a": [job_id], "k": {}, "et": 1})
+
+
+def return_of(lease: Lease) -> str:
+    """The member of KEYS.returns."""
+    return f"{lease.place} {lease.lane}\n{lease.job_id}"
 
 
 def ids(claim: Claim) -> list[str]:

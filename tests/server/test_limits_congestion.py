@@ -28,7 +28,7 @@ async def refuse(room: LimitsRoom, *jobs: Claimed, wait_ms: int = 0, signal: str
     """They are turned away one after the other, and go back to their place."""
     for job in jobs:
         use = used(signal=signal, wait_ms=wait_ms)
-        assert await room.finish(job.lease, "throttled", ttl_ms=60_000, moment_ms=job.score_ms, use=use)
+        assert await room.finish(job.lease, "throttled", ttl_ms=60_000, use=use)
 
 
 async def answer(room: LimitsRoom, *jobs: Claimed) -> None:

@@ -38,7 +38,7 @@ async def test_a_slot_that_was_taken_away_is_told_to_its_holder_who_keeps_the_jo
     assert await room.renew(first, second) == [2, 1]
     assert await room.renew(first, second) == [2, 1]
     assert (await room.claim()).jobs == []  # the holder's other slots are still its own
-    assert await room.finish(first.lease, "back", moment_ms=first.score_ms)
+    assert await room.finish(first.lease, "back")
     assert ids(await room.claim()) == ["0"]
     assert room.holders("tenant:acme") == {"0", "1"}
 
@@ -66,6 +66,7 @@ async def test_lapsed_slots_that_others_have_by_now_are_lost(room: LimitsRoom) -
     old = (await room.claim()).jobs
     room.calls(1, f"{MODEL}|tenant:new", "new")
     room.raw.zadd(KEYS.lanes, {KEYS.lane(LANE): room.now_ms() + 60_000})  # its jobs are not claimed again
+    room.raw.delete(KEYS.returns)
     room.age(LEASE_MS + 1)
     room.raw.zadd(KEYS.lanes, {KEYS.lane(LANE): room.now_ms() + 60_000})
     assert ids(await room.claim()) == ["new0"]

@@ -277,7 +277,7 @@ def _log(current: Run, ended: Ended, error: BaseException) -> None:
         logger.info("↻ %s stopped here", current.ref)
     elif ended.ending == "retried":
         delay_ms = ended.outcome.delay_ms
-        when = "in its turn" if delay_ms is None else f"in {delay_ms / 1000:.2f} s"
+        when = f"in {delay_ms / 1000:.2f} s" if delay_ms else "in its turn"
         logger.info("↻ %s runs again %s: %s", current.ref, when, run.why_again(error))
     elif isinstance(error, asyncio.CancelledError):
         logger.info("⊘ %s aborted", current.ref)

@@ -182,9 +182,7 @@ def _is_dead_letter(run: Run, error: BaseException) -> bool:
 
 def _unfinished(run: Run, verb: Verb) -> Outcome:
     """It keeps its place in time."""
-    return Outcome(
-        run.lease, verb, moment_ms=run.claimed.score_ms, use=_use(run, verb), attempts=_attempts(run)
-    )
+    return Outcome(run.lease, verb, use=_use(run, verb), attempts=_attempts(run))
 
 
 def _again(run: Run, verb: Verb, error: BaseException) -> Outcome:
@@ -194,7 +192,7 @@ def _again(run: Run, verb: Verb, error: BaseException) -> Outcome:
         verb,
         _last(run, error),
         ttl_ms=RETRY_TTL_S * 1000,
-        moment_ms=delay_ms,
+        delay_ms=delay_ms,
         use=_use(run, verb),
         attempts=_attempts(run),
     )

@@ -19,13 +19,14 @@ Verb = Literal["done", "dead", "retry", "throttled", "again", "back", "reroute",
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to run a job: its id, its lane, the fencing token that proves it, and the limit keys under
-    which it holds slots, with a newline between them."""
+    """The right to run a job: its id, its lane, the fencing token that proves it, the limit keys under
+    which it holds slots, with a newline between them, and its place in the lane, a score as Redis writes it."""
 
     job_id: str
     lane: str
     token: str
     limit_keys: str = ""
+    place: str = "0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,6 @@ class Claimed:
     """A job this worker has leased."""
 
     lease: Lease
-    score_ms: int  # when it was due; below 0: it was left unread until its deadline had passed
     payload: bytes | None  # None: its deadline has passed
     has_run: bool  # a run of it has begun before, and ended in a retry or with its worker
     tries_used: int
@@ -42,6 +42,11 @@ class Claimed:
     tokens: int = 0  # reserved
     usd: float = 0.0  # reserved
     shut: str = ""  # it holds no slots, as its model takes no calls: why, where it can go on to another
+
+    @property
+    def score_ms(self) -> int:
+        """When it was due; below 0: it was left unread until its deadline had passed."""
+        return int(float(self.lease.place))
 
 
 # A job in the claim's reply, as claim.lua says
@@ -71,16 +76,11 @@ class Outcome:
     verb: Verb
     text: bytes = b""  # the result record, or how a run ended after which it runs again; empty keeps none
     ttl_ms: int = 0
-    moment_ms: int = 0  # retry, again: the delay; the others that wait: the score it had
+    delay_ms: int = 0  # retry, again: until it is back in its place
     keep_ms: int = 0
     use: str = ""  # what its calls really used (settlement.py); empty: nothing to settle
     to: str = ""  # reroute: the lane it goes to; done, dead: the event that ends its stream, if it has one
     attempts: bytes = b""  # what its calls came to, a line of JSON each, for the runs after it
-
-    @property
-    def delay_ms(self) -> int | None:
-        """How long the job waits; None where it keeps its place, or has ended."""
-        return self.moment_ms if self.verb in ("retry", "again") else None
 
 
 class EngineScripts:
@@ -121,7 +121,7 @@ class EngineScripts:
     async def renew(self, leases: Sequence[Lease], lease_ms: int) -> list[int]:
         """For each lease: 1 prolonged, 0 somebody else's by now, -1 unknown to Redis, 2 without its slots. One
         round trip."""
-        held = chain.from_iterable((o.job_id, o.lane, o.token, o.limit_keys) for o in leases)
+        held = chain.from_iterable((o.job_id, o.lane, o.place, o.token, o.limit_keys) for o in leases)
         renewed: list[int] = await _run(self._renew, [lease_ms, *held])
         return renewed
 
@@ -130,7 +130,8 @@ class EngineScripts:
         args: list[str | bytes | int] = []
         for o in outcomes:
             args += (o.lease.job_id, o.lease.lane, o.lease.token, o.verb, o.text)
-            args += (o.ttl_ms, o.moment_ms, o.keep_ms, o.lease.limit_keys, o.use, o.to, o.attempts)
+            args += (o.ttl_ms, o.delay_ms, o.keep_ms, o.lease.limit_keys, o.use, o.to)
+            args += (o.attempts, o.lease.place)
         return [reply == 1 for reply in await _run(self._finish, args)]
 
 
@@ -140,10 +141,9 @@ async def _run(script: AsyncScript, args: Sequence[Any]) -> Any:
 
 
 def _claimed(row: _Row, token: str) -> Claimed:
-    job_id, lane, score, payload, tries, crashes, abort_ms, limit_keys, tokens, usd, shut = row
+    job_id, lane, place, payload, tries, crashes, abort_ms, limit_keys, tokens, usd, shut = row
     return Claimed(
-        lease=Lease(job_id.decode(), lane.decode(), token, limit_keys.decode()),
-        score_ms=int(float(score)),
+        lease=Lease(job_id.decode(), lane.decode(), token, limit_keys.decode(), place.decode()),
         payload=payload,
         has_run=tries is not None or bool(crashes),
         tries_used=int(tries or 0),

@@ -1,5 +1,5 @@
 -- claim: takes jobs that are due and have room under all their limits, lane after lane, and leases them.
--- needs: epoch, turns
+-- needs: epoch, turns, places
 --
 -- ARGV[1]  the worker's own queue: a lane that plain arq clients fill without telling KEY.lanes
 -- ARGV[2]  jobs wanted at most
@@ -17,9 +17,10 @@
 -- which runs the job: it is left alone. 'ended' holds back the id of a cron job that has run: it is dropped.
 -- A job that cannot be read is left for a worker that can (unread.lua), and after its deadline leased, with its score
 -- below 0: to be made a dead letter.
+-- Before anything is taken, what has lapsed or waited long enough goes back to its place (places.lua).
 --
 -- Returns now (ms), the next moment to come back (ms, -1 for none known), 1 where more may be due at
--- once, the token, the ids to abort, the epoch, and for each job: id, lane, its score, payload or false,
+-- once, the token, the ids to abort, the epoch, and for each job: id, lane, its place, payload or false,
 -- tries used (false where it never ran), crashes, abort ms or 0, its limit keys (write_names), the tokens
 -- and the dollars reserved, and why its model is shut, where it has no slots and is to go on to another.
 -- Last, how many jobs were found that cannot be read.
@@ -48,10 +49,10 @@ end
 local function take_overdue()
   for _, member in ipairs(cmd('ZRANGEBYSCORE', KEY.unreadable, '-inf', now, 'LIMIT', 0, MAX_OVERDUE)) do
     local lane, id = string.match(member, '^([^\n]*)\n(.*)$')
-    local score, held = tonumber(cmd('ZSCORE', lane, id) or 0), cmd('GET', KEY.in_progress .. id)
+    local score, held = cmd('ZSCORE', lane, id) or '0', cmd('GET', KEY.in_progress .. id)
     if held and not is_ours(held) then  -- it runs on a stock arq worker, which may want it again
       cmd('ZADD', KEY.unreadable, claim.lease_end, member)
-    elseif score >= 0 then
+    elseif tonumber(score) >= 0 then
       cmd('ZREM', KEY.unreadable, member)
     elseif claim.want > 0 then
       lease(lane, id, score, false, cmd('GET', KEY.job .. id), false, { names = '' }, 0, 0)
@@ -67,6 +68,11 @@ local head = cmd('ZRANGEBYSCORE', own, 0, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
 if #head > 0 then
   cmd('ZADD', claim.lanes, 'LT', math.max(now, tonumber(head[2])), own)
 end
+local back, next_back_ms = restore()
+for lane in pairs(back) do
+  cmd('ZADD', lanes_of(lane), 'LT', now, lane)
+  if lanes_of(lane) ~= claim.lanes then cmd('PUBLISH', KEY.wake_channel, '') end
+end
 local let_in, opened = open_due()
 local visited = go_round()
 for _ = 1, 3 do  -- a lane that was let go may have been empty by then
@@ -77,12 +83,13 @@ for _ = 1, 3 do  -- a lane that was let go may have been empty by then
   if open_waited(touched) == 0 then break end
   visited = go_round()
 end
+if #claim.returns > 0 then cmd('ZADD', KEY.returns, unpack(claim.returns)) end
 save_all()
 if let_in > 0 and claim.want <= 0 then cmd('PUBLISH', KEY.wake_channel, '') end  -- others may have room for them
 
 local first = cmd('ZRANGE', claim.lanes, 0, 0, 'WITHSCORES')
 local gate = cmd('ZRANGE', KEY.gates, 0, 0, 'WITHSCORES')
-local next_ms = math.min(tonumber(first[2] or HUGE), tonumber(gate[2] or HUGE))
+local next_ms = math.min(tonumber(first[2] or HUGE), tonumber(gate[2] or HUGE), next_back_ms or HUGE)
 local more = (visited == MAX_LANES or opened == MAX_GATES or claim.want <= 0 or claim.more) and 1 or 0
 return {
   now, next_ms < HUGE and math.ceil(next_ms) or -1, more, claim.token, claim.aborts, epoch, claim.taken, claim.unread,

@@ -1,13 +1,14 @@
 -- endings: what becomes of a job: it leaves for good, waits again, is rerouted, or is buried; its attempts.
--- needs: clock, names
--- gives: after, leave, wait, reroute, bury, end_stream, tried, remember
+-- needs: clock, names, places
+-- gives: after, leave, wait, wait_out, reroute, bury, end_stream, tried, remember
 
 local DEAD_TTL_MS = 30 * DAY_MS  -- how long a dead letter waits for somebody to look at it
 local MAX_DEAD = 10000
 local STREAM_TTL_MS = DAY_MS  -- where the result has none
 
--- What finish.lua has still to see to: workers are `wanted`, lanes that jobs have `left`, and of those the ids.
-local after = { wanted = false, left = {}, elsewhere = {} }
+-- What finish.lua has still to see to: workers are `wanted`, lanes that jobs have `left`, and of those the ids;
+-- `returns` that are not needed any more.
+local after = { wanted = false, left = {}, elsewhere = {}, returns = {} }
 local aborting = cmd('EXISTS', KEY.aborts) == 1
 
 -- That it has run, and the tries it has used by that.
@@ -68,14 +69,23 @@ local function leave(id, lane, verb, text, ttl_ms, keep_ms)
   cmd('PUBLISH', KEY.done_channel .. id, '')
 end
 
-local function wait(id, lane, at)
+-- It waits in its place.
+local function wait(id, lane, place)
   cmd('DEL', KEY.in_progress .. id)
-  cmd('ZADD', lane, at, id)
-  cmd('ZADD', lanes_of(lane), 'LT', math.max(at, now), lane)  -- behind the lanes that wait already
-  after.wanted = after.wanted or at <= now
+  cmd('ZADD', lane, place, id)
+  cmd('ZADD', lanes_of(lane), 'LT', now, lane)  -- behind the lanes that wait already
+  after.wanted = true
 end
 
-local function reroute(id, lane, to, text, at)
+-- It goes back to its place after a while.
+local function wait_out(id, lane, delay_ms, back)
+  cmd('DEL', KEY.in_progress .. id)
+  cmd('ZADD', lane, now + delay_ms, id)
+  cmd('ZADD', KEY.returns, now + delay_ms, back)
+  cmd('ZADD', lanes_of(lane), 'LT', now + delay_ms, lane)
+end
+
+local function reroute(id, lane, to, text, place)
   if lane == KEY.queue then
     cmd('ZADD', lane, FACT.elsewhere_ms, id)
   else
@@ -89,5 +99,5 @@ local function reroute(id, lane, to, text, at)
   if cmd('EXISTS', KEY.attempts .. id) == 1 then  -- it has run, but its next model has all its tries
     cmd('SET', KEY.retry .. id, 0, 'PX', math.max(1, cmd('PTTL', KEY.attempts .. id)))
   end
-  wait(id, to, at)
+  wait(id, to, place)
 end

@@ -1,36 +1,36 @@
 -- finish: writes down how jobs ended, each only for the holder of its fencing token, and frees its slots.
 -- needs: congestion, gates, endings, unread
 --
--- ARGV, for each job, twelve:
---   id, lane, token, verb, text, ttl ms, moment or delay ms, keep ms, limit keys (write_names), use, to, attempts
+-- ARGV, for each job, thirteen:
+--   id, lane, token, verb, text, ttl ms, delay ms, keep ms, limit keys (write_names), use, to, attempts, its place
 --   done       text is the result ('' keeps none), kept for ttl (0: for ever); keep holds the id back; `to` is the
 --              event that ends the job's stream, '' where it has none
 --   dead       as done, and the job becomes a dead letter
---   retry      due again after the delay; a try is used; the count lives for ttl, and so does text, which tells how
---              the run ended, for the case that the deadline comes before the next one
---   throttled  due at the moment it was due before, or, where its refusal concerns it alone (proof.lua), after a
---              while; no try is used, but the count is there: it has run
---   again      as throttled, but due after the delay
---   back       handed back unfinished: due at the moment it was due before; no try is used
---   reroute    as back, but into the lane `to`, with text as its payload where there is one. Plain arq clients look
+--   retry      back in its place after the delay; a try is used; the count lives for ttl, and so does text, which tells
+--              how the run ended, for the case that the deadline comes before the next one
+--   throttled  back in its place at once, or, where its refusal concerns it alone (proof.lua), after a while; no try is
+--              used, but the count is there: it has run
+--   again      as retry, but no try is used
+--   back       handed back unfinished, to its place; no try is used
+--   reroute    as back, but in the lane `to`, with text as its payload where there is one. Plain arq clients look
 --              for it in arq's queue: there it stays too, never due
---   unread     left where it is for a worker that can read it; the moment is when it was due
+--   unread     left where it is, for a worker that can read it
 --   use: what settle (congestion.lua) takes, '' for nothing to settle
 --   attempts: what the run's calls came to, a line of JSON each, for the runs after it; '' for none
 --
 -- Returns a list: 1 where it was accepted, 0 where the token is not, or no longer, the job's.
 
-local FIELDS_OF_A_JOB = 12
+local FIELDS_OF_A_JOB = 13
 local VERBS = { done = true, dead = true, retry = true, throttled = true, again = true, back = true, reroute = true,
   unread = true }
 
 if #ARGV % FIELDS_OF_A_JOB ~= 0 or #ARGV == 0 then
-  return redis.error_reply('finish: twelve arguments for each job')
+  return redis.error_reply('finish: thirteen arguments for each job')
 end
 for at = 1, #ARGV, FIELDS_OF_A_JOB do  -- before anything is written
-  local ttl_ms, moment, keep_ms = tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6]), tonumber(ARGV[at + 7])
-  if not (VERBS[ARGV[at + 3]] and ttl_ms and moment and keep_ms) then
-    return redis.error_reply('finish: a job needs one of eight verbs and three numbers')
+  local ttl_ms, delay_ms, keep_ms = tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6]), tonumber(ARGV[at + 7])
+  if not (VERBS[ARGV[at + 3]] and ttl_ms and delay_ms and keep_ms and tonumber(ARGV[at + 12])) then
+    return redis.error_reply('finish: a job needs one of eight verbs and four numbers')
   end
 end
 
@@ -59,27 +59,31 @@ end
 local accepted = {}
 for at = 1, #ARGV, FIELDS_OF_A_JOB do
   local id, lane, token, verb, text = unpack(ARGV, at, at + 4)
-  local ttl_ms, moment, keep_ms = tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6]), tonumber(ARGV[at + 7])
-  local names, use, to, attempts = unpack(ARGV, at + 8, at + 11)
+  local ttl_ms, delay_ms, keep_ms = tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6]), tonumber(ARGV[at + 7])
+  local names, use, to, attempts, place = unpack(ARGV, at + 8, at + 12)
+  local back, wait_ms = return_of(place, lane, id), 0
   local mine = cmd('GET', KEY.in_progress .. id) == token
   accepted[#accepted + 1] = mine and 1 or 0
   local alone_ms = mine and names ~= '' and free(id, names, token, use)
   if mine and attempts ~= '' then remember(id, attempts) end
+  if verb == 'retry' or verb == 'again' then wait_ms = alone_ms or delay_ms end
+  if verb == 'throttled' then wait_ms = alone_ms or 0 end
+  if mine and wait_ms <= 0 then after.returns[#after.returns + 1] = back end
   if mine and verb == 'dead' then bury(id, lane, text) end
   if mine and to ~= '' and (verb == 'done' or verb == 'dead') then end_stream(id, to, ttl_ms) end
   if mine and (verb == 'done' or verb == 'dead') then
     leave(id, lane, verb, text, ttl_ms, keep_ms)
   elseif mine and verb == 'back' then
     if attempts ~= '' then tried(id, 0, FACT.attempts_ttl_ms) end  -- or nobody would read them
-    wait(id, lane, moment)
+    wait(id, lane, place)
   elseif mine and verb == 'reroute' then
-    reroute(id, lane, to, text, moment)
+    reroute(id, lane, to, text, place)
   elseif mine and verb == 'unread' then
-    leave_unread(lane, id, moment)
+    leave_unread(lane, id, place)
   elseif mine then
     tried(id, verb == 'retry' and 1 or 0, ttl_ms)
     if text ~= '' then cmd('SET', KEY.last .. id, text, 'PX', ttl_ms) end
-    wait(id, lane, verb == 'throttled' and not alone_ms and moment or now + (alone_ms or moment))
+    if wait_ms > 0 then wait_out(id, lane, wait_ms, back) else wait(id, lane, place) end
   end
 end
 
@@ -94,6 +98,7 @@ for key, holders in pairs(gone) do
 end
 if open_waited(freed) > 0 then after.wanted = true end
 save_all()
+if #after.returns > 0 then cmd('ZREM', KEY.returns, unpack(after.returns)) end
 if #after.elsewhere > 0 and cmd('ZREM', KEY.queue, unpack(after.elsewhere)) > 0 then
   after.left[KEY.queue] = true
 end

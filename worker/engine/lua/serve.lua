@@ -1,5 +1,5 @@
 -- serve: takes the jobs of a lane that are due, and leases them.
--- needs: gates, unread
+-- needs: gates, places, unread
 -- gives: claim, due_ms, serve
 
 local MAX_FOREIGN = 1000  -- jobs of stock arq workers passed over in one claim, and those that it sets aside unread
@@ -7,8 +7,9 @@ local STEP = 50           -- read at once while passing over them
 local due_ms = now_us / 1000  -- scores are finer than `now`
 
 -- What claim.lua was asked for, and what it has taken: want, lease_end, hold_ms, token, aborts (asked for: a list),
--- aliases, taken; of those that cannot be read, how many were `unread`, and whether there may be `more`.
-local claim = { taken = {}, unread = 0 }
+-- aliases, taken, returns (of what it has taken); of those that cannot be read, how many were `unread`, and whether
+-- there may be `more`.
+local claim = { taken = {}, returns = {}, unread = 0 }
 
 local function crash(id, old_token)
   local key = KEY.crashes .. id
@@ -26,6 +27,8 @@ local function lease(lane, id, score, held, payload, tries, found, tokens, usd)
   local crashes = held and crash(id, held) or 0
   cmd('SET', KEY.in_progress .. id, claim.token, 'PX', claim.hold_ms)
   for _, s in ipairs(found) do take(s, id, claim.lease_end, tokens, usd) end
+  claim.returns[#claim.returns + 1] = claim.lease_end
+  claim.returns[#claim.returns + 1] = return_of(score, lane, id)
   claim.taken[#claim.taken + 1] = { id, lane, score, payload, tries, crashes, abort, found.names, tokens,
     usd and usd > 0 and text_of(usd) or '0', found.shut or '' }
   return true
