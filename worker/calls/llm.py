@@ -137,7 +137,7 @@ class LLM:
         except failures.FOREIGN as error:
             if stream is None or not stream.is_whole:
                 silent = patience is not None and patience.is_over
-                why = httpx.ReadTimeout(f"silent for {silence_s:g} s") if silent else error
+                why = httpx.ReadTimeout(f"silent for {silence_s:g} s (STREAM_SILENCE_S)") if silent else error
                 raise failures.translate(why, route, limit_s) from None
         assert stream is not None
         for delta in stream.close():
