@@ -91,13 +91,14 @@ def check_length(value: Any) -> None:
         if not pending:
             return
         part = pending.pop()
-        if isinstance(part, str):
+        kind = type(part)
+        if kind is str:
             size_chars += len(part)
             if size_chars > FAR_TOO_LARGE_CHARS:
                 raise InvalidRequest(f"The request has more than {FAR_TOO_LARGE_CHARS:,} bytes{_SPLIT_IT}")
-        elif isinstance(part, dict):
+        elif kind is dict:
             pending += part.values()
-        elif isinstance(part, list | tuple):
+        elif kind is list or kind is tuple:
             pending += part
 
 

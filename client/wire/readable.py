@@ -37,5 +37,9 @@ def _is_doubtful(json: bytes) -> bool:
         json.count(b"{") + json.count(b"[") >= MAX_LEVELS
         or b"NaN" in json
         or b"Infinity" in json
-        or any(json[at : at + _BLOCK_DIGITS].isdigit() for at in range(0, len(json), _BLOCK_DIGITS))
+        or (len(json) > MAX_DIGITS and _has_long_number(json))
     )
+
+
+def _has_long_number(json: bytes) -> bool:
+    return any(json[at : at + _BLOCK_DIGITS].isdigit() for at in range(0, len(json), _BLOCK_DIGITS))

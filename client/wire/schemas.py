@@ -31,6 +31,7 @@ Shortfall: TypeAlias = Literal["empty", "cut_off", "filtered"]
 BESIDE_WORDS = frozenset({"audio", "images", "function_call", "content_parts", "parts"})
 
 _NULLABLE = frozenset({"stream_options"})  # in `extra`: null keeps out what would be sent by itself
+_OF_OBJECTS = frozenset({"tools", "tool_choice", "response_format"})
 MAX_MESSAGES = 20_000  # of a request: to check more would hold an event loop for long
 MAX_PROMPT_BYTES = 8 * 1024 * 1024  # larger than any context window; one value must not fill Redis
 
@@ -64,7 +65,7 @@ class _Request(_Wire):
         fields = present(data)
         if isinstance(messages := fields.get("messages"), list) and len(messages) > MAX_MESSAGES:
             raise ValueError(f"it has {len(messages):,} messages, and at most {MAX_MESSAGES:,} can be sent")
-        for name in fields.keys() & {"tools", "tool_choice", "response_format"}:
+        for name in _OF_OBJECTS & fields.keys():
             fields[name] = without_nulls(fields[name])
         if isinstance(extra := fields.get("extra"), dict):
             fields["extra"] = {
@@ -81,16 +82,15 @@ class Message(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    role: Literal[
-        "system", "developer", "user", "assistant", "tool", "function"
-    ]  # the last is the older tool
+    # `function` is the older `tool`, as `function_call` is the older `tool_calls`
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | list[dict[str, Any]] | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _null_is_absent(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
+        if not isinstance(data, dict) or (len(data) == 2 and type(data.get("content")) is str):
+            return data  # nothing but a role and a text, as most are
         fields = without_nulls(data)
         if fields.get("content") in (None, []):
             has_result = fields.get("role") in ("tool", "function")
@@ -99,17 +99,12 @@ class Message(BaseModel):
 
     @model_validator(mode="after")
     def _says_something(self) -> Message:
-        is_empty = self.role == "user" and self.is_blank
+        is_empty = self.role == "user" and is_blank(self.content)
         if self.role == "assistant":  # whatever else it carries is its turn: calls, audio, a refusal
             is_empty = self.content in (None, []) and not (self.model_extra or {}).keys() - {"name"}
         if is_empty:
             raise ValueError(f"the {self.role} message is empty")
         return self
-
-    @property
-    def is_blank(self) -> bool:
-        """Whether its content is nothing, or nothing but white space."""
-        return is_blank(self.content)
 
 
 class ChatRequest(_Request):
@@ -151,7 +146,11 @@ class ChatRequest(_Request):
     @field_validator("messages")
     @classmethod
     def _leave_out_empty_systems(cls, messages: list[Message]) -> list[Message]:
-        kept = [each for each in messages if each.role not in ("system", "developer") or not each.is_blank]
+        kept = [
+            each
+            for each in messages
+            if each.role not in ("system", "developer") or not is_blank(each.content)
+        ]
         if not kept:
             raise ValueError("every message is empty")
         return kept

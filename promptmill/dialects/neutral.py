@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
 from pydantic_core import from_json
 
-from client.wire.schemas import is_blank_part
+from client.wire.schemas import Message, is_blank_part
 
 from .base import CannotSay
 
@@ -24,6 +25,22 @@ class ToolChoice(NamedTuple):
 
     mode: Literal["auto", "none", "required"]
     name: str | None = None
+
+
+def of_today(messages: Iterable[Message]) -> Iterator[Message]:
+    """The older `function_call`, and the role `function`, as a tool call and its result."""
+    called = 0
+    for message in messages:
+        extra = message.model_extra or {}
+        call = extra.get("function_call")
+        if message.role == "function":
+            yield message.model_copy(update={"role": "tool", "tool_call_id": f"function_call_{called}"})
+        elif isinstance(call, dict) and not extra.get("tool_calls"):
+            called += 1
+            calls = [{"id": f"function_call_{called}", "type": "function", "function": call}]
+            yield message.model_copy(update={"tool_calls": calls})
+        else:
+            yield message
 
 
 def without_blanks(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:

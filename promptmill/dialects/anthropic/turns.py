@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from client.wire.schemas import Message, is_blank
 from promptmill.dialects.base import CannotSay
-from promptmill.dialects.neutral import read_arguments, read_image, without_blanks
+from promptmill.dialects.neutral import of_today, read_arguments, read_image, without_blanks
 
 Block = dict[str, Any]
 Content = str | list[dict[str, Any]] | None
@@ -52,7 +52,7 @@ def turns_of(messages: Iterable[Message]) -> list[dict[str, Any]]:
     """The turns, without those of nothing. What stands between a call and the model's next words is one turn: the
     results of all calls, then the rest. Raises CannotSay."""
     ids, turns, is_begun = _CallIds(), list[_Turn](), False
-    for message in messages:
+    for message in of_today(messages):
         turn, last = _turn(message, ids), turns[-1] if turns else None
         if turn is None:
             continue

@@ -10,6 +10,7 @@ from client.wire.schemas import ChatRequest, EmbedRequest, Message, is_blank
 from promptmill.dialects.base import CannotSay
 from promptmill.dialects.neutral import (
     function_of,
+    of_today,
     read_arguments,
     read_choice,
     read_format,
@@ -74,7 +75,7 @@ def _contents(messages: list[Message]) -> tuple[_Part | None, list[dict[str, Any
     contents: list[dict[str, Any]] = []
     names: dict[str, str] = {}  # of the functions called, by the call's id: a result needs the name
     results: list[_Part] | None = None  # of the calls made last
-    for message in messages:
+    for message in of_today(messages):
         if message.role == "tool":
             if results is None:
                 results = []
