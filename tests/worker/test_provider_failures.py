@@ -91,6 +91,7 @@ async def test_where_a_model_cannot_answer_the_next_one_is_asked(queue: Queue, p
     job = await queue.chat("Hi", model="nowhere/gpt-4o", fallbacks=fallbacks)
     answer = await job.result(SOON_S)
     assert [(attempt.model, attempt.error) for attempt in answer.attempts] == [
+        ("nowhere/gpt-4o", "ProviderNotConfigured"),  # an attempt that was never sent is told, too
         ("refused/gpt-4o", "AuthenticationFailed"),
         ("openai/unknown-1", "ModelNotFound"),
         ("openai/gpt-4o", None),
