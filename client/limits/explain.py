@@ -20,6 +20,7 @@ _WORDS: dict[str, tuple[Full, str]] = {
     "slots": ("concurrency", "{0:,} of {1:,} slots are in use"),
     "requests": ("requests", "its {0:,.10g} requests a minute are used"),
     "tokens": ("tokens", "its {0:,.10g} tokens a minute are used"),
+    "rpd": ("budget", "{0:,} of {1:,} requests of today are used"),
     "tpd": ("budget", "{0:,} of {1:,} tokens of today are used"),
     "usd_total": ("budget", "{0} of {1} USD are spent"),
     "usd_per_day": ("budget", "{0} of {1} USD of today are spent"),

@@ -71,6 +71,7 @@ CASES: list[tuple[dict[str, Any], dict[str, float], int, int, str, str]] = [
     ({"concurrency": 10}, {"slow_ms": -500}, 5, 0, "concurrency", "5 of 5 slots are in use"),
     ({"rpm": 600}, {"req": -5, "req_ms": 0}, 0, 0, "requests", "its 600 requests a minute are used"),
     ({"tpm": 100_000}, {"tok": -5_000, "tok_ms": 0}, 0, 51, "tokens", "its 100,000 tokens a minute are used"),
+    ({"rpd": 250}, {"day_req": 250, "day": 0}, 0, 0, "budget", "250 of 250 requests of today are used"),
     ({"tpd": 1_000}, {"day_tok": 990, "day": 0}, 0, 11, "budget", "990 of 1,000 tokens of today are used"),
     ({"usd_total": 10}, {"usd": 9.99, "in_usd": 0.02}, 0, 1, "budget", "9.99 of 10.00 USD are spent"),
     (
@@ -163,6 +164,7 @@ def a_limit(dice: Random) -> Limit:
         "concurrency": [0, 1, 2, 10],
         "rpm": [1, 6],
         "tpm": [60, 600],
+        "rpd": [1, 5],
         "tpd": [100, 1_000],
         "usd_per_day": [0, 1],
         "usd_total": [5],

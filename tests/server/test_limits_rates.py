@@ -140,6 +140,24 @@ async def test_the_tokens_of_a_day_come_back_with_the_next_day(room: LimitsRoom)
     assert room.flow("tenant:acme")["day_tok"] == 100
 
 
+async def test_the_requests_of_a_day_come_back_with_the_next_day_and_what_was_not_sent_counts_not(
+    room: LimitsRoom,
+) -> None:
+    room.limit("tenant:acme", rpd=3)
+    for n in range(6):
+        room.call(str(n), LANE, tokens=100)
+    claim = await room.claim()
+    assert ids(claim) == ["0", "1", "2"]
+    assert (await room.claim()).jobs == []
+    assert room.score(KEYS.gates, "tenant:acme") == -(-claim.now_ms // DAY_MS) * DAY_MS
+    back = claim.jobs[0]
+    assert await room.finish(back.lease, "back", use=used(requests=1, tokens=100))
+    assert ids(await room.claim()) == ["0"]
+    room.set_flow("tenant:acme", day=room.flow("tenant:acme")["day"] - 1)  # that was yesterday
+    room.raw.zadd(KEYS.gates, {"tenant:acme": room.now_ms()})
+    assert ids(await room.claim()) == ["3", "4", "5"]
+
+
 async def test_a_budget_is_never_passed_and_what_waits_for_it_goes_when_it_is_raised(
     room: LimitsRoom,
 ) -> None:

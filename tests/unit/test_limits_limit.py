@@ -17,7 +17,9 @@ from client.limits.rules.limit import (
     parse_limit,
 )
 
-WORDS = "concurrency=50 rpm=0.5 tpm=100000 tpd=2000000 usd_per_day=2.5 usd_total=10 weight=3 paused=true"
+WORDS = (
+    "concurrency=50 rpm=0.5 tpm=100000 rpd=250 tpd=2000000 usd_per_day=2.5 usd_total=10 weight=3 paused=true"
+)
 
 
 def test_words_are_read_and_written() -> None:

@@ -18,6 +18,7 @@ local NUMBERS = {
   slots = function(s) return used(s), s.most_now end,
   requests = function(s) return s.rpm end,
   tokens = function(s) return s.tpm end,
+  rpd = function(s) return math.floor(s.day_req or 0), s.limit.rpd end,
   tpd = function(s) return math.floor((s.day_tok or 0) + 0.5), s.limit.tpd end,
   usd_total = function(s) return s.usd or 0, s.limit.usd_total end,
   usd_per_day = function(s) return s.day_usd or 0, s.limit.usd_per_day end,

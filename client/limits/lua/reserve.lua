@@ -15,6 +15,7 @@ local function spend(s, requests, tokens, usd)
     s.tok = math.max(-s.tpm, math.min(math.max(1, s.tpm * BURST), s.tok - tokens))
   end
   if s.metered then
+    s.day_req = math.max(0, (s.day_req or 0) + requests)
     s.day_tok = math.max(0, (s.day_tok or 0) + tokens)
     s.day_usd = math.max(0, (s.day_usd or 0) + usd)
     s.usd = math.max(0, (s.usd or 0) + usd)

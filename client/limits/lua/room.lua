@@ -38,6 +38,8 @@ local function next_chance(s)
   return at
 end
 
+local function tomorrow_ms() return (math.floor(now / DAY_MS) + 1) * DAY_MS end
+
 local function room_now(s)
   if s.limit.paused then return 0, now + SAFETY_MS, 'paused' end
   if s.limit.concurrency == 0 then return 0, now + SAFETY_MS, 'closed' end
@@ -56,6 +58,11 @@ local function room_now(s)
   if s.rpm then
     local requests = math.floor(s.req + 1e-6)
     if requests < 1 then return 0, now + math.ceil((1 - s.req) * 60000 / s.rpm), 'requests' end
+    free = math.min(free, requests)
+  end
+  if s.limit.rpd then
+    local requests = math.floor(s.limit.rpd - (s.day_req or 0))
+    if requests < 1 then return 0, tomorrow_ms(), 'rpd' end
     free = math.min(free, requests)
   end
   return free
@@ -85,7 +92,7 @@ local function short_of(s, tokens, usd)
     local at = short_until(s, wanted)
     if at then return at, wanted, 'tokens' end
   end
-  local limit, tomorrow = s.limit, (math.floor(now / DAY_MS) + 1) * DAY_MS
+  local limit, tomorrow = s.limit, tomorrow_ms()
   if limit.tpd and (s.day_tok or 0) + math.min(tokens, limit.tpd) > limit.tpd then return tomorrow, nil, 'tpd' end
   if s.budget then
     local cost = usd or 0

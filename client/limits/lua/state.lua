@@ -6,7 +6,7 @@
 
 local BURST = 0.1             -- of a minute: what a bucket holds
 local HUGE = math.huge
-local FIELDS = { 'req', 'req_ms', 'tok', 'tok_ms', 'day', 'day_tok', 'day_usd', 'usd', 'eff', 'was', 'bad',
+local FIELDS = { 'req', 'req_ms', 'tok', 'tok_ms', 'day', 'day_req', 'day_tok', 'day_usd', 'usd', 'eff', 'was', 'bad',
   'probe_ms', 'gap_ms', 'up_ms', 'cut_ms', 'low', 'ok_n', 'sure', 'cool_ms', 'cool_n', 'down', 'half_ms', 'slow_ms',
   'rpm_seen', 'tpm_seen', 'out', 'in_usd', 'out_usd', 'unpriced', 'need', 'proof', 'proof_was', 'proof_ms', 'seen_ms',
   'odd', 'hit', 'hits', 'easy', 'since_ms' }
@@ -52,14 +52,14 @@ local function read_flow(s)
   if s.rpm then s.req, s.req_ms = refilled(s.req, s.req_ms, s.rpm), now end
   if s.tpm then s.tok, s.tok_ms = refilled(s.tok, s.tok_ms, s.tpm), now end
   local today = math.floor(now / DAY_MS)
-  if s.day ~= today then s.day, s.day_tok, s.day_usd = today, 0, 0 end
+  if s.day ~= today then s.day, s.day_req, s.day_tok, s.day_usd = today, 0, 0, 0 end
 end
 
 local function new_state(key, text)
   local limit = configured and parsed(text) or by_pattern(key)
   local s = { key = key, limit = limit, model = provider_of(key) ~= nil, taken = {} }
   s.budget = limit.usd_per_day or limit.usd_total
-  s.metered = limit.rpm or limit.tpm or limit.tpd or s.budget
+  s.metered = limit.rpm or limit.tpm or limit.rpd or limit.tpd or s.budget
   if s.model or s.metered then read_flow(s) end
   s.most = most_of(s)
   s.limited = s.most < HUGE or s.metered or s.rpm or s.tpm or limit.paused

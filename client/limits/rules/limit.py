@@ -26,6 +26,7 @@ FIELDS = {
     "concurrency": "a whole number, 0 or more",
     "rpm": "a number above 0",
     "tpm": "a number above 0",
+    "rpd": "a number above 0",
     "tpd": "a number above 0",
     "usd_per_day": "a number, 0 or more",
     "usd_total": "a number, 0 or more",
@@ -59,6 +60,7 @@ class Limit(BaseModel):
     concurrency: Annotated[Whole, Field(ge=0)] | None = None  # jobs and calls at once; 0 closes the key
     rpm: Annotated[Number, Field(gt=0)] | None = None  # requests a minute
     tpm: Annotated[Number, Field(gt=0)] | None = None  # tokens a minute, input and output
+    rpd: Annotated[Number, Field(gt=0)] | None = None  # requests a day, UTC
     tpd: Annotated[Number, Field(gt=0)] | None = None  # tokens a day, UTC
     usd_per_day: Annotated[Number, Field(ge=0)] | None = None  # US dollars a day, UTC
     usd_total: Annotated[Number, Field(ge=0)] | None = None  # US dollars in all: a batch's budget
@@ -84,6 +86,7 @@ class LimitFields(TypedDict, total=False):
     concurrency: int | None
     rpm: float | None
     tpm: float | None
+    rpd: float | None
     tpd: float | None
     usd_per_day: float | None
     usd_total: float | None
