@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import itemgetter
@@ -83,5 +83,6 @@ class Context(dict[Any, Any]):
     shut: str = key("shut")  # why its model takes no calls, where the job is to go on to another
     has_run: bool = key("has_run")  # a run of it has begun before
     meter: Meter = key("meter")
+    keep: Callable[[Mapping[str, bytes]], None] = key("keep")  # parts that are done, for a later run, if any
     limits: Limits = key("limits")  # of the fleet: `async with ctx.limits.slot("openai/gpt-4o"): …`
     llm: Asks = key("llm")  # the worker's: `await ctx.llm.ask("openai/gpt-4o", prompt)`

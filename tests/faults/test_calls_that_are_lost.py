@@ -1,4 +1,4 @@
-"""What calls cost whose worker was killed, stood still, or could not reach anybody: each counts once."""
+"""Calls whose worker was killed, stood still, ended or could not reach anybody: each is told of, none paid in vain."""
 
 from __future__ import annotations
 
@@ -93,3 +93,59 @@ async def test_connections_that_were_refused_are_no_calls(
         with pytest.raises(ProviderUnreachable):
             await job.result(SOON_S)
     await counted(own_queue, 0, 0)
+
+
+ONE_BY_ONE = {"LIMITS": "openai/text-embedding-3-small concurrency=1"}
+
+
+async def two_of_three_parts(queue: Queue, provider: Provider, **third: Any) -> Job[Any]:
+    """An embedding of which two parts are answered, and the third is in flight, for 1.5 s."""
+    await provider.configure(latency_s=0.5, latency_sigma=0)
+    job: Job[Any] = await queue.embed(TEXTS, texts_per_call=1)
+    await provider.counted("completed", 1)
+    await provider.configure(latency_s=1.5, **third)  # the second is in flight
+    await provider.counted("completed", 2)
+    await provider.counted("open", 1)
+    return job
+
+
+async def test_what_a_drain_has_finished_of_an_embedding_is_not_paid_again(
+    own_queue: Queue, processes: Processes, provider: Provider, settings: dict[str, str]
+) -> None:
+    first = await processes.worker(**settings, **ONE_BY_ONE, DRAIN_S="0")
+    job = await two_of_three_parts(own_queue, provider)
+    first.terminate()
+    assert await first.ended() == 0
+    await processes.worker(**settings, **ONE_BY_ONE)
+    answer = await job.result(SOON_S)
+    assert [(attempt.part, attempt.error) for attempt in answer.attempts] == [
+        (0, None),
+        (1, None),
+        (2, "CancelledError"),
+        (2, None),
+    ]
+    assert sum((await provider.stats())["calls_per_request_id"].values()) == 4
+
+
+async def test_what_fails_while_redis_is_away_loses_neither_its_attempts_nor_its_parts(
+    own_server: Server, own_queue: Queue, processes: Processes, provider: Provider, settings: dict[str, str]
+) -> None:
+    worker = await processes.worker(**settings | {"LEASE_S": "5"}, **ONE_BY_ONE)
+    job = await two_of_three_parts(own_queue, provider, fault_reset=1)
+    own_server.stop()
+    await worker.wrote("Redis is away")
+    await wait_until(lambda: _none_open(provider), description="the third call has ended")
+    await provider.configure(fault_reset=0, latency_s=0)
+    own_server.start()
+    answer = await job.result(SOON_S)
+    assert [(attempt.part, attempt.error) for attempt in answer.attempts] == [
+        (0, None),
+        (1, None),
+        (2, "ProviderUnreachable"),
+        (2, None),
+    ]
+    assert sum((await provider.stats())["calls_per_request_id"].values()) == 4
+
+
+async def _none_open(provider: Provider) -> bool:
+    return bool((await provider.stats())["open"] == 0)

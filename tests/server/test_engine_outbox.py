@@ -20,7 +20,7 @@ from tests.server.test_engine_room import Room, opened
 from worker.engine import finish
 from worker.engine.finish import BATCH, Outbox
 from worker.engine.outage import Outage
-from worker.engine.scripts import Lease, Outcome
+from worker.engine.scripts import Lease, Outcome, Parts
 from worker.unreachable import UNREACHABLE
 
 TTL_MS = 60_000
@@ -263,3 +263,64 @@ def _wrap(
         return replies
 
     room.scripts.finish = wrapped  # type: ignore[method-assign]
+
+
+# -- parts of a job ----------------------------------------------------------------------------------
+
+
+def parts_of(room: Room, job_id: str) -> Any:
+    return room.raw.hgetall(KEYS.parts(job_id))
+
+
+async def test_parts_are_written_before_the_outcome_of_their_run_and_only_under_its_token(room: Room) -> None:
+    mine, done_, late = await claimed(room, 3)
+    forged = Lease(late.job_id, late.lane, late.token + "x")
+    async with at_work(room) as desk:
+        for lease in (mine, done_, forged):
+            desk.outbox.put(Parts(lease, {"0:a": b"numbers", "0:a:told": b"{}"}))
+        desk.outbox.put(Outcome(mine, "back", moment_ms=1))
+        desk.outbox.put(done(done_))
+        desk.outbox.put(Parts(mine, {"1:b": b"after its outcome"}))
+        assert len(desk.outbox) == 2
+        await desk.emptied()
+    assert parts_of(room, mine.job_id) == {b"0:a": b"numbers", b"0:a:told": b"{}"}
+    assert 0 < room.raw.ttl(KEYS.parts(mine.job_id)) <= 86_400
+    assert parts_of(room, done_.job_id) == parts_of(room, late.job_id) == {}
+
+
+async def test_parts_outlast_an_outage(own_server: Server) -> None:
+    async with opened(own_server) as room:
+        (lease,) = await claimed(room, 1)
+        async with at_work(room) as desk:
+            own_server.stop()
+            desk.outbox.put(Parts(lease, {"0:a": b"numbers"}))
+            desk.outbox.put(Outcome(lease, "retry", ttl_ms=TTL_MS))
+            await desk.outage.begun()
+            own_server.start()
+            riding = asyncio.create_task(desk.outage.ride_out(room.pool.ping, _nothing))
+            await desk.emptied()
+            riding.cancel()
+        assert parts_of(room, lease.job_id) == {b"0:a": b"numbers"}
+        assert desk.settled == [(lease.job_id, True)]
+
+
+async def _nothing() -> None:
+    pass
+
+
+async def test_parts_that_redis_refuses_hold_up_no_outcome(room: Room) -> None:
+    (lease,) = await claimed(room, 1)
+    room.raw.set(KEYS.parts(lease.job_id), "not a hash", px=TTL_MS)
+    async with at_work(room) as desk:
+        desk.outbox.put(Parts(lease, {"0:a": b"numbers"}))
+        desk.outbox.put(done(lease))
+        await desk.emptied()
+        assert desk.settled == [(lease.job_id, True)]
+
+
+@pytest.mark.parametrize(
+    "args", [(), ("id", "token"), ("id", "token", "field"), ("id", "token", "f", "v", "f")]
+)
+async def test_wrong_arguments_of_parts_are_refused(room: Room, args: tuple[str, ...]) -> None:
+    with pytest.raises(ResponseError, match="keep: "):
+        await room.scripts._keep(args=args)

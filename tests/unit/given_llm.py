@@ -94,6 +94,7 @@ def a_context(
         "has_run": False,
         "shut": "",
         "meter": Meter(),
+        "keep": lambda fields: None,
     }
     return JobContext({"services": services}, **{**given, **fields})
 
@@ -112,6 +113,7 @@ class Runs:
         self.totals = Booked()
         self.limits: Any = None
         self.tries_used, self.has_run = 0, False
+        self.kept: dict[str, bytes] = {}
         self.lane: str | None = None
         self.payload: bytes | None = None
 
@@ -134,6 +136,7 @@ class Runs:
             limit_keys=_limit_keys(self.lane, defaults),
             payload=self.payload,
             has_run=self.has_run,
+            keep=self.kept.update,
         )
         data = decode(self.payload)
         try:
@@ -152,6 +155,9 @@ class Runs:
             await self._remember()
             self.lane, self.payload = moved.lane, moved.payload or self.payload
             raise
+        finally:
+            if self.kept:
+                await self.redis.hset("mill:parts:j1", mapping=self.kept)
 
     async def hand_back(self) -> None:
         """What becomes of a run that was cancelled as its worker ends."""

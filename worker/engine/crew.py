@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 from typing import Any, Literal
 
@@ -23,7 +24,7 @@ from .finish import Outbox
 from .pace import Pace
 from .renew import Lost
 from .run import Ended, Policy, Run
-from .scripts import Claimed, Lease, Outcome
+from .scripts import Claimed, Lease, Outcome, Parts
 
 NEWEST_ABORTS = 100  # requests looked at: old ones, for jobs that had ended, must not hide new ones
 # said once in a worker's life
@@ -97,7 +98,7 @@ class Crew(Worker):
             function = run.read(current, self.functions, self._policy)
         except (Exception, asyncio.CancelledError) as error:
             return self._failed(current, error, None)
-        ctx = run.context(current, self.ctx, self.make_context)
+        ctx = run.context(current, self.ctx, self.make_context, partial(self._keep, current.lease))
         if self.after_job_end:
             self._afterwards[current.lease] = ctx
         try:
@@ -118,6 +119,9 @@ class Crew(Worker):
             except Exception:
                 logger.exception("%s: on_job_end failed", current.ref)
         return current.ended
+
+    def _keep(self, lease: Lease, fields: Mapping[str, bytes]) -> None:
+        self._outbox.put(Parts(lease, fields))
 
     def _failed(self, current: Run, error: BaseException, function: Function | CronJob | None) -> Ended:
         ended = run.failed(current, error, function, self._policy)

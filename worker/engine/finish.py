@@ -1,11 +1,11 @@
-"""The outbox: outcomes that come together are written together, and none is given up while Redis is away."""
+"""The outbox: outcomes that come together are written together, and none is given up while Redis is away. Nor are the
+parts that a run has done: they are written before its outcome, in the order in which they came."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from itertools import islice
 
 from redis.exceptions import RedisError
 
@@ -13,7 +13,7 @@ from client import words
 from worker.unreachable import UNREACHABLE
 
 from .outage import Outage
-from .scripts import EngineScripts, Outcome
+from .scripts import EngineScripts, Outcome, Parts
 
 BATCH = 250  # outcomes a script: some 5 ms of the server's time at most
 REFUSED_RETRY_S = 1.0
@@ -22,7 +22,7 @@ logger = words.logger("arq.worker")
 
 
 class Outbox:
-    """Outcomes on their way to Redis, in order. `run` writes; whoever puts does not wait."""
+    """Outcomes and parts on their way to Redis, in order. `run` writes; whoever puts does not wait."""
 
     def __init__(
         self, scripts: EngineScripts, outage: Outage, on_written: Callable[[Outcome, bool], None]
@@ -30,17 +30,18 @@ class Outbox:
         self._scripts = scripts
         self._outage = outage
         self._on_written = on_written
-        self._waiting: deque[Outcome] = deque()
+        self._waiting: deque[Outcome | Parts] = deque()
         self._kick = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        """How many outcomes wait."""
+        return sum(isinstance(ended, Outcome) for ended in self._waiting)
 
-    def put(self, outcome: Outcome) -> None:
-        """Takes an outcome. It is written within the tick, or when Redis is back."""
-        self._waiting.append(outcome)
+    def put(self, ended: Outcome | Parts) -> None:
+        """Takes an outcome, or parts. They are written within the tick, or when Redis is back."""
+        self._waiting.append(ended)
         self._empty.clear()
         self._kick.set()
 
@@ -61,8 +62,11 @@ class Outbox:
         """Returns when nothing waits, and keeps no outcome: one may have a hundred megabytes."""
         uncertain = False  # the last batch may have arrived, though its reply did not
         while self._waiting:
-            batch = list(islice(self._waiting, BATCH))
+            batch = self._next()
             try:
+                if not batch:
+                    await self._keep()
+                    continue
                 accepted = await self._scripts.finish(batch)
             except UNREACHABLE as error:
                 uncertain = True
@@ -81,3 +85,24 @@ class Outbox:
                     logger.warning("%s: not accepted, its lease was lost", outcome.lease.job_id)
                 self._on_written(outcome, ok)
             uncertain = False
+
+    def _next(self) -> list[Outcome]:
+        """The outcomes before the next parts."""
+        batch: list[Outcome] = []
+        for ended in self._waiting:
+            if not isinstance(ended, Outcome) or len(batch) == BATCH:
+                break
+            batch.append(ended)
+        return batch
+
+    async def _keep(self) -> None:
+        """Writes the parts that are next; of a lost lease, they are its next holder's to do."""
+        parts = self._waiting[0]
+        assert isinstance(parts, Parts)
+        try:
+            await self._scripts.keep(parts)
+        except UNREACHABLE:
+            raise
+        except RedisError as error:  # they can be had again, and others wait behind them
+            logger.warning("%s: Redis refuses a part: %s", parts.lease.job_id, error)
+        self._waiting.popleft()

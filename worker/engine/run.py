@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from operator import attrgetter
@@ -129,7 +129,9 @@ async def call(run: Run, function: Function | CronJob, ctx: Context, policy: Pol
         raise JobFailed(f"{name}: {error}".removesuffix(": "), error_type=name) from error
 
 
-def context(run: Run, shared: Mapping[Any, Any], make: type[Context]) -> Context:
+def context(
+    run: Run, shared: Mapping[Any, Any], make: type[Context], keep: Callable[[Mapping[str, bytes]], None]
+) -> Context:
     """arq's context for this run, and what the job may want to know of its lane and its limits."""
     claimed, lease = run.claimed, run.lease
     return make(
@@ -145,6 +147,7 @@ def context(run: Run, shared: Mapping[Any, Any], make: type[Context]) -> Context
         has_run=claimed.has_run,
         shut=claimed.shut,
         meter=run.meter,
+        keep=keep,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal, TypeAlias
@@ -83,11 +83,20 @@ class Outcome:
     attempts: bytes = b""  # what its calls came to, a line of JSON each, for the runs after it
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a run has done of its job, for a later run: fields of its hash."""
+
+    lease: Lease
+    fields: Mapping[str, bytes]
+
+
 class EngineScripts:
     """The scripts, bound to one connection pool."""
 
     def __init__(self, redis: Redis, keys: Keys) -> None:
-        self._claim, self._renew, self._finish = scripts(redis, __package__, keys, "claim", "renew", "finish")
+        verbs = scripts(redis, __package__, keys, "claim", "renew", "finish", "keep")
+        self._claim, self._renew, self._finish, self._keep = verbs
 
     async def claim(
         self,
@@ -133,6 +142,11 @@ class EngineScripts:
             args += (o.ttl_ms, o.delay_ms, o.keep_ms, o.lease.limit_keys, o.use, o.to)
             args += (o.attempts, o.lease.place)
         return [reply == 1 for reply in await _run(self._finish, args)]
+
+    async def keep(self, parts: Parts) -> bool:
+        """Whether the parts were accepted, as an outcome is. Idempotent. One round trip."""
+        fields = chain.from_iterable(parts.fields.items())
+        return bool(await _run(self._keep, [parts.lease.job_id, parts.lease.token, *fields]))
 
 
 async def _run(script: AsyncScript, args: Sequence[Any]) -> Any:

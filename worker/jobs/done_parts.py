@@ -1,13 +1,15 @@
 """The parts of a job that are done, in Redis, so that a retry need not pay for them again.
 
-Best effort, as the ledger: without Redis, or after a day, a part is simply asked for again. The script that
-finishes the job deletes them, unless it is a dead letter now.
+They go to Redis by the engine's outbox, before the run's outcome and under its fencing token: an outage, a drain or a
+hand-back costs none. After a day a part is simply asked for again. The script that finishes the job deletes them,
+unless it is a dead letter now.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from hashlib import blake2b
 from typing import cast
 
@@ -19,11 +21,11 @@ from client import words
 from client.wire.keys import KEYS
 from client.wire.schemas import EmbedRequest, Usage
 from promptmill.dialects import Route
+from worker.unreachable import outlasting
 
 from .embed_split import Part
 from .services import JobContext
 
-TTL_S = 86_400  # a day after the last part
 _BATCH = 4  # parts a round trip: they may have many megabytes
 
 logger = words.logger("promptmill.jobs")
@@ -56,36 +58,43 @@ def name(asked: EmbedRequest, route: Route, part: Part) -> str:
 
 
 async def find(ctx: JobContext, names: Sequence[str]) -> dict[str, Vectored]:
-    """The parts of these names that are there."""
+    """The parts of these names that are there. Waits for a Redis that is away, rather than pay for them again."""
     found: dict[str, Vectored] = {}
     key, redis = KEYS.parts(ctx.job_id), ctx.services.redis
     try:
-        kept = set(await cast(Awaitable[list[bytes]], redis.hkeys(key)))
+        kept = set(await outlasting(lambda: cast(Awaitable[list[bytes]], redis.hkeys(key))))
         there = [name for name in names if name.encode() in kept]
         for at in range(0, len(there), _BATCH):
             batch = there[at : at + _BATCH]
             fields = [field for one in batch for field in (one, _beside(one))]
-            values = await cast(Awaitable[list[bytes | None]], redis.hmget(key, fields))
+            values = await outlasting(partial(_values, ctx, fields))
             for one, numbers, header in zip(batch, values[::2], values[1::2], strict=True):
-                if numbers is not None and header is not None:
-                    found[one] = Vectored(numbers, **asdict(_HEADER.validate_json(header)))
-    except (RedisError, OSError, ValidationError) as error:
+                if part := _read(numbers, header):
+                    found[one] = part
+    except RedisError as error:
         logger.warning("%s: cannot read all of its parts: %s", ctx.job_id, error)
     return found
 
 
-async def put(ctx: JobContext, name: str, part: Vectored) -> bool:
-    """Keeps a part. False where it cannot."""
-    key = KEYS.parts(ctx.job_id)
+async def _values(ctx: JobContext, fields: Sequence[str]) -> list[bytes | None]:
+    return await cast(
+        Awaitable[list[bytes | None]], ctx.services.redis.hmget(KEYS.parts(ctx.job_id), list(fields))
+    )
+
+
+def keep(ctx: JobContext, name: str, part: Vectored) -> None:
+    """Keeps a part, if the job is still this run's when Redis has it. Returns at once."""
+    ctx.keep({name: part.numbers, _beside(name): _HEADER.dump_json(part)})
+
+
+def _read(numbers: bytes | None, header: bytes | None) -> Vectored | None:
+    """None where one is gone, or is of another version."""
+    if numbers is None or header is None:
+        return None
     try:
-        async with ctx.services.redis.pipeline(transaction=True) as pipe:
-            pipe.hset(key, mapping={name: part.numbers, _beside(name): _HEADER.dump_json(part)})
-            pipe.expire(key, TTL_S)
-            await pipe.execute()
-    except (RedisError, OSError) as error:
-        logger.warning("%s: cannot keep a part: %s", ctx.job_id, error)
-        return False
-    return True
+        return Vectored(numbers, **asdict(_HEADER.validate_json(header)))
+    except ValidationError:
+        return None
 
 
 def _beside(name: str) -> str:

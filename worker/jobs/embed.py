@@ -40,7 +40,7 @@ async def embed(ctx: JobContext, request: dict[str, Any]) -> Embeddings:
         error, last = failed
         follows = await what_follows(ctx, asked, start, error, last, embedding.attempts)
         if error.retryable and not isinstance(follows, Reroute):  # another model starts anew
-            await embedding.keep()
+            embedding.keep()
         raise follows
     done = deque(embedding.done.pop(part) for part in parts)
     model = f"{provider.name}/{done[0].model}"  # the provider's name for it

@@ -62,7 +62,10 @@ class Embedding:
         return sorted(self._attempts, key=lambda attempt: attempt.number)
 
     async def run(self) -> Failed | None:
-        """Asks for all parts that are not done; returns the failure that decides what follows, if any."""
+        """Asks for all parts that are not done; returns the failure that decides what follows, if any.
+
+        Cancelled, it keeps what is done.
+        """
         if len(self._parts) > 1:  # a run that was handed back, or a dead letter, may have left some
             await self._find()
         try:
@@ -71,15 +74,18 @@ class Embedding:
                     self._waiting.add(group.create_task(self._run_further()))
                 while part := self._take():
                     await self._ask(part)
-                    await self._keep_one_of_many(part)
+                    self._keep_one_of_many(part)
+        except asyncio.CancelledError:
+            self.keep()
+            raise
         except BaseExceptionGroup as group_of_errors:  # faults of our own; a failed call is none
             raise group_of_errors.exceptions[0] from None
         return max(self._failures, key=self._weight, default=None)
 
-    async def keep(self) -> None:
+    def keep(self) -> None:
         """Keeps what is done for the next run."""
         for part in self.done:
-            await self._keep(part)
+            self._keep(part)
 
     # -- runners -------------------------------------------------------------------------------------
 
@@ -104,7 +110,7 @@ class Embedding:
                 return
             finally:
                 self._waiting.discard(task)
-            await self._keep_one_of_many(part)
+            self._keep_one_of_many(part)
 
     def _slot(self) -> SlotBlock:
         """A slot beside the job's own, under all that the job is admitted under."""
@@ -177,15 +183,14 @@ class Embedding:
             self._kept.add(names[name])
         self._todo = deque(part for part in self._parts if part not in self.done)
 
-    async def _keep_one_of_many(self, part: Part) -> None:
+    def _keep_one_of_many(self, part: Part) -> None:
         if len(self._parts) >= MANY_PARTS and part in self.done:
-            await self._keep(part)
+            self._keep(part)
 
-    async def _keep(self, part: Part) -> None:
-        if part in self._kept:
-            return
-        if await done_parts.put(self._ctx, self._name(part), self.done[part]):
+    def _keep(self, part: Part) -> None:
+        if part not in self._kept:
             self._kept.add(part)
+            done_parts.keep(self._ctx, self._name(part), self.done[part])
 
     def _name(self, part: Part) -> str:
         if part not in self._names:
