@@ -143,16 +143,16 @@ class Runs:
             return await job(self.ctx, *data["a"], **data["k"])
         except Retry as retry:
             self.has_run = True
-            await self._remember()
+            await self.remember()
             self.tries_used += not isinstance(retry, Throttled)
             raise
         except JobError as error:
             if error.retryable:  # a dead letter, which takes them along
-                await self._remember()
+                await self.remember()
             raise
         except Reroute as moved:
             self.has_run = True
-            await self._remember()
+            await self.remember()
             self.lane, self.payload = moved.lane, moved.payload or self.payload
             raise
         finally:
@@ -162,9 +162,9 @@ class Runs:
     async def hand_back(self) -> None:
         """What becomes of a run that was cancelled as its worker ends."""
         self.has_run = True
-        await self._remember()
+        await self.remember()
 
-    async def _remember(self) -> None:
+    async def remember(self) -> None:
         """As the script that takes the run's outcome."""
         for attempt in sorted(self.ctx.meter.attempts, key=lambda told: told.number):
             await self.redis.rpush("mill:attempts:j1", to_json(attempt))

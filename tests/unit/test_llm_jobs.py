@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ import fakeredis
 import pytest
 from arq import Retry
 from pydantic_core import from_json
+from redis.asyncio.client import Pipeline
 from redis.exceptions import ConnectionError as RedisDown
 
 from client import errors
@@ -24,6 +26,10 @@ from worker.jobs import chat, embed
 from worker.signals import Throttled
 
 __all__ = ["redis", "run"]
+
+
+async def nothing() -> None:
+    pass
 
 
 async def ledger(redis: AnyRedis) -> list[Any]:
@@ -125,10 +131,23 @@ async def test_a_permanent_failure_is_raised_at_once(run: Runs, redis: AnyRedis)
     assert not await redis.exists(KEYS.attempts("j1"))
 
 
-async def test_a_first_run_that_succeeds_sends_no_command(run: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "outcome", [ANSWER, errors.ServerError("x"), errors.BadRequest("x", status=400), asyncio.CancelledError()]
+)
+async def test_a_first_run_sends_no_command_of_its_own_however_it_ends(
+    run: Runs, monkeypatch: pytest.MonkeyPatch, outcome: Any
+) -> None:
     sent = []
-    monkeypatch.setattr(fakeredis.FakeAsyncRedis, "lrange", lambda *a: sent.append(a))
-    await run(ScriptedLLM(ANSWER))
+
+    async def counted(self: object, *args: object, **options: object) -> None:
+        sent.append(args)
+
+    with monkeypatch.context() as patched:
+        for client in (fakeredis.FakeAsyncRedis, Pipeline):
+            patched.setattr(client, "execute_command", counted)
+        patched.setattr(run, "remember", nothing)  # the script that takes the outcome does
+        with suppress(Retry, errors.BadRequest, asyncio.CancelledError):
+            await run(ScriptedLLM(outcome))
     assert sent == []
 
 

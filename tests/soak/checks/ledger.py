@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from itertools import pairwise
 from math import inf
 
 from client import Completion, Embeddings
@@ -15,7 +14,7 @@ from .finding import Finding, found
 FLUSH_S = (
     0.5  # of totals that a worker had not written when it was killed; a tenth of a second, and a busy machine
 )
-_CRASHED = "JobCrashed"
+_CUT_OFF = ("JobCrashed", "CancelledError")
 
 
 def paid_twice(record: Record) -> Finding:
@@ -27,8 +26,7 @@ def paid_twice(record: Record) -> Finding:
         if len(completed) < 2 or not isinstance(answer, Completion | Embeddings):
             continue
         twice += 1
-        told = sum(attempt.error == _CRASHED for attempt in answer.attempts)
-        told += sum(record.workers[a.worker].told_s < b.began_s for a, b in pairwise(completed))
+        told = sum(attempt.error in _CUT_OFF for attempt in answer.attempts)
         part = _part(prompt) if isinstance(answer, Embeddings) else None
         if part is not None:  # each completed call of a part that its worker lived to tell
             told += max(0, sum(a.part == part and a.error is None for a in answer.attempts) - 1)
@@ -58,7 +56,7 @@ def attempts(record: Record) -> Finding:
         if not isinstance(answer, Completion | Embeddings):
             continue
         failed = [call for call in calls if call.ending in FAILURES and _lived_on(record, call)]
-        told = sum(attempt.error not in (None, _CRASHED) for attempt in answer.attempts)
+        told = sum(attempt.error not in (None, *_CUT_OFF) for attempt in answer.attempts)
         seen += len(failed)
         if told < len(failed):
             endings = ", ".join(call.ending for call in failed)
@@ -73,12 +71,12 @@ def _lived_on(record: Record, call: Call) -> bool:
 
 
 def cost(record: Record) -> Finding:
-    """`cost` counts what the provider saw, but for what the docs except; each is reckoned here, by model."""
+    """`cost` counts what the provider saw, once, but for what the docs except; that is reckoned here, by model."""
     seen = Counter(call.model for call in record.calls)
     unwritten = Counter(call.model for call in record.calls if _may_be_unwritten(record, call))
-    again, sums, wrong = _may_count_twice(record), [], []
+    sums, wrong = [], []
     for model in sorted(seen):
-        least, most = seen[model] - unwritten[model], seen[model] + again[model]
+        least, most = seen[model] - unwritten[model], seen[model]
         told = record.told_calls.get(model, 0)
         sums.append(f"{model} {told} told of {seen[model]}")
         if not least <= told <= most:
@@ -87,30 +85,15 @@ def cost(record: Record) -> Finding:
 
 
 def _may_be_unwritten(record: Record, call: Call) -> bool:
-    """It ended just before its worker was killed, or while Redis was away, until then."""
+    """It began just before its worker was killed, or while Redis was away, until then."""
     killed_s = record.workers[call.worker].killed_s
-    if call.ending == "hung up" or killed_s == inf or call.ended_s > killed_s:
+    if killed_s == inf:
         return False
     since_s = killed_s - FLUSH_S
     for span in record.redis_away():
         if span.meets(since_s, killed_s):
             since_s = min(since_s, span.began_s - FLUSH_S)
-    return call.ended_s >= since_s
-
-
-def _may_count_twice(record: Record) -> Counter[str]:
-    """Connections that broke in a flush, and crashes of runs that had not called yet."""
-    most: Counter[str] = Counter()
-    breaks = [span.began_s for span in record.faults if "Redis" in span.what]
-    for call in record.calls:
-        most[call.model] += any(0 <= at - call.ended_s < FLUSH_S for at in breaks)
-    calls = record.by_job()
-    for id_, outcome in record.outcomes.items():
-        if isinstance(outcome.answer, Completion | Embeddings):
-            crashed = sum(attempt.error == _CRASHED for attempt in outcome.answer.attempts)
-            dead = {c.worker for c in calls.get(id_, ()) if record.dead_from_s(c) < inf}
-            most[record.jobs[id_].model] += max(0, crashed - len(dead))
-    return most
+    return call.began_s >= since_s
 
 
 def parts(record: Record) -> Finding:
