@@ -278,7 +278,7 @@ async def test_parts_are_written_before_the_outcome_of_their_run_and_only_under_
     async with at_work(room) as desk:
         for lease in (mine, done_, forged):
             desk.outbox.put(Parts(lease, {"0:a": b"numbers", "0:a:told": b"{}"}))
-        desk.outbox.put(Outcome(mine, "back", moment_ms=1))
+        desk.outbox.put(Outcome(mine, "back"))
         desk.outbox.put(done(done_))
         desk.outbox.put(Parts(mine, {"1:b": b"after its outcome"}))
         assert len(desk.outbox) == 2

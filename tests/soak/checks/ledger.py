@@ -27,9 +27,10 @@ def paid_twice(record: Record) -> Finding:
             continue
         twice += 1
         told = sum(attempt.error in _CUT_OFF for attempt in answer.attempts)
-        part = _part(prompt) if isinstance(answer, Embeddings) else None
-        if part is not None:  # each completed call of a part that its worker lived to tell
-            told += max(0, sum(a.part == part and a.error is None for a in answer.attempts) - 1)
+        part = (
+            _part(prompt) if isinstance(answer, Embeddings) else None
+        )  # an answer that came as its run was stopped:
+        told += max(0, sum(a.part in (part, None) and a.error is None for a in answer.attempts) - 1)
         if len(completed) - 1 > told:
             by = ", ".join(_fate(record.workers[call.worker], call) for call in completed)
             wrong.append(f"{prompt}: {len(completed)} answers ({by}), {told} told")
