@@ -44,6 +44,7 @@ BY_CODE: dict[str, type[ProviderError]] = {
     "contract_spend_limit_reached": QuotaExhausted,  # Anthropic's three, the first two behind 429
     "enforced_spend_limit_reached": QuotaExhausted,
     "linked_organization_spend_limit_reached": QuotaExhausted,
+    "budget_exceeded": QuotaExhausted,  # LiteLLM's, of a key of its own
     "context_length_exceeded": ContextTooLong,
     "request_too_large": ContextTooLong,
     "string_above_max_length": ContextTooLong,
@@ -54,6 +55,7 @@ BY_CODE: dict[str, type[ProviderError]] = {
     "deploymentnotfound": ModelNotFound,
     "invalid_api_key": AuthenticationFailed,
     "api_key_invalid": AuthenticationFailed,  # Google's, behind 400
+    "no_db_connection": AuthenticationFailed,  # LiteLLM without a database: it knows one key alone
     "authentication_error": AuthenticationFailed,
     "permission_error": PermissionRefused,
     "overloaded_error": Overloaded,

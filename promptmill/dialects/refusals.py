@@ -19,6 +19,7 @@ from client.errors import (
     PermanentProviderError,
     ProviderError,
     QuotaExhausted,
+    RateLimited,
     ServerError,
 )
 from client.wire.refusals import BY_CODE, BY_STATUS
@@ -31,13 +32,20 @@ MAX_READ_CHARS = 2_000  # of a message; more than is ever shown
 _REQUEST_STATUSES = (400, 403, 413, 422, 429)  # where the words below are about this request
 _BY_WORDS: tuple[tuple[re.Pattern[str], type[ProviderError]], ...] = (
     (
-        # Anthropic's 400, twice; Google's 429
-        re.compile(r"credit balance is too low|reached your specified api usage|credits are depleted", re.I),
+        # Anthropic's 400, twice; Google's 429; OpenAI's behind a gateway, where Google says it of a minute's quota, too
+        re.compile(
+            r"credit balance is too low|reached your specified api usage|credits are depleted"
+            r"|exceeded your current quota(?!.*(?:ai\.google\.dev|quota exceeded for|retry (?:in|after)))",
+            re.I | re.S,
+        ),
         QuotaExhausted,
     ),
     (
-        # the last: OpenRouter's 403
-        re.compile(r"content (?:filtering|management) policy|content filter|requires moderation", re.I),
+        # the last two: OpenAI's, behind a gateway; OpenRouter's 403
+        re.compile(
+            r"content (?:filtering|management) policy|content filter|our safety system|requires moderation",
+            re.I,
+        ),
         ContentFiltered,
     ),
     (
@@ -49,7 +57,13 @@ _BY_WORDS: tuple[tuple[re.Pattern[str], type[ProviderError]], ...] = (
         ),
         ContextTooLong,
     ),
+    # LiteLLM's 400; OpenRouter's
+    (re.compile(r"^\S* ?invalid model name passed|is not a valid model id\b", re.I), ModelNotFound),
 )
+# What LiteLLM, and servers built on OpenAI's SDK, put in front of another provider's error
+_PASSED_ON = re.compile(r"(?:Exception|Error code: \d{3}) - (.*)", re.S)
+# in JSON, or as Python shows it
+_QUOTED_CODE = re.compile(r"""["'](code|reason|type)["']: ?["'](\w+)["']""")
 
 
 # What the words of an error would have been as a status, where it came with another: those of OpenAI, Anthropic, Google
@@ -133,24 +147,26 @@ def read_refusal(body: bytes) -> Refusal:
     error = error_in(data) or data  # vLLM and Mistral do not nest it
     if not isinstance(error, dict):
         return Refusal(message=_words(error))
-    codes = (*_inner_codes(error), error.get("code"), error.get("type"), error.get("status"))
+    message = _words(error.get("message")) or _words(error.get("detail"))
+    told = (*_codes_passed_on(message), *_inner_codes(error), *map(error.get, ("code", "type", "status")))
+    codes = (" ".join(code.split()) for code in told if isinstance(code, str) and code.strip())
     return Refusal(
-        message=_words(error.get("message")) or _words(error.get("detail")),
-        codes=tuple(" ".join(code.split()) for code in codes if isinstance(code, str) and code.strip()),
+        message=message,
+        codes=tuple(sorted(codes, key=str.isdecimal)),  # a status that is repeated says least
         retry_after_s=retry_after_in(error),
     )
 
 
 def classify(status: int, refusal: Refusal) -> type[ProviderError]:
     """The class of error: by code, then by words, then by status."""
-    for code in refusal.codes:
-        if kind := BY_CODE.get(code.lower()):
-            return kind
+    told = next((kind for code in refusal.codes if (kind := BY_CODE.get(code.lower()))), None)
+    if told and told is not RateLimited:  # which gateways say of every 429
+        return told
     if status in _REQUEST_STATUSES and refusal.message:
         for words, kind in _BY_WORDS:
             if words.search(refusal.message):
                 return kind
-    if kind := BY_STATUS.get(status):
+    if kind := told or BY_STATUS.get(status):
         return kind
     if status >= 500:
         return ServerError
@@ -166,6 +182,12 @@ def names_model(refusal: Refusal, model: str) -> bool:
     return bool(
         re.search(rf"\b(?:model|deployment)\b|^models/|(?<![\w/-]){name}(?![\w-])", said, re.IGNORECASE)
     )
+
+
+def _codes_passed_on(message: str | None) -> list[str]:
+    """The codes of an error that a gateway quotes in its own, `code` first."""
+    quoted = _PASSED_ON.search(message or "")
+    return [code for _, code in sorted(_QUOTED_CODE.findall(quoted[1]))] if quoted else []
 
 
 def _inner_codes(error: dict[str, Any]) -> Iterator[Any]:

@@ -136,7 +136,23 @@ def test_text_in_parts_is_joined_and_a_refusal_is_the_text() -> None:
     assert parsed(choices=choice(content=parts)).text == "ab"
     refused = parsed(choices=choice(content=None, refusal="No."))
     assert (refused.text, refused.finish_reason) == ("No.", "content_filter")
-    assert parsed(choices=choice("eos", content="x")).finish_reason == "eos"
+
+
+@pytest.mark.parametrize(
+    ("told", "ours"),
+    [
+        ("eos", "stop"),
+        ("end_turn", "stop"),
+        ("STOP", "stop"),
+        ("model_length", "length"),
+        ("MAX_TOKENS", "length"),
+        ("SAFETY", "content_filter"),
+        ("tool_use", "tool_calls"),
+        ("insufficient_system_resource", "insufficient_system_resource"),  # DeepSeek's own
+    ],
+)
+def test_why_an_answer_ended_has_one_name_whichever_word_a_host_has_for_it(told: str, ours: str) -> None:
+    assert parsed(choices=choice(told, content="x")).finish_reason == ours
 
 
 @pytest.mark.parametrize(

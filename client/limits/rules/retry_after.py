@@ -22,14 +22,19 @@ def retry_after_s(headers: Headers, now: datetime | None = None) -> float | None
     `retry-after-ms` (OpenAI, Azure) is the more precise and goes first; `retry-after` is a number of
     seconds or an HTTP date (RFC 9110, 10.2.3). A date in the past is 0; a negative number says nothing.
     """
-    milliseconds = nonnegative(headers.get("retry-after-ms"))
+    milliseconds = nonnegative(_first(headers, "retry-after-ms"))
     if milliseconds is not None:
         return min(milliseconds / 1000, MAX_RETRY_AFTER_S)
-    value = headers.get("retry-after")
+    value = _first(headers, "retry-after")
     seconds = nonnegative(value)
     if seconds is None and value:
         seconds = _until(value, now or datetime.now(UTC))
     return None if seconds is None else min(seconds, MAX_RETRY_AFTER_S)
+
+
+def _first(headers: Headers, name: str) -> str | None:
+    """LiteLLM passes on what its provider said under another name."""
+    return headers.get(name) or headers.get(f"llm_provider-{name}")
 
 
 def nonnegative(value: str | None) -> float | None:

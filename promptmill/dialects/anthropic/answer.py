@@ -17,17 +17,8 @@ from promptmill.dialects.answers import (
     mapping,
     text_or_none,
 )
+from promptmill.dialects.endings import finish_reason
 from promptmill.dialects.extra import Extra, placed, unread, unread_usage
-
-_FINISH_REASONS = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "tool_use": "tool_calls",
-    "refusal": "content_filter",
-}
-
 
 # What is read, or says nothing of this answer: all else is kept as it came
 _REPLY_FIELDS = frozenset(
@@ -55,7 +46,7 @@ def read_message(reply: dict[str, Any], blocks: list[Any]) -> Delta:
         text="".join(delta.text for delta in read),
         reasoning="".join(delta.reasoning for delta in read),
         tool_calls=tuple(replace(part, index=None) for delta in read for part in delta.tool_calls),
-        finish_reason=_finish_reason(reply.get("stop_reason")),
+        finish_reason=finish_reason(reply.get("stop_reason")),
         usage=_usage(reply.get("usage")),
         model=text_or_none(reply.get("model")),
         response_id=text_or_none(reply.get("id")),
@@ -84,11 +75,6 @@ def _whole(block: dict[str, Any]) -> dict[str, Any]:
         return {**rest, "input": from_json(block["partial_json"] or "{}")}
     except ValueError:
         return {**rest, "input": block["partial_json"]}
-
-
-def _finish_reason(reason: Any) -> str | None:
-    """Our name for a `stop_reason`, or Anthropic's own."""
-    return _FINISH_REASONS.get(reason, reason) if isinstance(reason, str) else None
 
 
 def read_event(data: dict[str, Any]) -> Delta | None:
@@ -156,7 +142,7 @@ def _cited(index: int, citation: Any) -> dict[str, Any]:
 def _message_delta(data: dict[str, Any]) -> Delta:
     delta = mapping(data.get("delta"))
     return Delta(
-        finish_reason=_finish_reason(delta.get("stop_reason")),
+        finish_reason=finish_reason(delta.get("stop_reason")),
         usage=_usage(data.get("usage")),
         extra=_extra({**delta, "usage": data.get("usage")}, {}),
     )

@@ -16,20 +16,8 @@ from promptmill.dialects.answers import (
     text_or_none,
 )
 from promptmill.dialects.base import Reply
+from promptmill.dialects.endings import finish_reason
 from promptmill.dialects.extra import placed, unread, unread_usage
-
-_FILTERED = (
-    "SAFETY",
-    "RECITATION",
-    "BLOCKLIST",
-    "PROHIBITED_CONTENT",
-    "SPII",
-    "MODEL_ARMOR",
-    "IMAGE_SAFETY",
-    "IMAGE_PROHIBITED_CONTENT",
-    "IMAGE_RECITATION",
-)
-_FINISH_REASONS = {"STOP": "stop", "MAX_TOKENS": "length", **dict.fromkeys(_FILTERED, "content_filter")}
 
 # What is read, or says nothing of this answer: all else is kept as it came
 _REPLY_FIELDS = frozenset({"candidates", "usageMetadata", "modelVersion", "responseId", "error"})
@@ -60,7 +48,6 @@ class BatchEmbedReply(Reply):
 def read_answer(reply: dict[str, Any]) -> Delta:
     """What an answer or an event adds."""
     candidate, usage = first(reply.get("candidates")), reply.get("usageMetadata")
-    reason = text_or_none(candidate.get("finishReason"))
     told = mapping(candidate.get("content")).get("parts")
     parts = [part for part in told if isinstance(part, dict)] if isinstance(told, list) else []
     calls = tuple(call for part in parts if (call := _call(part)))
@@ -68,7 +55,7 @@ def read_answer(reply: dict[str, Any]) -> Delta:
         text=_said(parts, thought=False),
         reasoning=_said(parts, thought=True),
         tool_calls=calls,
-        finish_reason=_FINISH_REASONS.get(reason, reason) if reason else None,
+        finish_reason=finish_reason(candidate.get("finishReason")),
         usage=read_usage(usage) if usage else None,
         model=text_or_none(reply.get("modelVersion")),
         response_id=text_or_none(reply.get("responseId")),

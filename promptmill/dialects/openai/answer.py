@@ -11,6 +11,7 @@ from pydantic_core import to_json
 from client.wire.schemas import Usage
 from promptmill.dialects.answers import Delta, call_parts, count, mapping, output_count, text_or_none
 from promptmill.dialects.base import Reply
+from promptmill.dialects.endings import finish_reason
 from promptmill.dialects.extra import placed, unread, unread_usage
 
 # What is read, or says nothing of this answer: all else is kept as it came
@@ -69,7 +70,7 @@ def read(
         # the first is DeepSeek's, vLLM's and Moonshot's; the second OpenRouter's, Groq's and Ollama's
         reasoning=_reasoning(message.get("reasoning_content"), message.get("reasoning"), content),
         tool_calls=tuple(call_parts(calls, whole=whole)) if calls else (),
-        finish_reason=text_or_none(choice.get("finish_reason")),
+        finish_reason=finish_reason(choice.get("finish_reason")),
         usage=read_usage(usage) if usage else None,
         model=text_or_none(reply.get("model")),
         response_id=text_or_none(reply.get("id")),
