@@ -45,6 +45,8 @@ from .wire.schemas import Attempt, ChatRequest, Completion, Embeddings, EmbedReq
 if TYPE_CHECKING:
     from .arq import redis_settings
 
+__version__ = "0.2.0"
+
 __all__ = [
     "Attempt",
     "ChatRequest",

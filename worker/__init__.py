@@ -1,4 +1,5 @@
-"""The workers: `arq worker.WorkerSettings` and `arq worker.CpuWorkerSettings`; `from worker import job` adds jobs.
+"""The workers: `arq worker.WorkerSettings` and `arq worker.CpuWorkerSettings`; `from worker import job` adds jobs,
+`cron` cron jobs, and `on_startup` and the like hooks.
 
 Both are made from the environment when they are first asked for, so that a module of jobs can
 import `job` without any setting being read, and check that Redis answers: arq's own report is a traceback.
@@ -11,6 +12,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from .hooks import after_job_end, cron, on_job_end, on_job_start, on_shutdown, on_startup
 from .registry import JobModuleError, job
 
 if TYPE_CHECKING:
@@ -26,9 +28,15 @@ __all__ = [
     "CpuWorkerSettings",
     "JobModuleError",
     "WorkerSettings",
+    "after_job_end",
+    "cron",
     "http_client",
     "httpx2_client",
     "job",
+    "on_job_end",
+    "on_job_start",
+    "on_shutdown",
+    "on_startup",
 ]
 
 _LAZY = {"Context": ".context", "http_client": ".sdks.connections", "httpx2_client": ".sdks.sdk_httpx2"}
@@ -55,15 +63,14 @@ def _from_environment(name: str) -> type:
         refuse_others()
     except NameTaken as error:
         raise click.ClickException(str(error)) from None
-    from client import InvalidRedisURL, QueueUnavailable
-    from settings import SettingsError, load
+    from settings import load
 
     from .app import worker_settings
     from .cpu.app import cpu_worker_settings
     from .engine import install
-    from .options import WorkerUnusable, reach_redis
+    from .options import reach_redis, told_by_arq
 
-    try:
+    with told_by_arq():
         settings = load()
         if settings.job_modules:
             refuse_hidden()
@@ -71,7 +78,3 @@ def _from_environment(name: str) -> type:
         reach_redis(settings)
         install()
         return made
-    except (InvalidRedisURL, QueueUnavailable) as error:
-        raise click.ClickException(f"REDIS_URL: {error}") from None
-    except (SettingsError, NameTaken, WorkerUnusable, JobModuleError) as error:
-        raise click.ClickException(str(error)) from None

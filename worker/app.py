@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Mapping
 from typing import Any
 
-from client import words
+from client import Limit, words
 from client.redis.connection import connect
 from settings import Settings
 
 from .calls import OwnPrices, PriceFileError, load_list_prices, read_prices
+from .context import R
 from .cpu.route import for_llm_worker
-from .jobs import Services, user_job
+from .hooks import KINDS, Hook, hooks_of, registered_crons, together
+from .jobs import SERVICES, Services, user_job
 from .limits import configured, publish
-from .options import OURS, WorkerUnusable, jobs_of_modules, shared_options, where_redis_is
+from .options import OURS, WorkerUnusable, jobs_of_modules, shared_options, told_by_arq, where_redis_is
+from .own_settings import attributes, passed, with_own
 from .sdks import http_client, lend
 from .watchdog import Watchdog
 
@@ -24,15 +28,55 @@ logger = words.logger("arq.worker")
 
 
 def worker_settings(settings: Settings) -> type:
-    """The class that `arq worker.WorkerSettings` runs. Raises WorkerUnusable, SettingsError, JobModuleError."""
-    limits, own_prices = configured(settings), _own_prices(settings)
+    """The class that `arq worker.WorkerSettings` runs, also as the base of one's own. Raises WorkerUnusable,
+    SettingsError, JobModuleError."""
+
+    def adopt(cls: type) -> None:
+        """arq reads what a class itself has, and nothing that it inherits."""
+        with told_by_arq():
+            own = attributes(cls, made)
+            for name, value in {"__said__": own, **_options(settings, own)}.items():
+                setattr(cls, name, value)
+
+    doc = "What `arq worker.WorkerSettings` runs, made from the environment."
+    made = type(
+        "WorkerSettings",
+        (),
+        {"__doc__": doc, "__init_subclass__": classmethod(adopt), **_options(settings, {})},
+    )
+    return made
+
+
+def _options(settings: Settings, own: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of the engine; `own` are the attributes of a class on top of ours."""
+    settings = with_own(settings, own)
+    theirs = jobs_of_modules(settings, own)
     watchdog = Watchdog(settings.loop_lag_warn_ms)
+    limits = configured(settings)
+    hooks = {kind: hooks_of(kind, own) for kind in KINDS}
+    for kind, hook in _own_hooks(settings, limits, watchdog).items():
+        hooks[kind].insert(0, hook)
+    crons = [*registered_crons(), *(own.get("cron_jobs") or ())]
+    return {
+        **shared_options(settings, limits),
+        "functions": [
+            watchdog.watched(job) for job in (*OURS, *(_complete(job, settings) for job in theirs))
+        ],
+        "cron_jobs": [watchdog.watched(_complete(job, settings)) for job in crons],
+        "max_jobs": settings.max_jobs,
+        **{kind: together(kind, each) for kind, each in hooks.items()},
+        **passed(own),
+    }
+
+
+def _own_hooks(settings: Settings, limits: dict[str, Limit], watchdog: Watchdog) -> dict[str, Hook]:
+    own_prices = _own_prices(settings)
 
     async def on_startup(ctx: dict[Any, Any]) -> None:
         for key in await publish(ctx["redis"], settings, limits):
             logger.info("limit of %s: %s", key, limits[key].words() if key in limits else "taken away")
         signals = connect(where_redis_is(settings), max_connections=1, retries=0)
-        ctx["services"] = services = Services.open(settings, ctx["redis"], signals, own_prices)
+        ctx[SERVICES] = services = Services.open(settings, ctx["redis"], signals, own_prices)
         lend(services.llm.http)
         ctx["http"] = http_client(
             connect_timeout_s=settings.connect_timeout_s, read_timeout_s=settings.request_timeout_s
@@ -44,19 +88,14 @@ def worker_settings(settings: Settings) -> type:
 
     async def on_shutdown(ctx: dict[Any, Any]) -> None:
         watchdog.stop()
-        if "services" in ctx:  # arq calls this after a start that failed, too
-            await ctx.pop("services").close()
+        if SERVICES in ctx:  # arq calls this after a start that failed, too
+            await ctx.pop(SERVICES).close()
 
-    theirs = [user_job(for_llm_worker(job), settings.max_tries) for job in jobs_of_modules(settings)]
-    options = {
-        **shared_options(settings, limits),
-        "__doc__": "What `arq worker.WorkerSettings` runs, made from the environment.",
-        "functions": [watchdog.watched(job) for job in (*OURS, *theirs)],
-        "on_startup": on_startup,
-        "on_shutdown": on_shutdown,
-        "max_jobs": settings.max_jobs,
-    }
-    return type("WorkerSettings", (), options)
+    return {"on_startup": on_startup, "on_shutdown": on_shutdown}
+
+
+def _complete(job: R, settings: Settings) -> R:
+    return user_job(for_llm_worker(job), settings.max_tries)
 
 
 def _spare_the_collector() -> None:

@@ -6,7 +6,10 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+
+from arq.cron import CronJob
+from arq.worker import Function
 
 from client import Limits
 from client.wire.schemas import Attempt, Message
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from promptmill.dialects import ChatAnswer  # it loads an HTTP library, which jobs need not have
 
 CoroutineFunction: TypeAlias = Callable[..., Coroutine[Any, Any, Any]]  # what arq calls with a run's context
+R = TypeVar("R", Function, CronJob)  # what is wrapped stays of the kind that it was
 Prompt: TypeAlias = str | Sequence[Message | dict[str, Any]]
 
 

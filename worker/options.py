@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import click
 from arq.worker import Function, func
 
-from client import Limit, SyncQueue, decode, encode, redis_settings
+from client import InvalidRedisURL, Limit, QueueUnavailable, SyncQueue, decode, encode, redis_settings
 from client.redis.url import ServerAddress, server_address
-from settings import Settings
+from promptmill.names import NameTaken
+from settings import Settings, SettingsError
 
 from .context import CoroutineFunction
 from .jobs import JobContext, chat, embed
@@ -50,15 +53,38 @@ def shared_options(settings: Settings, limits: dict[str, Limit]) -> dict[str, An
     }
 
 
-def jobs_of_modules(settings: Settings) -> Sequence[Function]:
-    """The jobs that JOB_MODULES register. Raises JobModuleError."""
+@contextmanager
+def told_by_arq() -> Iterator[None]:
+    """What keeps a worker from starting as click's exception: arq's CLI shows it as one sentence, with exit code 1."""
+    try:
+        yield
+    except (InvalidRedisURL, QueueUnavailable) as error:
+        raise click.ClickException(f"REDIS_URL: {error}") from None
+    except (SettingsError, NameTaken, WorkerUnusable, JobModuleError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+def jobs_of_modules(settings: Settings, own: Mapping[str, Any] | None = None) -> Sequence[Function]:
+    """The jobs that JOB_MODULES register, and the functions of a settings class. Raises JobModuleError."""
     theirs = load(settings.job_modules)
+    listed = [_function(each) for each in (own or {}).get("functions") or ()]
+    names = {function.name for function in listed}
+    theirs = [*(function for function in theirs if function.name not in names), *listed]
     for taken in {job.name for job in OURS} & {job.name for job in theirs}:
         raise JobModuleError(
             f"A job of JOB_MODULES is named {taken!r}, as one of promptmill's own: give it another name "
             "with @job(name=…)."
         )
     return theirs
+
+
+def _function(listed: Any) -> Function:
+    try:
+        return func(listed)
+    except RuntimeError as error:
+        raise JobModuleError(
+            f"WorkerSettings.functions: {error}; a plain function that computes is a job with @job(cpu=True)."
+        ) from None
 
 
 def reach_redis(settings: Settings) -> None:

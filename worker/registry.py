@@ -27,6 +27,12 @@ Coro: TypeAlias = Callable[..., Coroutine[Any, Any, Any]]
 C = TypeVar("C", bound=Coro)
 F = TypeVar("F", bound=Callable[..., Any])
 
+CTX_NAMES = (
+    "ctx",
+    "_ctx",
+    "_",
+)  # of a first parameter; the others are how arq's users name one they do not need
+
 _registered: dict[str, Function] = {}
 
 
@@ -83,7 +89,7 @@ def job(
     def register(made: Callable[..., Any]) -> Callable[..., Any]:
         if refusal := _refusal(made, cpu):
             raise JobModuleError(refusal)
-        coroutine: Coro = _computed_elsewhere if cpu else _taking_ctx(made)
+        coroutine: Coro = _computed_elsewhere if cpu else taking_ctx(made)
         function = func(
             coroutine,
             name=name or made.__name__,
@@ -111,8 +117,9 @@ def load(modules: Sequence[str]) -> list[Function]:
     return list(_registered.values())
 
 
-def _taking_ctx(coroutine: Coro) -> Coro:
-    if next(iter(inspect.signature(coroutine).parameters), None) == "ctx":
+def taking_ctx(coroutine: Coro) -> Coro:
+    """It as arq calls it: with the context first, which it gets where its first parameter is named so."""
+    if next(iter(inspect.signature(coroutine).parameters), None) in CTX_NAMES:
         return coroutine
 
     @wraps(coroutine)

@@ -20,11 +20,12 @@ from time import monotonic
 from types import FrameType
 from typing import Any
 
+from arq.cron import CronJob
 from arq.worker import Function
 
 from client import words
 
-from .context import Context, CoroutineFunction
+from .context import Context, CoroutineFunction, R
 
 SILENCE_S = 10.0  # between two warnings about one function
 
@@ -38,12 +39,14 @@ class Watchdog:
 
     def __init__(self, warn_ms: int) -> None:
         self._warn_s = warn_ms / 1000
-        self._runs: dict[asyncio.Task[Any] | None, tuple[Function, Context]] = {}  # changed on the loop
+        self._runs: dict[
+            asyncio.Task[Any] | None, tuple[Function | CronJob, Context]
+        ] = {}  # changed on the loop
         self._work = threading.Event()
         self._warned_s: dict[str, float] = {}  # function → when
         self._thread: threading.Thread | None = None
 
-    def watched(self, function: Function) -> Function:
+    def watched(self, function: R) -> R:
         """The same job, known to the watchdog while it runs."""
         if not self._warn_s:
             return function
@@ -67,7 +70,9 @@ class Watchdog:
             self._thread.join()
             self._thread = None
 
-    async def _call(self, function: Function, ctx: Context, /, *args: object, **kwargs: object) -> object:
+    async def _call(
+        self, function: Function | CronJob, ctx: Context, /, *args: object, **kwargs: object
+    ) -> object:
         task = asyncio.current_task(self._loop)
         self._runs[task] = function, ctx
         if len(self._runs) == 1:

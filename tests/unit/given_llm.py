@@ -21,7 +21,7 @@ from settings import Settings
 from tests.conftest import AnyRedis
 from worker.calls import LLM
 from worker.context import Meter
-from worker.jobs import JobContext, Services, chat
+from worker.jobs import SERVICES, JobContext, Services, chat
 from worker.signals import Reroute, Throttled
 
 HI = {"messages": [{"role": "user", "content": "Hi"}], "metadata": {"mine": 1}}
@@ -96,7 +96,7 @@ def a_context(
         "meter": Meter(),
         "keep": lambda fields: None,
     }
-    return JobContext({"services": services}, **{**given, **fields})
+    return JobContext({SERVICES: services}, **{**given, **fields})
 
 
 @pytest.fixture

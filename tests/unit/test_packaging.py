@@ -10,10 +10,12 @@ import sys
 import tomllib
 import zipfile
 from collections.abc import Iterable, Iterator
-from importlib.metadata import packages_distributions
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 import pytest
+
+import client
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -71,8 +73,16 @@ def test_the_client_alone_declares_what_it_imports_and_has_promptmills_version()
     ours = sorted((ROOT / "client").rglob("*.py"))
     used = set().union(*(imported(ast.parse(path.read_text())) for path in ours))
     assert declared(alone["dependencies"]) == used - {"arq", "numpy"}  # client/arq.py; Embeddings.numpy()
-    assert alone["version"] == PROJECT["version"]
+    assert "version" in alone["dynamic"]
+    assert "version" in PROJECT["dynamic"]
     assert set(alone["dependencies"]) - {"redis>=5.0,<9"} <= set(PROJECT["dependencies"])
+
+
+def test_there_is_one_version_and_the_changelog_has_it_under_what_is_not_released() -> None:
+    assert version("promptmill") == client.__version__  # hatchling reads it from client/__init__.py
+    headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[0] == "Unreleased"
+    assert re.fullmatch(rf"{re.escape(client.__version__)} \(\d{{4}}-\d\d-\d\d\)", headings[1])
 
 
 def test_a_wheel_holds_the_files_of_the_checkout_and_none_that_an_older_build_left(tmp_path: Path) -> None:
@@ -92,6 +102,7 @@ def test_a_wheel_holds_the_files_of_the_checkout_and_none_that_an_older_build_le
         timeout=30,
     )
     (wheel,) = checkout.glob("*.whl")
+    assert wheel.name.startswith(f"promptmill-{client.__version__}-")
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     wanted = {path for path in files("*") if path.is_file() and "__pycache__" not in path.parts}
     wanted -= {ROOT / "client/pyproject.toml"}

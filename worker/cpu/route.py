@@ -10,7 +10,7 @@ from client import decode, encode
 from client.errors import UnknownFunction
 from client.wire.keys import KEYS
 from client.wire.lane import parts_of
-from worker.context import Context, CoroutineFunction
+from worker.context import Context, CoroutineFunction, R
 from worker.registry import CpuFunction
 from worker.signals import Reroute
 
@@ -21,7 +21,7 @@ LANE = "cpu"  # enqueue(…, _lane="cpu") saves a job the way over an LLM worker
 MARGIN_S = 10.0  # the engine's timeout is the later one: a job's time begins when a process has it
 
 
-def for_llm_worker(function: Function) -> Function:
+def for_llm_worker(function: R) -> R:
     """The function as it is, or, where it computes, one that moves its job into the lane of CPU jobs."""
     moved: CoroutineFunction = _moved
     return replace(function, coroutine=moved) if isinstance(function, CpuFunction) else function

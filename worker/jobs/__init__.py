@@ -2,7 +2,7 @@
 
 from .chat import chat
 from .embed import embed
-from .services import JobContext, Services
+from .services import SERVICES, JobContext, Services
 from .user_jobs import user_job
 
-__all__ = ["JobContext", "Services", "chat", "embed", "user_job"]
+__all__ = ["SERVICES", "JobContext", "Services", "chat", "embed", "user_job"]

@@ -42,7 +42,10 @@ class Services:
             await each.close()
 
 
+SERVICES = "promptmill.services"  # under which the worker's context has them: a name that no hook gives
+
+
 class JobContext(Context):
     """A run of one of the worker's jobs."""
 
-    services: Services = key("services")
+    services: Services = key(SERVICES)

@@ -6,10 +6,9 @@ import random
 from dataclasses import replace
 
 from arq import Retry
-from arq.worker import Function
 
 from client.errors import JobError
-from worker.context import CoroutineFunction
+from worker.context import CoroutineFunction, R
 
 from .job_llm import JobLLM
 from .retries import wait_s
@@ -17,7 +16,7 @@ from .sdk_failures import worth_a_try
 from .services import JobContext
 
 
-def user_job(function: Function, max_tries: int) -> Function:
+def user_job(function: R, max_tries: int) -> R:
     """The same job, its context complete; it runs again after errors that are worth another try.
 
     Such an error is a retryable JobError, or an SDK's that stands for one; or a slot was lost, or a Redis could not be

@@ -26,6 +26,7 @@ ROWS: dict[str, set[str]] = {
     "worker.signals": {"client"},
     "worker.unreachable": set(),
     "worker.registry": {"worker.context"},
+    "worker.hooks": {"worker.registry"},
     "worker.limits": {"client", "settings"},
     "worker.watchdog": {"client.words", "worker.context"},
     "worker.engine": {"client", *LEAVES},
