@@ -1,5 +1,5 @@
 -- abort: ends a job that has not started, or asks the worker that runs it to cancel it.
--- needs: clock, places
+-- needs: clock, names, conversations, places
 --
 -- ARGV[1]  job id
 -- ARGV[2]  its lane: zset, job id → Unix ms when due
@@ -25,6 +25,14 @@ local moment = cmd('ZSCORE', lane, id)
 local back = moment and tonumber(moment) > now and return_at(moment, lane, id)
 if back then cmd('ZREM', KEY.returns, back) end
 cmd('ZREM', lane, id)
+depart(lane, id)
+for _, key in ipairs(turns_of(lane)) do
+  local _, next_lane = first_turn(key)
+  if next_lane then
+    cmd('ZADD', lanes_of(next_lane), 'LT', now, next_lane)
+    cmd('PUBLISH', KEY.wake_channel, '')
+  end
+end
 if lane ~= KEY.queue then cmd('ZREM', KEY.queue, id) end  -- where it may stand, too, never due
 cmd('UNLINK', KEY.job .. id, KEY.retry .. id, KEY.crashes .. id, KEY.attempts .. id, KEY.last .. id, KEY.parts .. id)
 cmd('SET', KEY.result .. id, aborted, 'PX', DAY_MS)

@@ -1,10 +1,10 @@
 -- enqueue: puts jobs into their lanes, each id once.
--- needs: clock, names
+-- needs: clock, names, conversations
 --
 -- ARGV, for each job, five:
 --   its id
 --   its payload, JSON
---   wait before it is due, ms; below 0 is a head start
+--   wait before it is due, ms; below 0 is a head start, which a conversation has no use for
 --   its life from now on, ms: it is not started, nor tried again, after that
 --   its lane: zset, job id → Unix ms when due
 --
@@ -31,7 +31,9 @@ for at = 1, #ARGV, 5 do
     -- of an old job of this id: a worker of before may write its attempts late, a client of before abort between two tries
     cmd('DEL', KEY.stream .. id, KEY.attempts .. id, KEY.retry .. id, KEY.crashes .. id, KEY.last .. id,
       KEY.parts .. id)
+    if turns_of(lane)[1] then wait_ms = math.max(0, wait_ms) end
     cmd('ZADD', lane, came_us / 1000 + wait_ms, id)
+    enter(lane, id, came_us / 1000 + wait_ms)
     came_us = came_us + 1
     if lane == KEY.lane then cmd('ZADD', KEY.queue, FACT.elsewhere_ms, id) end
     look_ms[lane] = math.min(look_ms[lane] or math.huge, now + math.max(0, wait_ms))

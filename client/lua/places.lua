@@ -1,5 +1,5 @@
 -- places: a job's place in its lane outlives what takes it from there: a lease, or the wait for another try.
--- needs: clock, names
+-- needs: clock, names, conversations
 -- gives: return_of, return_at, restore
 --
 -- While a job runs or waits for another try, its score is a later moment than its place. KEY.returns has that moment,
@@ -27,6 +27,7 @@ local function put_back(one, moment)
   if not (ms and ms >= 0 and ms <= now_us / 1000) then return false end  -- below 0 stands what is left unread
   if redis.pcall('ZSCORE', lane, id) ~= moment then return false end
   cmd('ZADD', lane, place, id)
+  enter(lane, id, place)
   return lane
 end
 

@@ -1,5 +1,5 @@
 -- revive: puts dead letters back into their lanes, with all their tries.
--- needs: clock, names
+-- needs: clock, names, conversations
 --
 -- ARGV[1]  life of a job from when it is due, ms
 -- then, for each letter, two: id, wait before it is due in ms
@@ -27,7 +27,9 @@ for at = 2, #ARGV, 2 do
     cmd('SET', job, payload, 'PX', wait_ms + life_ms)
     cmd('DEL', result, letter, KEY.stream .. id)
     cmd('ZREM', KEY.dead_letters, id)
-    cmd('ZADD', lane, (now_us + at / 2) / 1000 + wait_ms, id)  -- in their order, as enqueue does
+    local place = (now_us + at / 2) / 1000 + wait_ms  -- in their order, as enqueue does
+    cmd('ZADD', lane, place, id)
+    enter(lane, id, place)
     if lane == KEY.lane then cmd('ZADD', KEY.queue, FACT.elsewhere_ms, id) end
     cmd('ZADD', lanes_of(lane), 'LT', now + wait_ms, lane)
   end

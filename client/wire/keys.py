@@ -17,8 +17,10 @@
     mill:lanes              zset    lanes                                Unix ms, look   none: members are removed
     mill:lanes:cpu          zset    the lanes of CPU jobs, 'cpu…'        Unix ms, look   none: members are removed
     mill:lane:{name}        zset    job ids                              Unix ms, due    none: members are removed
-    mill:returns            zset    of jobs that run or wait for a try:  Unix ms, back   none: members are removed
-                                    '{place} {lane}', a newline, '{id}'
+    mill:returns            zset    '{place} {lane} LF {id}' of jobs that Unix ms, back  none: members are removed
+                                    run, or wait for another try
+    mill:turns:{key}        zset    '{lane} LF {id}' of a conversation's Unix ms, place  31 days after the last
+                                    jobs that wait to start
     mill:crashes:{id}       list    '{Unix ms} {token}' of each crash    —               1 day after the last
     mill:dead               zset    ids of dead letters                  Unix ms, died   30 days after the last
     mill:dead:{id}          hash    job, lane, result, crashes, attempts —               30 days
@@ -115,6 +117,7 @@ class Keys:
     flow = _Family("mill:flow:")
     slots = _Family("mill:slots:")
     blocked = _Family("mill:blocked:")
+    turns = _Family("mill:turns:")
 
     lane = _Family("mill:lane:")  # by its name; a score is the next moment the job is somebody's business
     cost = _Family("mill:cost:")  # by the day, a date in UTC: 2026-11-22

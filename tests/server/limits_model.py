@@ -227,7 +227,8 @@ class Model:
         for lane in set(self.waiting.values()) - {KEYS.queue}:
             assert lane in looks, f"{lane} is lost"
             due = raw.zcount(lane, "-inf", now_ms)
-            assert not due or looks[lane] <= now_ms + 20 or lane in parked, f"{lane} sleeps"
+            soon = looks[lane] <= now_ms + (5_000 if self.is_held(lane) else 20)
+            assert not due or soon or lane in parked, f"{lane} sleeps"
         gates = {key.decode() for key in raw.zrange(KEYS.gates, 0, -1)}
         for key in LIMIT_KEYS:
             assert not raw.exists(KEYS.blocked(key)) or key in gates, f"nobody looks at {key}"
@@ -240,6 +241,14 @@ class Model:
             flow = self.room.flow(key)
             assert flow.get("tok", 0) >= -self.debts.get(key, 0)
             assert flow.get("req", 0) >= -1e-5
+
+    def is_held(self, lane: str) -> bool:
+        """Whether a job of its conversation that came before waits for another try."""
+        key = next((key for key in LIMIT_KEYS if key.startswith("conversation:") and key in lane), "")
+        for first in self.room.raw.zrange(KEYS.turns(key), 0, 0):
+            first_lane, _, name = first.decode().partition("\n")
+            return (self.room.score(first_lane, name) or 0) > self.room.now_ms()
+        return False
 
 
 def _keys_of(ticket: str) -> tuple[str, ...]:

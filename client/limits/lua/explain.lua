@@ -1,11 +1,11 @@
 -- explain: why a job has not started, or a call has not got its slots, by the rules of those that admit. Writes nothing.
--- needs: room
+-- needs: room, conversations
 --
 -- ARGV[1]  the job's id, or the call's ticket (names.lua)
 -- ARGV[2]  the job's lane, '' for a call
 -- ARGV[3]  where the workers of its queue report
 --
--- Returns now (ms), the job's score, how many are ahead of it in its lane, 1 where it has been tried before, 1 where a
+-- Returns now (ms), the job's score, how many are ahead of it in its lane or conversation, 1 where it has been tried before, 1 where a
 -- worker has reported of late, and for each of its limit keys: the key, its place among those that wait for the key, the
 -- key's next look (ms), why it takes no more ('' where it has room), the numbers of that, and its first holders, each
 -- with the moment its lease ends. What there is not is false.
@@ -64,6 +64,9 @@ for i, s in ipairs(found) do
 end
 local ahead = lane ~= '' and cmd('ZRANK', lane, who)
 if ahead then ahead = math.max(0, ahead - cmd('ZCOUNT', lane, '-inf', '(0')) end  -- below 0: left unread
+for _, key in ipairs(turns_of(lane)) do
+  ahead = ahead and math.max(ahead, cmd('ZRANK', key, lane .. '\n' .. who) or 0)
+end
 return {
   now, lane ~= '' and cmd('ZSCORE', lane, who), ahead,
   cmd('EXISTS', KEY.attempts .. who, KEY.retry .. who), cmd('EXISTS', health), rows,

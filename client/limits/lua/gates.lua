@@ -35,12 +35,13 @@ local function wait_for(s, who, since, at, keep_place, need)
   s.oldest, anybody_waits = math.min(oldest(s), since), true
 end
 
--- Whether all keys let one more call pass, of so many tokens and dollars. Else the key that does not, when to ask, and
+-- Whether all keys let one more call pass, of so many tokens and dollars. In a conversation (`found.turns`) the order
+-- of its turns counts, and not who waits for its key. Else the key that does not, when to ask, and
 -- the tokens it is short of.
 local function first_shut(found, since, tokens, usd)
   for _, s in ipairs(found) do
     if s.limited then
-      if oldest(s) < since then return s, now + 1000 end
+      if oldest(s) < since and not (found.turns and found.turns[s.key]) then return s, now + 1000 end
       local free, at = room(s)
       local need
       if free >= 1 then at, need = short_of(s, tokens, usd) end

@@ -1,5 +1,5 @@
 -- endings: what becomes of a job: it leaves for good, waits again, is rerouted, or is buried; its attempts.
--- needs: clock, names, places
+-- needs: clock, names, places, conversations
 -- gives: after, leave, wait, wait_out, reroute, bury, end_stream, tried, remember
 
 local DEAD_TTL_MS = 30 * DAY_MS  -- how long a dead letter waits for somebody to look at it
@@ -73,15 +73,17 @@ end
 local function wait(id, lane, place)
   cmd('DEL', KEY.in_progress .. id)
   cmd('ZADD', lane, place, id)
+  enter(lane, id, place)
   cmd('ZADD', lanes_of(lane), 'LT', now, lane)  -- behind the lanes that wait already
   after.wanted = true
 end
 
 -- It goes back to its place after a while.
-local function wait_out(id, lane, delay_ms, back)
+local function wait_out(id, lane, place, delay_ms)
   cmd('DEL', KEY.in_progress .. id)
   cmd('ZADD', lane, now + delay_ms, id)
-  cmd('ZADD', KEY.returns, now + delay_ms, back)
+  cmd('ZADD', KEY.returns, now + delay_ms, return_of(place, lane, id))
+  enter(lane, id, place)
   cmd('ZADD', lanes_of(lane), 'LT', now + delay_ms, lane)
 end
 

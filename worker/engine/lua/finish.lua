@@ -83,7 +83,7 @@ for at = 1, #ARGV, FIELDS_OF_A_JOB do
   elseif mine then
     tried(id, verb == 'retry' and 1 or 0, ttl_ms)
     if text ~= '' then cmd('SET', KEY.last .. id, text, 'PX', ttl_ms) end
-    if wait_ms > 0 then wait_out(id, lane, wait_ms, back) else wait(id, lane, place) end
+    if wait_ms > 0 then wait_out(id, lane, place, wait_ms) else wait(id, lane, place) end
   end
 end
 

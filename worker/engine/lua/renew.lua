@@ -1,5 +1,5 @@
 -- renew: prolongs the leases of jobs that still run, and of their slots.
--- needs: leases, places
+-- needs: leases, places, conversations
 --
 -- ARGV[1]  lease, ms, from now on
 -- then, for each job, five: id, lane, its place, token, limit keys (write_names)
@@ -26,6 +26,7 @@ for n = 1, #names do
     cmd('ZADD', lane, 'XX', lease_end, id)
     returns[#returns + 1] = lease_end
     returns[#returns + 1] = return_of(place, lane, id)
+    depart(lane, id)  -- it may have lapsed, and waited to start
     going[#going + 1] = { n = n, id = id, keys = read_names(keys).keys }
   end
 end

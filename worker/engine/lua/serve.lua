@@ -1,5 +1,5 @@
 -- serve: takes the jobs of a lane that are due, and leases them.
--- needs: gates, places, unread
+-- needs: gates, places, conversations, unread
 -- gives: claim, due_ms, serve
 
 local MAX_FOREIGN = 1000  -- jobs of stock arq workers passed over in one claim, and those that it sets aside unread
@@ -27,6 +27,7 @@ local function lease(lane, id, score, held, payload, tries, found, tokens, usd)
   local crashes = held and crash(id, held) or 0
   cmd('SET', KEY.in_progress .. id, claim.token, 'PX', claim.hold_ms)
   for _, s in ipairs(found) do take(s, id, claim.lease_end, tokens, usd) end
+  depart(lane, id)
   claim.returns[#claim.returns + 1] = claim.lease_end
   claim.returns[#claim.returns + 1] = return_of(score, lane, id)
   claim.taken[#claim.taken + 1] = { id, lane, score, payload, tries, crashes, abort, found.names, tokens,
@@ -56,10 +57,10 @@ end
 -- Whether it begins as a JSON object does; a pickle does not. Whether it is the record of a job, its worker finds out.
 local function is_readable(payload) return string.byte(payload) == 123 or string.find(payload, '^%s+{') ~= nil end
 
--- Takes up to `quota` jobs; returns how many, and the limit key that stopped it, as first_short does.
-local function serve(lane, quota, found)
+-- Takes up to `quota` jobs whose scores are not behind `upto`; returns how many, and the limit key that stopped it, as first_short does.
+local function serve(lane, quota, upto, found)
   local got, skipped, unread, asked_for = 0, 0, 0, quota
-  local due = cmd('ZRANGEBYSCORE', lane, 0, due_ms, 'WITHSCORES', 'LIMIT', 0, quota)
+  local due = cmd('ZRANGEBYSCORE', lane, 0, upto, 'WITHSCORES', 'LIMIT', 0, quota)
   while #due > 0 do
     local read, leases = read_jobs(due), {}
     local shut, at, need
@@ -69,11 +70,13 @@ local function serve(lane, quota, found)
       local held, payload, tries = read[row + 1], read[row + 2], read[row + 3]
       if held == 'ended' or not payload and cmd('EXISTS', KEY.result .. id) == 1 then
         cmd('ZREM', lane, id)  -- ended while it waited here
+        depart(lane, id)
         if payload then cmd('DEL', KEY.job .. id) end
       elseif held and not is_ours(held) then
         skipped = skipped + 1
       elseif payload and not is_readable(payload) then
         leave_unread(lane, id, due[i + 1])
+        depart(lane, id)
         claim.unread, unread = claim.unread + 1, unread + 1
       else
         local tokens, usd = 0, 0
@@ -92,7 +95,7 @@ local function serve(lane, quota, found)
     claim.more = claim.more or unread >= MAX_FOREIGN
     if got >= quota or #due < 2 * asked_for or skipped >= MAX_FOREIGN or unread >= MAX_FOREIGN then break end
     asked_for = math.max(quota - got, math.min(skipped + unread, STEP))
-    due = cmd('ZRANGEBYSCORE', lane, 0, due_ms, 'WITHSCORES', 'LIMIT', skipped, asked_for)
+    due = cmd('ZRANGEBYSCORE', lane, 0, upto, 'WITHSCORES', 'LIMIT', skipped, asked_for)
   end
   return got
 end

@@ -1,9 +1,10 @@
 -- turns: serves the lanes that are due in turn, each its fair share.
--- needs: serve
+-- needs: serve, conversations, talks
 -- gives: MAX_LANES, go_round
 
 local MAX_LANES = 64      -- looked at in one claim, so that a claim costs the same whatever waits
 local MAX_TAKEN = 500     -- from one lane at once: three times as many keys fit into one call
+local HELD_MS = 5000      -- the look at a lane that an earlier turn of its conversation holds, if nothing wakes it
 
 -- A lane's limit keys, and what is to be asked of them.
 local function survey(lane)
@@ -30,6 +31,7 @@ local function next_look(visit, place)
   local first = cmd('ZRANGEBYSCORE', visit.lane, 0, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
   if not first then return end
   if tonumber(first) > due_ms then return first end
+  if visit.held and not passed_on[visit.lane] then return now + HELD_MS end
   local turns = visit.got / visit.found.weight
   local turn_ms = visit.since + (now - visit.since) * turns
   if turns >= 1 then turn_ms = math.min(now, now - 0.5 / turns + place / 2048) end  -- behind those who got less
@@ -55,13 +57,21 @@ end
 
 -- Serves the lane of a visit, up to its share of what is wanted and of what is free, by its weight among the rest.
 local function call_on(visit, share, rest)
-  local found, got, quota = visit.found, 0, 0
+  local found, got, quota, upto = visit.found, 0, 0, due_ms
+  if turns_of(visit.lane)[1] then
+    upto = turn_of(visit.lane)
+    visit.held = not upto
+    if visit.held then return false end
+    found.turns = talks_of(found)
+  end
   if found.limited then visit.shut, visit.at, visit.need = first_shut(found, visit.since, 0, 0) end
   if not visit.shut then
     local free = free_of(found)
     local fair = math.max(1, math.min(share, free / rest) * found.weight)
     quota = math.min(math.ceil(fair), free, claim.want, MAX_TAKEN)
-    got, visit.shut, visit.at, visit.need = serve(visit.lane, quota, found)
+    if upto < due_ms then quota = math.min(quota, 1) end
+    got, visit.shut, visit.at, visit.need = serve(visit.lane, quota, upto, found)
+    if got > 0 then pass_on(visit.lane) end
   end
   visit.got, claim.want = visit.got + got, claim.want - got
   if visit.shut and visit.got == 0 then  -- nobody overtakes it in this claim
