@@ -61,7 +61,7 @@ _BY_WORDS: tuple[tuple[re.Pattern[str], type[ProviderError]], ...] = (
     (re.compile(r"^\S* ?invalid model name passed|is not a valid model id\b", re.I), ModelNotFound),
 )
 # What LiteLLM, and servers built on OpenAI's SDK, put in front of another provider's error
-_PASSED_ON = re.compile(r"(?:Exception|Error code: \d{3}) - (.*)", re.S)
+_PASSED_ON = re.compile(r"(?:Exception|Error code: \d{3}) - (?:b['\"])?(\{.*)", re.S)
 # in JSON, or as Python shows it
 _QUOTED_CODE = re.compile(r"""["'](code|reason|type)["']: ?["'](\w+)["']""")
 

@@ -16,6 +16,7 @@ from promptmill.dialects.anthropic import Anthropic
 from promptmill.dialects.base import Provider
 from promptmill.dialects.openai import OpenAI
 from promptmill.dialects.redaction import redact
+from promptmill.dialects.refusals import classify, read_refusal
 from promptmill.dialects.retry_after import MAX_RETRY_AFTER_S, retry_after_s
 
 KEY = "sk-proj-Zx81kkQqLm9"
@@ -247,3 +248,11 @@ def test_retry_after_is_read_in_all_its_forms(headers: dict[str, str], seconds: 
 
 def test_the_wait_travels_with_the_error() -> None:
     assert refused(429, openai(), {"retry-after": "3"}).retry_after_s == 3
+
+
+def test_an_answer_that_a_gateway_quotes_is_not_taken_for_its_upstream_s_error() -> None:
+    """LiteLLM's 500 for an answer that it cannot read holds the model's words."""
+    head, words = "litellm.InternalServerError: OpenAIException - ", '{"type": "insufficient_quota"}'
+    for said, kind in ((f"Received: '{words}'", errors.ServerError), (words, errors.QuotaExhausted)):
+        refusal = read_refusal(json.dumps({"error": {"message": head + said, "code": "500"}}).encode())
+        assert classify(500, refusal) is kind
