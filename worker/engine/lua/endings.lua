@@ -1,15 +1,21 @@
 -- endings: what becomes of a job: it leaves for good, waits again, is rerouted, or is buried; its attempts.
 -- needs: clock, names, places, conversations
--- gives: after, leave, wait, wait_out, reroute, bury, end_stream, tried, remember
+-- gives: after, go, leave, wait, wait_out, reroute, bury, end_stream, tried, remember
 
 local DEAD_TTL_MS = 30 * DAY_MS  -- how long a dead letter waits for somebody to look at it
 local MAX_DEAD = 10000
 local STREAM_TTL_MS = DAY_MS  -- where the result has none
 
--- What finish.lua has still to see to: workers are `wanted`, lanes that jobs have `left`, and of those the ids;
--- `returns` that are not needed any more.
+-- What finish.lua has still to see to: workers are `wanted`, lanes that jobs have `left` and which, those that may stand
+-- in arq's queue as well (`elsewhere`), `returns` that are not needed any more.
 local after = { wanted = false, left = {}, elsewhere = {}, returns = {} }
 local aborting = cmd('EXISTS', KEY.aborts) == 1
+
+-- The job is no longer in the lane.
+local function go(lane, id)
+  local ids = after.left[lane]
+  if ids then ids[#ids + 1] = id else after.left[lane] = { id } end
+end
 
 -- That it has run, and the tries it has used by that.
 local function tried(id, used, ttl_ms)
@@ -62,8 +68,7 @@ local function leave(id, lane, verb, text, ttl_ms, keep_ms)
   local made = verb == 'done' and KEY.parts .. id or job  -- a dead letter that is revived has use for its parts
   cmd('UNLINK', job, running, KEY.retry .. id, KEY.crashes .. id, KEY.attempts .. id, KEY.last .. id, made)
   if keep_ms > 0 then cmd('SET', running, 'ended', 'PX', keep_ms) end
-  cmd('ZREM', lane, id)
-  after.left[lane] = true
+  go(lane, id)
   if lane ~= KEY.queue then after.elsewhere[#after.elsewhere + 1] = id end
   if aborting then cmd('ZREM', KEY.aborts, id) end
   cmd('PUBLISH', KEY.done_channel .. id, '')
@@ -90,9 +95,8 @@ end
 local function reroute(id, lane, to, text, place)
   if lane == KEY.queue then
     cmd('ZADD', lane, FACT.elsewhere_ms, id)
-  else
-    cmd('ZREM', lane, id)
-    after.left[lane] = true
+  elseif lane ~= to then
+    go(lane, id)
   end
   if text ~= '' then
     local life_ms = cmd('PTTL', KEY.job .. id)

@@ -56,13 +56,16 @@ local function free(id, names, token, use)
   return alone_ms
 end
 
-local accepted = {}
+local accepted, running, ended = {}, {}, {}
+for at = 1, #ARGV, FIELDS_OF_A_JOB do running[#running + 1] = KEY.in_progress .. ARGV[at] end
+local tokens = cmd('MGET', unpack(running))
 for at = 1, #ARGV, FIELDS_OF_A_JOB do
   local id, lane, token, verb, text = unpack(ARGV, at, at + 4)
   local ttl_ms, delay_ms, keep_ms = tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6]), tonumber(ARGV[at + 7])
   local names, use, to, attempts, place = unpack(ARGV, at + 8, at + 12)
   local back, wait_ms = return_of(place, lane, id), 0
-  local mine = cmd('GET', KEY.in_progress .. id) == token
+  local mine = tokens[#accepted + 1] == token and not ended[id]
+  ended[id] = ended[id] or mine
   accepted[#accepted + 1] = mine and 1 or 0
   local alone_ms = mine and names ~= '' and free(id, names, token, use)
   if mine and attempts ~= '' then remember(id, attempts) end
@@ -99,10 +102,9 @@ end
 if open_waited(freed) > 0 then after.wanted = true end
 save_all()
 if #after.returns > 0 then cmd('ZREM', KEY.returns, unpack(after.returns)) end
-if #after.elsewhere > 0 and cmd('ZREM', KEY.queue, unpack(after.elsewhere)) > 0 then
-  after.left[KEY.queue] = true
-end
-for lane in pairs(after.left) do
+for _, id in ipairs(after.elsewhere) do go(KEY.queue, id) end
+for lane, ids in pairs(after.left) do
+  cmd('ZREM', lane, unpack(ids))
   if cmd('EXISTS', lane) == 0 then cmd('ZREM', lanes_of(lane), lane) end
 end
 if after.wanted then cmd('PUBLISH', KEY.wake_channel, '') end
