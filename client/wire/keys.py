@@ -36,6 +36,7 @@
     mill:calls:{process}    channel the ticket of a call that got its slots              (not a key)
     mill:stream:{id}        stream  events of a streamed answer          '{µs}-{n}'      its result's, else 1 day
     mill:parts:{id}         hash    parts of a job that are done, float32 —              1 day after the last
+    mill:parts:={part}      hash    one of a job that failed, for others  —              1 day
     mill:cost:{day}         hash    'model|tenant|what' → tokens, USD, calls —           400 days
     mill:counted:{worker}   string  number of its last writing of totals —               1 day after the last
     mill:events:{id}        channel the same events, as they are written —               (not a key)

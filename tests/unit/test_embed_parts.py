@@ -20,6 +20,8 @@ from tests.conftest import AnyRedis, forever, wait_until
 from tests.unit.given_llm import Runs, ScriptedLLM, redis
 from worker.jobs import embed
 from worker.jobs import embed_run as parts
+from worker.jobs.embed_fault import locate
+from worker.jobs.embed_split import Part
 from worker.signals import Reroute, Throttled
 
 __all__ = ["redis"]
@@ -203,6 +205,45 @@ async def test_a_permanent_failure_stops_the_run_and_fails_the_job(
         await run(llm)
     assert llm.asked == ["a"]
     assert not await redis.exists(KEYS.parts("j1"))
+
+
+async def test_a_text_that_is_refused_is_named_and_the_other_parts_are_not_paid_for_again(
+    run: RunsWithSlots, redis: AnyRedis
+) -> None:
+    run.limits = Slots(0)
+    texts = ["a", "b", "c", "d" * 9, "e", "f"]
+    llm = TextLLM({texts[3]: [errors.ContextTooLong("too long", status=400)]})
+    told = r"texts 2 to 3, .* text 3 is the longest: 9 characters"
+    with pytest.raises(errors.ContextTooLong, match=told) as raised:
+        await run(llm, {"texts": texts, "texts_per_call": 2})
+    assert (raised.value.details["text"], raised.value.details["texts"]) == (3, [2, 4])
+    assert llm.asked == ["ab", "c" + texts[3]]
+
+    again = RunsWithSlots(redis)  # another job, with the text put right
+    again.limits, texts[3] = Slots(0), "d"
+    llm = TextLLM()
+    assert letters(await again(llm, {"texts": texts, "texts_per_call": 2})) == "abcdef"
+    assert llm.asked == ["cd", "ef"]
+
+
+@pytest.mark.parametrize(
+    ("message", "at"), [("Invalid 'input[1]': too long.", 3), ("requests[0].content is wrong", 2), ("no", 2)]
+)
+def test_the_place_of_a_text_is_among_all_texts_whatever_a_provider_counts_from(
+    message: str, at: int
+) -> None:
+    error = errors.BadRequest(message, status=400)
+    locate(error, ["a", "b", "cc", "d", "e"], Part(2, 4))
+    assert (error.details["text"], str(error).startswith(message)) == (at, True)
+    assert f"text {at}" in str(error)
+
+
+@pytest.mark.parametrize(
+    "error", [errors.QuotaExhausted("x"), errors.ServerError("x"), errors.BadRequest("x", sent=False)]
+)
+def test_an_error_that_is_about_no_text_names_none(error: errors.JobError) -> None:
+    locate(error, ["a", "b"], Part(0, 2))
+    assert (str(error), "text" in error.details) == ("x", False)
 
 
 async def test_a_provider_that_is_down_is_left_alone_after_three_failures(run: RunsWithSlots) -> None:

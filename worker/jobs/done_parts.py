@@ -2,7 +2,8 @@
 
 They go to Redis by the engine's outbox, before the run's outcome and under its fencing token: an outage, a drain or a
 hand-back costs none. After a day a part is simply asked for again. The script that finishes the job deletes them,
-unless it is a dead letter now.
+unless it is a dead letter now. Those of a job that failed for good are kept for all: whoever corrects the one text
+that was refused, and sends the others again, has them.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from worker.unreachable import outlasting
 from .embed_split import Part
 from .services import JobContext
 
+TTL_S = 86_400  # of a part that is kept for all: a day
 _BATCH = 4  # parts a round trip: they may have many megabytes
 
 logger = words.logger("promptmill.jobs")
@@ -63,28 +65,53 @@ async def find(ctx: JobContext, names: Sequence[str]) -> dict[str, Vectored]:
     key, redis = KEYS.parts(ctx.job_id), ctx.services.redis
     try:
         kept = set(await outlasting(lambda: cast(Awaitable[list[bytes]], redis.hkeys(key))))
-        there = [name for name in names if name.encode() in kept]
-        for at in range(0, len(there), _BATCH):
-            batch = there[at : at + _BATCH]
-            fields = [field for one in batch for field in (one, _beside(one))]
-            values = await outlasting(partial(_values, ctx, fields))
-            for one, numbers, header in zip(batch, values[::2], values[1::2], strict=True):
-                if part := _read(numbers, header):
-                    found[one] = part
+        places = [(key, name) for name in names if name.encode() in kept]
+        others = [(_for_all(name), name) for name in names if name.encode() not in kept]
+        are_there = await outlasting(partial(_exist, ctx, [other for other, _ in others]))
+        places += [place for place, is_there in zip(others, are_there, strict=True) if is_there]
+        for at in range(0, len(places), _BATCH):
+            batch = places[at : at + _BATCH]
+            for (_, name), values in zip(batch, await outlasting(partial(_values, ctx, batch)), strict=True):
+                if part := _read(*values):
+                    found[name] = part
     except RedisError as error:
         logger.warning("%s: cannot read all of its parts: %s", ctx.job_id, error)
     return found
 
 
-async def _values(ctx: JobContext, fields: Sequence[str]) -> list[bytes | None]:
-    return await cast(
-        Awaitable[list[bytes | None]], ctx.services.redis.hmget(KEYS.parts(ctx.job_id), list(fields))
-    )
+async def _exist(ctx: JobContext, keys: Sequence[str]) -> list[int]:
+    async with ctx.services.redis.pipeline(transaction=False) as pipe:
+        for key in keys:
+            pipe.exists(key)
+        return cast(list[int], await pipe.execute())
+
+
+async def _values(ctx: JobContext, places: Sequence[tuple[str, str]]) -> list[list[bytes | None]]:
+    async with ctx.services.redis.pipeline(transaction=False) as pipe:
+        for key, name in places:
+            pipe.hmget(key, [name, _beside(name)])
+        return cast(list[list[bytes | None]], await pipe.execute())
 
 
 def keep(ctx: JobContext, name: str, part: Vectored) -> None:
     """Keeps a part, if the job is still this run's when Redis has it. Returns at once."""
-    ctx.keep({name: part.numbers, _beside(name): _HEADER.dump_json(part)})
+    ctx.keep(_fields(name, part))
+
+
+async def keep_for_all(ctx: JobContext, name: str, part: Vectored) -> None:
+    """Keeps a part for whoever asks for the same. Best effort: its job has failed."""
+    key = _for_all(name)
+    try:
+        async with ctx.services.redis.pipeline(transaction=True) as pipe:
+            pipe.hset(key, mapping=_fields(name, part))
+            pipe.expire(key, TTL_S)
+            await pipe.execute()
+    except (RedisError, OSError) as error:
+        logger.warning("%s: cannot keep a part: %s", ctx.job_id, error)
+
+
+def _fields(name: str, part: Vectored) -> dict[str, bytes]:
+    return {name: part.numbers, _beside(name): _HEADER.dump_json(part)}
 
 
 def _read(numbers: bytes | None, header: bytes | None) -> Vectored | None:
@@ -95,6 +122,11 @@ def _read(numbers: bytes | None, header: bytes | None) -> Vectored | None:
         return Vectored(numbers, **asdict(_HEADER.validate_json(header)))
     except ValidationError:
         return None
+
+
+def _for_all(name: str) -> str:
+    """A job whose id is like that of no other; its part is kept by what was asked."""
+    return KEYS.parts(f"={name}")
 
 
 def _beside(name: str) -> str:

@@ -15,6 +15,7 @@ from worker.signals import Reroute
 
 from .call import timings
 from .done_parts import Vectored
+from .embed_fault import locate
 from .embed_run import Embedding
 from .embed_split import split
 from .request import find_route, read_request
@@ -26,8 +27,8 @@ async def embed(ctx: JobContext, request: dict[str, Any]) -> Embeddings:
     """The vectors of an EmbedRequest's texts, in their order; `request` is the EmbedRequest as JSON data.
 
     The texts go out in parts that the provider takes, side by side where its limits have room. Parts that
-    are done stay done: a job that runs again asks for the others only. Raises as `chat` does. Cancelling it
-    stops all calls.
+    are done stay done: a job that runs again, or one that asks for the same after this has failed, asks for
+    the others only. Raises as `chat` does. Cancelling it stops all calls.
     """
     asked = read_request(EmbedRequest, request)
     start = await find_route(ctx, asked, ctx.services.llm.embed_route)
@@ -38,9 +39,12 @@ async def embed(ctx: JobContext, request: dict[str, Any]) -> Embeddings:
     embedding = Embedding(ctx, asked, start, parts)
     if failed := await embedding.run():
         error, last = failed
+        locate(error, asked.texts, next((part for part in parts if part.start == last.part), parts[0]))
         follows = await what_follows(ctx, asked, start, error, last, embedding.attempts)
         if error.retryable and not isinstance(follows, Reroute):  # another model starts anew
             embedding.keep()
+        elif follows is error:
+            await embedding.keep_for_all()
         raise follows
     done = deque(embedding.done.pop(part) for part in parts)
     model = f"{provider.name}/{done[0].model}"  # the provider's name for it

@@ -87,6 +87,11 @@ class Embedding:
         for part in self.done:
             self._keep(part)
 
+    async def keep_for_all(self) -> None:
+        """Keeps what is done for whichever job asks for the same, as this one is over."""
+        for part, vectored in self.done.items():
+            await done_parts.keep_for_all(self._ctx, self._name(part), vectored)
+
     # -- runners -------------------------------------------------------------------------------------
 
     async def _run_further(self) -> None:
