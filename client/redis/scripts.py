@@ -17,6 +17,7 @@ from redis.commands.core import AsyncScript
 
 from ..wire.events import FIELD, RESET
 from ..wire.keys import ATTEMPTS_TTL_S, ELSEWHERE_MS, MAX_ATTEMPTS, Keys
+from ..wire.reservation import FALLBACK_AFTER_MS, FALLBACK_LIFE_SHARE
 
 _CLIENT = __name__.removesuffix(".redis.scripts")  # whatever it is called where it is vendored
 _NEEDS = re.compile(r"^-- needs: (.+)$", re.MULTILINE)
@@ -26,6 +27,8 @@ _FACTS = {
     "reset": repr(RESET.decode()),
     "attempts_ttl_ms": ATTEMPTS_TTL_S * 1000,
     "max_attempts": MAX_ATTEMPTS,
+    "fallback_ms": FALLBACK_AFTER_MS,
+    "fallback_share": FALLBACK_LIFE_SHARE,
 }
 
 

@@ -116,6 +116,7 @@ class Runs:
         self.kept: dict[str, bytes] = {}
         self.lane: str | None = None
         self.payload: bytes | None = None
+        self.shut = ""
 
     async def __call__(
         self, llm: ScriptedLLM, job: Callable[..., Awaitable[Any]] = chat, request: Any = HI
@@ -137,6 +138,7 @@ class Runs:
             payload=self.payload,
             has_run=self.has_run,
             keep=self.kept.update,
+            shut=self.shut,
         )
         data = decode(self.payload)
         try:

@@ -235,3 +235,72 @@ async def test_being_turned_away_keeps_the_model(run: Runs) -> None:
 async def test_fallbacks_are_eight_models_at_most(run: Runs, fallbacks: object) -> None:
     with pytest.raises(errors.BadRequest, match="fallbacks"):
         await run(ScriptedLLM(), chat, {**HI, "fallbacks": fallbacks})
+
+
+async def test_a_model_that_takes_no_calls_is_passed_over_without_one(run: Runs) -> None:
+    llm = ScriptedLLM(ANSWER)
+    run.shut = "openai usd_per_day"
+    with pytest.raises(Reroute):
+        await run(llm, request={**HI, "model": "openai/gpt-4o", "fallbacks": [NANO]})
+    run.shut = ""
+    answer = await run(llm)
+    assert fields_of(answer) == [("openai/gpt-4o", "SlotTimeout"), (NANO, None)]
+    assert [attempt.sent for attempt in answer.attempts] == [False, True]
+    why = "openai/gpt-4o takes no calls now: openai has spent its budget of the day."
+    assert answer.attempts[0].reason == why
+    assert llm.call_ids == ["j1:2"]
+
+
+async def test_the_last_error_tells_what_became_of_the_models_before(run: Runs) -> None:
+    asked = {**HI, "model": "openai/gpt-4o", "fallbacks": ["nowhere/x", NANO]}
+    broken = errors.QuotaExhausted("openai/gpt-4o answered 429: no money.", status=429)
+    llm = ScriptedLLM(broken, errors.BadRequest("It is wrong.", status=400))
+    for _ in range(2):
+        with pytest.raises(Reroute):
+            await run(llm, request=asked)
+    with pytest.raises(errors.BadRequest) as raised:
+        await run(llm)
+    assert str(raised.value) == "It is wrong. Before that: openai/gpt-4o answered 429: no money."
+    before = raised.value.details["before"]
+    assert [(past["model"], past["error"]) for past in before] == [
+        ("openai/gpt-4o", "QuotaExhausted"), ("nowhere/x", "ProviderNotConfigured"),
+    ]  # fmt: skip
+    assert errors.from_wire(raised.value.to_wire()).details == raised.value.details
+
+
+async def test_a_refusal_of_a_model_that_was_not_the_first_is_followed_by_the_next(run: Runs) -> None:
+    wrong = errors.BadRequest("Unknown field.", status=400)
+    llm = ScriptedLLM(errors.QuotaExhausted("x", status=402), wrong, ANSWER)
+    for _ in range(2):
+        with pytest.raises(Reroute):
+            await run(
+                llm, request={**HI, "model": "openai/gpt-4o", "fallbacks": [NANO, "openai/gpt-4o-mini"]}
+            )
+    assert (await run(llm)).text == "Hello"
+    with pytest.raises(errors.BadRequest):  # of the first, it is the request's own fault
+        await Runs(run.redis)(
+            ScriptedLLM(wrong), request={**HI, "model": "openai/gpt-4o", "fallbacks": [NANO]}
+        )
+
+
+async def test_what_was_written_for_one_form_does_not_reach_another(run: Runs) -> None:
+    llm = ScriptedLLM(errors.QuotaExhausted("x", status=402), ANSWER, anthropic_api_key="k")
+    extra = {"reasoning_effort": "low", "anthropic/thinking": {"type": "adaptive"}}
+    with pytest.raises(Reroute):
+        await run(llm, request={**HI, "model": "openai/gpt-4o", "fallbacks": [CLAUDE], "extra": extra})
+    assert run.payload is not None
+    moved = from_json(run.payload)["a"][0]["extra"]
+    assert moved == {"@openai/reasoning_effort": "low", "anthropic/thinking": {"type": "adaptive"}}
+
+
+async def test_a_record_tells_in_its_head_how_many_other_models_there_are(run: Runs) -> None:
+    llm = ScriptedLLM(*[errors.QuotaExhausted("x", status=402)] * 2, ANSWER)
+    heads = []
+    for _ in range(2):
+        with pytest.raises(Reroute):
+            await run(
+                llm, request={**HI, "model": "openai/gpt-4o", "fallbacks": [NANO, "openai/gpt-4o-mini"]}
+            )
+        assert run.payload is not None
+        heads.append(run.payload[:20])
+    assert heads == [b'{"n":5,"m":0,"o":1,"', b'{"n":5,"m":0,"t":nul']

@@ -21,6 +21,18 @@ from .services import JobContext
 Request: TypeAlias = ChatRequest | EmbedRequest
 _Request = TypeVar("_Request", bound=BaseModel)
 
+# Why a limit key takes no calls for long, as client/limits/lua/room.lua says it
+_WHY = {
+    "cooldown": "has been refusing calls",
+    "probe": "has been refusing calls",
+    "paused": "is paused",
+    "closed": "has a concurrency of 0",
+    "rpd": "has used up its requests of the day",
+    "tpd": "has used up its tokens of the day",
+    "usd_total": "has spent its budget",
+    "usd_per_day": "has spent its budget of the day",
+}
+
 logger = words.logger("promptmill.jobs")
 
 
@@ -62,12 +74,18 @@ async def find_route(ctx: JobContext, asked: Request, route_to: Callable[[str | 
     except ProviderNotConfigured as error:
         raise await _passing(ctx, asked, asked.model or "", error) from None
     if ctx.shut and asked.fallbacks:
-        closed = SlotTimeout(f"{route} takes no calls now: {ctx.shut}.")
+        closed = SlotTimeout(f"{route} takes no calls now: {_why(ctx.shut)}.")
         raise await _passing(ctx, asked, str(route), closed, route.provider.kind)
     admitted = model_key(str(route)) in ctx.limit_keys
     if not admitted and (elsewhere := reroute.to_its_model(ctx, asked)):
         raise elsewhere
     return Start(route, admitted, await ledger.read(ctx, str(route)))
+
+
+def _why(shut: str) -> str:
+    """What the claim says, a limit key and a word, in words."""
+    key, _, why = shut.rpartition(" ")
+    return f"{key} {_WHY.get(why, why)}"
 
 
 async def _passing(

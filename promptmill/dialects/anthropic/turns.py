@@ -29,6 +29,7 @@ class _CallIds:
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
+        self._last: dict[str, str] = {}  # by the same: the call that had one last
         self._open: dict[str, deque[str]] = {}  # by the id as it was told: the calls that wait for a result
 
     def of_call(self, told: Any) -> str:
@@ -42,10 +43,11 @@ class _CallIds:
         return sent
 
     def of_result(self, told: Any) -> Any:
-        waiting = self._open.get(str(told))
-        if not waiting:
-            return told  # the provider's to explain, so None goes out, too
-        return waiting.popleft() if len(waiting) > 1 else waiting[0]
+        if waiting := self._open.get(str(told)):
+            self._last[str(told)] = waiting.popleft()
+        return self._last.get(
+            str(told), told
+        )  # that of no call is the provider's to explain, so None goes out, too
 
 
 def turns_of(messages: Iterable[Message]) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 -- serve: takes the jobs of a lane that are due, and leases them.
 -- needs: gates, places, conversations, unread
--- gives: claim, due_ms, serve
+-- gives: claim, due_ms, lease, serve
 
 local MAX_FOREIGN = 1000  -- jobs of stock arq workers passed over in one claim, and those that it sets aside unread
 local STEP = 50           -- read at once while passing over them
@@ -35,11 +35,11 @@ local function lease(lane, id, score, held, payload, tries, found, tokens, usd)
   return true
 end
 
--- The key that has not the tokens or the dollars for a job, when to ask again, and the tokens it is short of.
+-- The key that has not the tokens or the dollars for a job, when to ask again, the tokens it is short of, and why.
 local function first_short(metered, tokens, usd)
   for _, s in ipairs(metered) do
-    local at, need = short_of(s, tokens, usd)
-    if at then return s, at, need end
+    local at, need, why = short_of(s, tokens, usd)
+    if at then return s, at, need, why end
   end
 end
 
@@ -63,7 +63,7 @@ local function serve(lane, quota, upto, found)
   local due = cmd('ZRANGEBYSCORE', lane, 0, upto, 'WITHSCORES', 'LIMIT', 0, quota)
   while #due > 0 do
     local read, leases = read_jobs(due), {}
-    local shut, at, need
+    local shut, at, need, why
     for i = 1, #due, 2 do
       if got >= quota then break end
       local id, row = due[i], (i - 1) / 2 * 3
@@ -83,7 +83,7 @@ local function serve(lane, quota, upto, found)
         if found.metered[1] and payload then
           tokens, usd = estimate(found, read_reservation(payload))
         end
-        shut, at, need = first_short(found.metered, tokens, usd)
+        shut, at, need, why = first_short(found.metered, tokens, usd)
         if shut then break end
         leases[#leases + 1] = claim.lease_end
         leases[#leases + 1] = id
@@ -91,7 +91,7 @@ local function serve(lane, quota, upto, found)
       end
     end
     if #leases > 0 then cmd('ZADD', lane, unpack(leases)) end
-    if shut then return got, shut, at, need end
+    if shut then return got, shut, at, need, why end
     claim.more = claim.more or unread >= MAX_FOREIGN
     if got >= quota or #due < 2 * asked_for or skipped >= MAX_FOREIGN or unread >= MAX_FOREIGN then break end
     asked_for = math.max(quota - got, math.min(skipped + unread, STEP))

@@ -1,5 +1,5 @@
 -- turns: serves the lanes that are due in turn, each its fair share.
--- needs: serve, conversations, talks
+-- needs: detour, conversations, talks
 -- gives: MAX_LANES, go_round
 
 local MAX_LANES = 64      -- looked at in one claim, so that a claim costs the same whatever waits
@@ -37,7 +37,7 @@ local function next_look(visit, place)
   if turns >= 1 then turn_ms = math.min(now, now - 0.5 / turns + place / 2048) end  -- behind those who got less
   if not visit.shut then return turn_ms end
   wait_for(visit.shut, visit.lane, turn_ms, visit.at, visit.got == 0, visit.need)
-  return now + SAFETY_MS
+  return now + (visit.others and LOOK_MS or SAFETY_MS)
 end
 
 local function reschedule(visits)
@@ -70,10 +70,11 @@ local function call_on(visit, share, rest)
     local fair = math.max(1, math.min(share, free / rest) * found.weight)
     quota = math.min(math.ceil(fair), free, claim.want, MAX_TAKEN)
     if upto < due_ms then quota = math.min(quota, 1) end
-    got, visit.shut, visit.at, visit.need = serve(visit.lane, quota, upto, found)
+    got, visit.shut, visit.at, visit.need, visit.why = serve(visit.lane, quota, upto, found)
     if got > 0 then pass_on(visit.lane) end
   end
   visit.got, claim.want = visit.got + got, claim.want - got
+  if visit.shut then detour(visit, upto) end
   if visit.shut and visit.got == 0 then  -- nobody overtakes it in this claim
     visit.shut.oldest = math.min(oldest(visit.shut), visit.since)
   end
