@@ -313,7 +313,9 @@ def test_the_older_calls_of_functions_are_calls_of_tools() -> None:
     turn = {"role": "assistant", "function_call": {"name": "f", "arguments": '{"a":1}'}}
     answer = {"role": "function", "name": "f", "content": "12"}
     turns = body("anthropic", USER, turn, answer)["messages"]
-    assert turns[1]["content"] == [{"type": "tool_use", "id": "function_call_1", "name": "f", "input": {"a": 1}}]
+    assert turns[1]["content"] == [
+        {"type": "tool_use", "id": "function_call_1", "name": "f", "input": {"a": 1}}
+    ]
     assert turns[2]["content"] == [{"type": "tool_result", "tool_use_id": "function_call_1", "content": "12"}]
     contents = body("gemini", USER, turn, answer)["contents"]
     assert contents[1]["parts"] == [{"functionCall": {"name": "f", "args": {"a": 1}}}]
