@@ -104,11 +104,11 @@ class Crew(Worker):
         try:
             if self.on_job_start:
                 await self.on_job_start(ctx)
-            logger.debug("→ %s try=%d", current.ref, current.job_try)
+            logger.debug("→ %s try=%d", current, current.job_try)
             current.started_ms = now_ms()
             result = await run.call(current, function, ctx, self._policy)
             current.ended = run.succeeded(current, result, function, self._policy)
-            logger.debug("← %s", current.ref)
+            logger.debug("← %s", current)
         except (GeneratorExit, KeyboardInterrupt):  # the whole process ends
             raise
         except BaseException as error:  # a job's SystemExit is not the worker's

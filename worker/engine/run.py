@@ -54,10 +54,13 @@ class Run:
     started_ms: int = 0
     last: bytes | None = None  # how the run before ended, of a job that has expired
     ended: Ended | None = None  # what it came to; whatever stops a hook afterwards does not change it
+    lease: Lease = field(init=False)
 
-    @property
-    def lease(self) -> Lease:
-        return self.claimed.lease
+    def __post_init__(self) -> None:
+        self.lease = self.claimed.lease
+
+    def __str__(self) -> str:
+        return self.ref  # made only where it is logged
 
     @property
     def ref(self) -> str:
@@ -94,7 +97,7 @@ def read(run: Run, functions: Mapping[str, Function | CronJob], policy: Policy) 
         error = expired(run.last)
         run.function = error.details.get("function", run.function)
         raise error
-    if claimed.score_ms < 0:
+    if claimed.was_unread:
         raise never_read()
     job = read_job(claimed.payload)
     name, run.enqueued_ms = job.f, job.et
@@ -180,7 +183,7 @@ def _is_dead_letter(run: Run, error: BaseException) -> bool:
     """Crashed workers, tries that ran out, what nobody could read: a person should look at it, and may run it again."""
     exhausted = isinstance(error, JobExecutionFailed) and str(error).endswith("retries exceeded")
     worth_a_try = isinstance(error, JobError) and error.retryable  # and yet not tried again: none is left
-    return exhausted or worth_a_try or run.claimed.score_ms < 0 or isinstance(error, JobCrashed)
+    return exhausted or worth_a_try or run.claimed.was_unread or isinstance(error, JobCrashed)
 
 
 def _unfinished(run: Run, verb: Verb) -> Outcome:
@@ -257,7 +260,7 @@ def _record(run: Run, success: bool, result: object) -> bytes:
         result,
         run.started_ms,
         now_ms(),
-        run.ref,
+        run.lease.job_id,
         run.lease.lane,
         run.lease.job_id,
         serializer=write_result,

@@ -45,8 +45,13 @@ class Claimed:
 
     @property
     def score_ms(self) -> int:
-        """When it was due; below 0: it was left unread until its deadline had passed."""
+        """When it was due."""
         return int(float(self.lease.place))
+
+    @property
+    def was_unread(self) -> bool:
+        """It was left unread until its deadline had passed: then its place is below 0."""
+        return self.lease.place.startswith("-")
 
 
 # A job in the claim's reply, as claim.lua says
