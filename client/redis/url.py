@@ -7,6 +7,7 @@ redis+sentinel://:password@host:26379,host:26379/mymaster/0
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import ParseResult, parse_qs, unquote, urlparse
@@ -14,6 +15,7 @@ from urllib.parse import ParseResult, parse_qs, unquote, urlparse
 from ..errors import InvalidRedisURL
 
 CONNECT_TIMEOUT_S = 5
+CERT_REQS_VARIABLE = "REDIS_SSL_CERT_REQS"
 
 _SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
 _CERT_REQS = ("none", "optional", "required")
@@ -43,7 +45,8 @@ class ServerAddress:
 
 
 def server_address(url: str, *, ssl_cert_reqs: str | None = None) -> ServerAddress:
-    """What the URL says. An `ssl_cert_reqs` in the URL wins over the argument.
+    """What the URL says. An `ssl_cert_reqs` in the URL wins over the argument, and that over REDIS_SSL_CERT_REQS
+    in the environment, as Heroku has it set for all dynos of an app.
 
     Raises InvalidRedisURL with one sentence that never shows the URL, as it may hold a password.
     """
@@ -130,10 +133,10 @@ def _port(address: ParseResult, default: int) -> int:
 
 
 def _tls(options: dict[str, str], ssl_cert_reqs: str | None) -> dict[str, Any]:
-    required = options.get("ssl_cert_reqs") or ssl_cert_reqs or "required"
-    required = required.lower().removeprefix("cert_")
+    told = options.get("ssl_cert_reqs") or ssl_cert_reqs or os.environ.get(CERT_REQS_VARIABLE, "").strip()
+    required = (told or "required").lower().removeprefix("cert_")
     if required not in _CERT_REQS:
-        raise ValueError(f"ssl_cert_reqs must be one of {', '.join(_CERT_REQS)}")
+        raise ValueError(f"ssl_cert_reqs (or {CERT_REQS_VARIABLE}) must be one of {', '.join(_CERT_REQS)}")
     check = options.get("ssl_check_hostname", str(required == "required")).lower()
     if check not in _CHECKS:
         raise ValueError("ssl_check_hostname must be true or false")

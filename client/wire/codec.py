@@ -4,10 +4,10 @@ Give both functions to a plain arq pool and it speaks with our workers:
 
     create_pool(settings, job_serializer=encode, job_deserializer=decode)
 
-Models, dataclasses, datetimes, UUIDs and the like are written as pydantic writes them. What comes
-back is plain JSON data, with three exceptions that arrive as what they were: Completion, Embeddings
-and the errors of `errors.py`. A job that was aborted arrives as asyncio.CancelledError, because that
-is what `arq.jobs.Job.abort` looks for.
+Arguments and results are JSON data, pydantic models and dataclasses; what these hold is written as pydantic writes it.
+A bare datetime, UUID, set or the like is refused (plain.py). What comes back is plain JSON data, with three
+exceptions that arrive as what they were: Completion, Embeddings and the errors of `errors.py`. A job that was aborted
+arrives as asyncio.CancelledError, because that is what `arq.jobs.Job.abort` looks for.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from ..errors import (
     Unserializable,
     from_wire,
 )
+from .plain import check_plain, refusal
 from .readable import TOO_DEEP, check_readable
 from .schemas import Completion, Embeddings
 from .splices import Splices
@@ -39,6 +40,7 @@ _MODELS: dict[str, type[BaseModel]] = {
     "promptmill.completion": Completion,
     "promptmill.embeddings": Embeddings,
 }
+_USERS = ("a", "k", "r")  # the fields of arq's records that are the user's: arguments, result
 _RESULT = "r"  # the field of arq's result record that holds what the job returned or raised
 
 
@@ -49,7 +51,7 @@ def encode(data: dict[str, Any]) -> bytes:
     def fallback(value: Any) -> Any:
         if isinstance(value, BaseException):
             return describe(value).to_wire()
-        refused.append(_refusal(value))
+        refused.append(refusal(value))
         raise refused[0]
 
     splices = Splices()
@@ -57,6 +59,7 @@ def encode(data: dict[str, Any]) -> bytes:
         json = to_json(data, fallback=fallback, context={CONTEXT_KEY: splices.take})
     except PydanticSerializationError as error:
         raise (refused[0] if refused else _unwritten(error)) from None
+    check_plain(data[name] for name in _USERS if name in data)
     check_readable(json)
     return splices.put_in(json)
 
@@ -106,13 +109,6 @@ def _unwritten(error: PydanticSerializationError) -> Unserializable:
     if "Maximum serialization depth" in reason:
         return Unserializable(TOO_DEEP)
     return Unserializable(f"This cannot be written as JSON: {reason}.")
-
-
-def _refusal(value: Any) -> Unserializable:
-    return Unserializable(
-        f"A {type(value).__module__}.{type(value).__qualname__} cannot be written as JSON: "
-        "pass and return JSON data or pydantic models."
-    )
 
 
 def _revive(value: Any, splices: Splices) -> Any:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from arq import ArqRedis
+from arq import ArqRedis, Retry
 from arq.jobs import Job as ArqJob
 from arq.worker import func
 
@@ -230,6 +230,25 @@ async def test_a_function_s_own_settings_win(engines: Engines, server: Server, q
     await job.result(5)
     with server.client() as client:
         assert 31 <= client.ttl(KEYS.result(job.id)) <= 33
+
+
+async def test_a_retry_begins_when_it_is_due_and_not_at_the_next_poll(
+    engines: Engines, server: Server, queue: Queue
+) -> None:
+    due_s: dict[str, float] = {}
+    late_s: list[float] = []
+
+    async def twice(ctx: Ctx, wait_s: float) -> None:
+        if ctx["job_try"] == 1:
+            await asyncio.sleep(0.1)  # until the worker waits for its poll
+            due_s[ctx["job_id"]] = time.monotonic() + wait_s
+            raise Retry(wait_s)
+        late_s.append(time.monotonic() - due_s[ctx["job_id"]])
+
+    await engines.start(server, twice, poll_delay=3)
+    for wait_s in (0.05, 0.3):
+        await (await queue.enqueue("twice", wait_s)).result(10)
+    assert max(late_s) < 0.5
 
 
 async def test_the_log_names_no_arguments(

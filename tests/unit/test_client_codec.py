@@ -7,6 +7,9 @@ import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
+from enum import Enum
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +17,7 @@ import pytest
 from arq.worker import JobExecutionFailed
 
 from client import Completion, Embeddings, Message, ResultTimeout, Usage, decode, encode, errors
+from client.errors import Unserializable
 from client.wire.codec import describe
 from client.wire.schemas import Timings
 
@@ -47,19 +51,50 @@ def test_json_data_comes_back_as_it_was(value: object) -> None:
     assert travel(value) == value
 
 
+class Word(str, Enum):  # noqa: UP042  a text, and an enum
+    a = "a"
+
+
+class Plain(Enum):
+    one = 1
+
+
+@dataclass
+class Noted:
+    at: datetime
+
+
 @pytest.mark.parametrize(
     ("value", "data"),
     [
         (Point(1, 2.5), {"x": 1, "y": 2.5}),
-        (NOW, "2026-01-02T03:04:05Z"),
-        (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
-        ({3}, [3]),
         ((1, 2), [1, 2]),
+        (Word("a"), "a"),
+        (Noted(NOW), {"at": "2026-01-02T03:04:05Z"}),
+        ([[{"at": Noted(NOW)}]], [[{"at": {"at": "2026-01-02T03:04:05Z"}}]]),
         (Message(role="user", content="x"), {"role": "user", "content": "x"}),
     ],
 )
 def test_the_usual_python_values_arrive_as_json_data(value: object, data: object) -> None:
     assert travel(value) == data
+
+
+@pytest.mark.parametrize(
+    "value", [NOW, NOW.date(), UUID(int=1), Decimal("1.5"), {3}, b"bytes", Path("a"), 1j, Plain.one, range(3)]
+)
+@pytest.mark.parametrize("field", ["a", "k", "r"])
+def test_what_json_does_not_have_is_refused_wherever_it_stands_and_never_a_text(
+    value: object, field: str
+) -> None:
+    kind = f"{type(value).__module__}.{type(value).__qualname__}".replace("Posix", "(Posix)?")
+    for wrapped in (value, [1, value], {"x": [("y", value)]}):
+        with pytest.raises(Unserializable, match=f"^A {kind} cannot be written as JSON: pass and return"):
+            encode({field: wrapped})
+
+
+def test_a_key_that_is_no_text_is_refused() -> None:
+    with pytest.raises(Unserializable, match=r"^The key 1 of an object is no text"):
+        encode({"r": [{"a": {1: "one"}}]})
 
 
 @pytest.mark.parametrize("answer", [COMPLETION, EMBEDDINGS])

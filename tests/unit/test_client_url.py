@@ -132,3 +132,21 @@ def test_a_producer_that_has_arq_gets_its_settings() -> None:
     assert (settings.host, settings.port, settings.database, settings.password) == ("host", 6380, 3, "secret")
     assert (settings.ssl, settings.ssl_cert_reqs, settings.conn_timeout) == (True, "none", 5)
     assert "secret" not in repr(server_address("redis://:secret@host"))
+
+
+def test_what_the_url_and_the_argument_do_not_say_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("REDIS_SSL_CERT_REQS", "none")
+    assert server_address("rediss://host").ssl_cert_reqs == "none"
+    assert server_address("rediss://host", ssl_cert_reqs="required").ssl_cert_reqs == "required"
+    assert (
+        server_address("rediss://host?ssl_cert_reqs=optional", ssl_cert_reqs="none").ssl_cert_reqs
+        == "optional"
+    )
+    monkeypatch.setenv("REDIS_SSL_CERT_REQS", " ")
+    assert server_address("rediss://host").ssl_cert_reqs == "required"
+    monkeypatch.setenv("REDIS_SSL_CERT_REQS", "maybe")
+    assert not server_address("redis://host").ssl
+    with pytest.raises(InvalidRedisURL, match="REDIS_SSL_CERT_REQS"):
+        server_address("rediss://host")

@@ -179,6 +179,8 @@ class Crew(Worker):
     def _on_written(self, outcome: Outcome, accepted: bool) -> None:
         """The outcome is written, or was refused."""
         ctx = self._forget(outcome.lease)
+        if outcome.verb in ("retry", "again") and (wait_s := outcome.delay_ms / 1000) < self.poll_delay_s:
+            self.loop.call_later(wait_s, self._woken.set)  # sooner than the poll would see it
         if ctx is not None:
             self._in_background(self._after(ctx))
         if self._wants_more or (self.burst and not self.held):

@@ -1,0 +1,56 @@
+"""What JSON has: what would silently become something else, as a datetime becomes a text, is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import is_dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from ..errors import Unserializable
+
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+_KINDS = (
+    str,
+    int,
+    float,
+    bool,
+    list,
+    tuple,
+    dict,
+    BaseModel,
+    BaseException,
+)  # models write themselves, errors we do
+
+
+def check_plain(values: Iterable[Any]) -> None:
+    """Raises Unserializable, naming the first kind of value that is neither JSON data nor a pydantic model, a dataclass
+    or an exception. These have been written by now: so they hold no circle. Numbers in a list cost next to nothing."""
+    waiting = list(values)
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            if not {str}.issuperset(map(type, value)):
+                _check_keys(value)
+            waiting += [each for each in value.values() if type(each) not in _SCALARS]
+        elif isinstance(value, list | tuple):
+            if not _SCALARS.issuperset(map(type, value)):
+                waiting += [each for each in value if type(each) not in _SCALARS]
+        elif value is not None and not isinstance(value, _KINDS) and not is_dataclass(value):
+            raise refusal(value)
+
+
+def refusal(value: Any) -> Unserializable:
+    return Unserializable(
+        f"A {type(value).__module__}.{type(value).__qualname__} cannot be written as JSON: "
+        "pass and return JSON data or pydantic models."
+    )
+
+
+def _check_keys(value: dict[Any, Any]) -> None:
+    for key in value:
+        if not isinstance(key, str):
+            raise Unserializable(
+                f"The key {key!r} of an object is no text, and JSON has no others: write it as a text."
+            )
