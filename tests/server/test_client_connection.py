@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from client import Job, Queue, QueueUnavailable, encode
 from client.redis import connection as connections
 from client.wire.keys import KEYS
 from tests.conftest import Server, wait_blocking, wait_until
+from tests.tls import port_of, tls_in_front
 
 PASSWORD = "Zebra4711"
 QUICK_S = 3.0
@@ -61,53 +61,9 @@ def authority() -> trustme.CA:
     return trustme.CA()
 
 
-@asynccontextmanager
-async def port_of(serve: Any, context: ssl.SSLContext | None = None) -> AsyncIterator[int]:
-    """A TCP port on which `serve` answers."""
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        try:
-            await serve(reader, writer)
-        except (OSError, asyncio.CancelledError):
-            pass
-        finally:
-            writer.close()
-            tasks.discard(task)
-
-    listening = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
-    try:
-        yield listening.sockets[0].getsockname()[1]
-    finally:
-        listening.close()
-        for task in list(tasks):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
 @pytest.fixture
 async def tls_port(server: Server, authority: trustme.CA) -> AsyncIterator[int]:
-    """TLS in front of the real server."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(context)
-
-    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65_536):
-            writer.write(data)
-            await writer.drain()
-        writer.close()
-
-    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_unix_connection(str(server.socket))
-        try:
-            await asyncio.gather(copy(reader, back), copy(there, writer))
-        finally:
-            back.close()
-
-    async with port_of(proxy, context) as port:
+    async with tls_in_front(server, authority) as port:
         yield port
 
 
