@@ -106,9 +106,10 @@ class ProviderSettings(BaseModel):
 
     @property
     def api_url(self) -> str:
-        """`base_url` with the version, which Anthropic's SDK, and so its users, leave out."""
-        if self.kind == "anthropic" and not self.base_url.endswith("/v1"):
-            return f"{self.base_url}/v1"
+        """`base_url` with the version, which Anthropic's SDK, and so its users, leave out. A query stays behind it."""
+        base, mark, query = self.base_url.partition("?")
+        if self.kind == "anthropic" and not base.rstrip("/").endswith("/v1"):
+            return f"{base.rstrip('/')}/v1{mark}{query}"
         return self.base_url
 
     @property

@@ -16,7 +16,7 @@ from .extra import Extra, join, unread
 
 MAX_TOKENS = 10**12  # a count above is none
 
-_CALL_FIELDS = ("index", "id", "function")
+_CALL_FIELDS = frozenset({"index", "id", "function"})
 
 Headers = Mapping[str, str]  # looked up case-insensitively, as httpx.Headers are
 

@@ -10,7 +10,7 @@ A stream adds to the first two piece by piece. Of the other two, what was told l
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Set
 from typing import Any, TypeAlias
 
 Extra: TypeAlias = dict[str, dict[str, Any]]
@@ -32,15 +32,19 @@ _PIECES = frozenset(
         "transcript",
     ]
 )
-_NOTHING: tuple[object, ...] = (None, "", [], {})
 
 
-def unread(fields: Mapping[str, Any], read: Collection[str]) -> dict[str, Any]:
-    """The fields that say something and are not among those `read`."""
-    return {name: value for name, value in fields.items() if name not in read and value not in _NOTHING}
+def unread(fields: Mapping[str, Any], read: Set[str]) -> dict[str, Any]:
+    """The fields that say something and are not among those `read`; 0 and False say something."""
+    found = {}
+    for name in fields.keys() - read:
+        value = fields[name]
+        if value or isinstance(value, int | float):
+            found[name] = value
+    return found
 
 
-def unread_usage(usage: Any, read: Collection[str]) -> dict[str, Any]:
+def unread_usage(usage: Any, read: Set[str]) -> dict[str, Any]:
     """As `unread`, inside of details, too. A count of 0 says nothing."""
     if not isinstance(usage, dict):
         return {}
@@ -52,9 +56,17 @@ def unread_usage(usage: Any, read: Collection[str]) -> dict[str, Any]:
     }
 
 
-def placed(**places: dict[str, Any]) -> Extra | None:
+def placed(
+    message: dict[str, Any] | None = None,
+    choice: dict[str, Any] | None = None,
+    response: dict[str, Any] | None = None,
+    usage: dict[str, Any] | None = None,
+) -> Extra | None:
     """The places where there is something; None for nothing."""
-    return {place: fields for place, fields in places.items() if fields} or None
+    if not (message or choice or response or usage):
+        return None
+    places = {"message": message, "choice": choice, "response": response, "usage": usage}
+    return {place: fields for place, fields in places.items() if fields}
 
 
 def add(total: Extra, told: Extra) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -304,3 +305,14 @@ async def test_a_record_tells_in_its_head_how_many_other_models_there_are(run: R
         assert run.payload is not None
         heads.append(run.payload[:20])
     assert heads == [b'{"n":5,"m":0,"o":1,"', b'{"n":5,"m":0,"t":nul']
+
+
+@pytest.mark.parametrize(("left_s", "end"), [(80_000, Retry), (1, Reroute)])
+async def test_whether_it_is_late_is_told_by_its_deadline(
+    run: Runs, redis: AnyRedis, left_s: int, end: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await redis.set(KEYS.job("j1"), b"{}", ex=left_s)
+    monkeypatch.setattr("tests.unit.given_llm.ENQUEUED_MS", time.time() * 1000 - 2_000)
+    llm = ScriptedLLM(errors.ProviderTimeout("x"))
+    with pytest.raises(end):
+        await run(llm, request={**HI, "model": "openai/gpt-4o", "fallbacks": [NANO]})

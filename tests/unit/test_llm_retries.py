@@ -107,6 +107,12 @@ def test_no_model_helps_a_request_that_is_wrong(kind: type[errors.JobError]) -> 
     assert decided(kind("x"), fallbacks=8) is None
 
 
+def test_a_job_that_is_late_leaves_its_tries_to_the_next_model() -> None:
+    late = TurnedAway(is_late=True)
+    assert decided(errors.ProviderTimeout("x"), fallbacks=1, waiting=late) == NextModel()
+    assert decided(errors.ProviderTimeout("x"), waiting=late) == Again(0.5, uses_a_try=True)
+
+
 def test_another_model_may_take_what_this_one_cannot_be_asked_or_refuses_as_it_was_translated() -> None:
     unsaid = errors.BadRequest("x", sent=False)
     assert decided(unsaid, fallbacks=1) == NextModel()

@@ -275,3 +275,11 @@ def test_a_dotenv_file_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> No
     (tmp_path / ".env").write_bytes(b"OPENAI_API_KEY=\xe9\n")
     with pytest.raises(SettingsError, match=r"^\.env cannot be read: it is not UTF-8\.$"):
         load()
+
+
+def test_the_version_of_an_address_stands_before_its_query() -> None:
+    provider = ProviderSettings(base_url="https://h.test/a?v=1", kind="anthropic")
+    assert provider.api_url == "https://h.test/a/v1?v=1"
+    assert (
+        provider.model_copy(update={"base_url": "https://h.test/v1?v=1"}).api_url == "https://h.test/v1?v=1"
+    )

@@ -81,6 +81,7 @@ class TurnedAway:
 
     waited_s: float = 0.0
     most_s: float = FALLBACK_AFTER_S
+    is_late: bool = False  # half of its life is over
 
     def ends_within(self, wait_s: float) -> bool:
         return self.waited_s + wait_s >= self.most_s
@@ -120,8 +121,8 @@ async def what_follows(
 async def _waiting(
     ctx: JobContext, asked: Request, attempts: Sequence[Attempt], error: JobError
 ) -> TurnedAway:
-    """Costs a round trip, where a job with other models to go on to was turned away."""
-    if uses_a_try(type(error).__name__) or not asked.fallbacks:
+    """Costs a round trip, where a job with other models to go on to may be kept by this one."""
+    if not (asked.fallbacks and error.retryable):
         return TurnedAway()
     waited_s = failure.waiting_s(attempts, _TURNED_AWAY)
     try:
@@ -129,7 +130,8 @@ async def _waiting(
     except (RedisError, OSError):
         return TurnedAway(waited_s)
     life_s = left_s + max(0.0, (datetime.now(UTC) - ctx.enqueue_time).total_seconds())
-    return TurnedAway(waited_s, min(FALLBACK_AFTER_S, life_s * LIFE_SHARE) if left_s else FALLBACK_AFTER_S)
+    most_s = min(FALLBACK_AFTER_S, life_s * LIFE_SHARE) if left_s else FALLBACK_AFTER_S
+    return TurnedAway(waited_s, most_s, is_late=0 < left_s < life_s / 2)
 
 
 def decide(
@@ -151,15 +153,16 @@ def decide(
     RateLimited and Overloaded use no try and never fail the job: its deadline does. A job that was
     `admitted` under its model's limit waits for nothing else, as the cooldown of that limit does the
     waiting. With fallbacks it goes on where its patience ends, or would end before the provider's
-    Retry-After does; also where the provider cannot be asked this or, as the request was `translated`,
-    refuses what another may take. Otherwise the provider's Retry-After is the least we wait; the jitter
-    comes on top, so that a fleet that was turned away together does not return together.
+    Retry-After does, or where half of its life is over, whatever tries are left; also where the provider
+    cannot be asked this or, as the request was `translated`, refuses what another may take. Otherwise the
+    provider's Retry-After is the least we wait; the jitter comes on top, so that a fleet that was turned
+    away together does not return together.
     """
     if not uses_a_try(type(error).__name__):
         if fallbacks and (waiting or TurnedAway()).ends_within(asked_s(error)):
             return NextModel()
         return Again(0.0 if admitted else wait_s(error, attempts, roll), uses_a_try=False)
-    if error.retryable and tries_used + 1 < max_tries:
+    if error.retryable and tries_used + 1 < max_tries and not (fallbacks and waiting and waiting.is_late):
         return Again(wait_s(error, attempts, roll), uses_a_try=True)
     if fallbacks and (error.retryable or _another_model_may_help(error, translated)):
         return NextModel()

@@ -9,6 +9,7 @@ import httpx
 from client.errors import AuthenticationFailed, PermissionRefused
 from client.wire.refusals import BY_STATUS
 from promptmill.dialects import dialect_of
+from promptmill.dialects.address import address
 from settings import ProviderSettings, Settings
 
 from .checks import Finding
@@ -70,7 +71,9 @@ def missing(name: str, provider: ProviderSettings | None) -> Finding:
 async def _ask(client: httpx.AsyncClient, provider: ProviderSettings) -> int | str:
     dialect = dialect_of(provider.kind)
     try:
-        response = await client.get(f"{provider.api_url}/models", headers=dialect.key_headers(provider.key))
+        response = await client.get(
+            address(provider.api_url, "/models"), headers=dialect.key_headers(provider.key)
+        )
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return type(error).__name__
     return 401 if response.status_code == dialect.bad_key_status else response.status_code

@@ -23,6 +23,7 @@ from promptmill.dialects.extra import placed, unread, unread_usage
 _REPLY_FIELDS = frozenset({"candidates", "usageMetadata", "modelVersion", "responseId", "error"})
 _IN_PIECES = ("logprobsResult", "citationMetadata")  # an event of a stream has its own
 _CANDIDATE_FIELDS = frozenset({"content", "finishReason", "index", *_IN_PIECES})
+_WORDS = frozenset({"text", "thought"})
 _USAGE_FIELDS = frozenset(
     [
         "promptTokenCount",
@@ -87,7 +88,7 @@ def _own(parts: list[dict[str, Any]]) -> dict[str, Any]:
     """What the parts hold beside words and calls: images, code and what it gave, and signatures."""
     own: dict[str, Any] = {"parts": [], "signatures": []}
     for part in parts:
-        rest = {} if "functionCall" in part else unread(part, ("text", "thought"))
+        rest = {} if "functionCall" in part else unread(part, _WORDS)
         if rest:
             own["signatures" if rest.keys() == {"thoughtSignature"} else "parts"].append(rest)
     return {name: entries for name, entries in own.items() if entries}

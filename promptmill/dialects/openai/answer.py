@@ -76,10 +76,10 @@ def read(
         response_id=text_or_none(reply.get("id")),
         is_refusal=bool(refusal),
         extra=placed(
-            message=own,
-            choice=unread(choice, _CHOICE_FIELDS),
-            response=unread(reply, _REPLY_FIELDS),
-            usage=unread_usage(usage, _USAGE_FIELDS) if usage else {},
+            own,
+            unread(choice, _CHOICE_FIELDS),
+            unread(reply, _REPLY_FIELDS),
+            unread_usage(usage, _USAGE_FIELDS) if usage else None,
         ),
     )
 
