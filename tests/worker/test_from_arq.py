@@ -181,12 +181,16 @@ CLASS = "import worker\nclass WorkerSettings(worker.WorkerSettings):\n    "
         ("log_results = True", "WorkerSettings.log_results cannot be used: a result is its caller's"),
         ("max_jobs = 'many'", "WorkerSettings.max_jobs cannot be used: 'many' is no number."),
         ("functions = [max]", "WorkerSettings.functions: "),
+        (
+            "import worker\nclass Mine(worker.CpuWorkerSettings): ...\nWorkerSettings = Mine",
+            "worker.CpuWorkerSettings is no base for a class of one's own",
+        ),
     ],
 )
 async def test_what_cannot_be_honoured_is_refused_with_one_sentence(
     project: Project, line: str, sentence: str
 ) -> None:
-    (project.directory / "refused.py").write_text(CLASS + line)
+    (project.directory / "refused.py").write_text(line if line.startswith("import") else CLASS + line)
     process = project.launch("refused.WorkerSettings")
     assert await process.ended(10) == 1
     (only,) = said(process)

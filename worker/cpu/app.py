@@ -55,4 +55,10 @@ def cpu_worker_settings(settings: Settings) -> type:
         "on_shutdown": on_shutdown,
         "max_jobs": processes,
     }
-    return type("CpuWorkerSettings", (), options)
+    return type("CpuWorkerSettings", (), options | {"__init_subclass__": classmethod(_refuse)})
+
+
+def _refuse(cls: type) -> None:
+    raise click.ClickException(
+        "worker.CpuWorkerSettings is no base for a class of one's own: its jobs are those of JOB_MODULES."
+    )
