@@ -1,6 +1,6 @@
 -- names: the names and little texts that are written or read on both sides, each as its file in client/wire says.
 -- needs: clock
--- gives: lanes_of, provider_of, keys_of, read_names, write_names, read_ticket, read_reservation, new_token, claimed_ms,
+-- gives: lanes_of, provider_of, keys_of, read_names, write_names, read_ticket, read_reservation, new_token, place_of, claimed_ms,
 --        is_ours, text_of
 
 -- Where a lane waits for its turn, as keys.py's lanes_of.
@@ -85,6 +85,9 @@ local function new_token(worker) return string.format('mill:%.0f:%s', now_us, wo
 
 -- Whether a worker of ours has made the token; a stock arq worker's is of another kind.
 local function is_ours(token) return string.sub(token, 1, 5) == 'mill:' end
+
+-- The place that the token of a job has; nil where it is of another kind, or of a worker of the version before.
+local function place_of(token) return string.match(token, '^mill:.*@(%S+)$') end
 
 local function claimed_ms(token) return tonumber(string.match(token, '^mill:(%d+):')) / 1000 end
 

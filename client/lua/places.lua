@@ -1,15 +1,16 @@
 -- places: a job's place in its lane outlives what takes it from there: a lease, or the wait for another try.
 -- needs: clock, names, conversations
--- gives: return_of, return_at, restore
+-- gives: return_of, return_at, expect_back, restore
 --
 -- While a job runs or waits for another try, its score is a later moment than its place. KEY.returns has that moment,
--- too, with the place, the lane and the id: then the job goes back to its place, where it is due. It goes back only
--- where its score is still that moment. So a job that was claimed, renewed or ended meanwhile by a worker that knows
--- nothing of returns, while versions are mixed, is left as it is, and a return without use goes away by itself.
+-- too: of a wait with the place, the lane and the id; of leases '{moment} {lane}', once for all jobs of a lane that were
+-- leased together, whose tokens have their places. Then each goes back to its place, where it is due, but only where
+-- its score is still that moment. So what ended, or was renewed or claimed meanwhile, also by a worker that knows
+-- nothing of returns while versions are mixed, stays as it is, and a return without use goes away by itself.
 
 local RETURNS_AT_ONCE, ROUNDS = 500, 10
 
--- A job's return; `place` is the score that it was claimed at, as Redis wrote it.
+-- The return of a job that waits for another try.
 local function return_of(place, lane, id) return place .. ' ' .. lane .. '\n' .. id end
 
 -- The return, at `moment`, of a job of which only the lane is known; nil where there is none.
@@ -20,15 +21,38 @@ local function return_at(moment, lane, id)
   end
 end
 
--- Puts a job back; false where it is not at its moment any more.
-local function put_back(one, moment)
-  local place, lane, id = string.match(one, '^(%S+) ([^\n]*)\n(.*)$')
-  local ms = tonumber(place)
+-- Notes when the leases end that have begun or were renewed in these lanes, a set.
+local function expect_back(lanes, lease_end)
+  local row, at = {}, string.format('%.0f', lease_end)
+  for lane in pairs(lanes) do
+    row[#row + 1] = at
+    row[#row + 1] = at .. ' ' .. lane
+  end
+  if #row > 0 then cmd('ZADD', KEY.returns, unpack(row)) end
+end
+
+local function put_back(place, lane, id)
+  local ms = tonumber(place or nil)
   if not (ms and ms >= 0 and ms <= now_us / 1000) then return false end  -- below 0 stands what is left unread
-  if redis.pcall('ZSCORE', lane, id) ~= moment then return false end
   cmd('ZADD', lane, place, id)
   enter(lane, id, place)
-  return lane
+  return true
+end
+
+-- Puts back what a return speaks of. Returns its lane, where there was anything.
+local function bring_back(one, moment)
+  local place, lane, id = string.match(one, '^(%S+) ([^\n]*)\n(.*)$')
+  if place then
+    return redis.pcall('ZSCORE', lane, id) == moment and put_back(place, lane, id) and lane
+  end
+  lane = string.match(one, '^%S+ (.*)$')
+  local ids = lane and redis.pcall('ZRANGEBYSCORE', lane, moment, moment) or {}
+  local found = false
+  for _, lapsed in ipairs(ids) do
+    local held = cmd('GET', KEY.in_progress .. lapsed)
+    if held and put_back(place_of(held), lane, lapsed) then found = lane end
+  end
+  return found
 end
 
 -- Puts back all whose moment has come. Returns the lanes that they are in, and the next moment, or nil.
@@ -39,7 +63,7 @@ local function restore()
     if not first or tonumber(first) > now then return lanes, tonumber(first or nil) end
     local due = cmd('ZRANGEBYSCORE', KEY.returns, '-inf', now, 'WITHSCORES', 'LIMIT', 0, RETURNS_AT_ONCE)
     for i = 1, #due, 2 do
-      local lane = put_back(due[i], due[i + 1])
+      local lane = bring_back(due[i], due[i + 1])
       if lane then lanes[lane] = true end
     end
     cmd('ZREMRANGEBYRANK', KEY.returns, 0, #due / 2 - 1)

@@ -17,8 +17,8 @@
     mill:lanes              zset    lanes                                Unix ms, look   none: members are removed
     mill:lanes:cpu          zset    the lanes of CPU jobs, 'cpu…'        Unix ms, look   none: members are removed
     mill:lane:{name}        zset    job ids                              Unix ms, due    none: members are removed
-    mill:returns            zset    '{place} {lane} LF {id}' of jobs that Unix ms, back  none: members are removed
-                                    run, or wait for another try
+    mill:returns            zset    '{ms} {lane}' of leases; of waits    Unix ms, back   none: members are removed
+                                    for a try '{place} {lane} LF {id}'
     mill:turns:{key}        zset    '{lane} LF {id}' of a conversation's Unix ms, place  31 days after the last
                                     jobs that wait to start
     mill:crashes:{id}       list    '{Unix ms} {token}' of each crash    —               1 day after the last

@@ -357,4 +357,3 @@ async def test_in_any_history_turns_start_in_their_order_and_never_stop(
             lapse(room, lease)
     assert not any(history.talks.values()), "some never start"
     assert not room.raw.exists(*map(KEYS.turns, TALKS))
-    assert room.raw.zcount(KEYS.returns, room.now_ms(), "+inf") == 0

@@ -13,6 +13,7 @@ from client import encode
 from client.redis.connection import connect
 from client.redis.url import server_address
 from client.wire.keys import KEYS
+from client.wire.token import place_of
 from tests.conftest import Server
 from worker.engine.scripts import Claim, Claimed, EngineScripts, Lease, Outcome
 
@@ -50,7 +51,10 @@ class Room:
         """Ages a lease, or the wait for another try, until it has ended."""
         past_ms = self.now_ms() - 1
         self.raw.zadd(lease.lane, {lease.job_id: past_ms}, xx=True)
-        self.raw.zadd(KEYS.returns, {return_of(lease): past_ms}, xx=True)
+        if self.raw.zscore(KEYS.returns, return_of(lease)):
+            self.raw.zadd(KEYS.returns, {return_of(lease): past_ms})
+        else:
+            self.raw.zadd(KEYS.returns, {f"{past_ms} {lease.lane}": past_ms})
         self.raw.zadd(KEYS.lanes, {lease.lane: past_ms}, lt=True)
 
     def tick(self) -> None:
@@ -77,7 +81,7 @@ class Room:
         return None if score is None else int(score)
 
     def dump(self) -> dict[str, Any]:
-        """Every key but the epoch, and what it holds; zsets without their scores."""
+        """Every key but the epoch and the returns, and what it holds; zsets without their scores."""
         read: dict[bytes, Callable[[bytes], Any]] = {
             b"string": self.raw.get,
             b"zset": lambda key: [member.decode() for member in self.raw.zrange(key, 0, -1)],
@@ -85,7 +89,7 @@ class Room:
             b"hash": self.raw.hgetall,
             b"stream": self.raw.xrange,
         }
-        names = sorted(set(self.raw.scan_iter()) - {KEYS.epoch.encode()})
+        names = sorted(set(self.raw.scan_iter()) - {KEYS.epoch.encode(), KEYS.returns.encode()})
         return {key.decode(): read[self.raw.type(key)](key) for key in names}
 
     def commands(self) -> int:
@@ -102,8 +106,8 @@ def payload(job_id: str) -> bytes:
 
 
 def return_of(lease: Lease) -> str:
-    """The member of KEYS.returns."""
-    return f"{lease.place} {lease.lane}\n{lease.job_id}"
+    """The member of KEYS.returns while the job waits for another try."""
+    return f"{place_of(lease.token)} {lease.lane}\n{lease.job_id}"
 
 
 def ids(claim: Claim) -> list[str]:

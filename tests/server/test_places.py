@@ -9,6 +9,7 @@ import pytest
 
 from client import JobStatus, Queue
 from client.wire.keys import KEYS
+from client.wire.token import place_of
 from tests.conftest import Server
 from tests.server.given_outcomes import record
 from tests.server.limits_room import MODEL, LimitsRoom, limited
@@ -35,7 +36,11 @@ async def test_a_job_whose_worker_died_runs_before_all_that_wait_behind_it(room:
     job = await room.claim_one()
     room.lapse(job.lease)
     again = await room.claim_one(worker="w2")
-    assert (again.lease.job_id, again.lease.place, again.crashes) == ("high", job.lease.place, 1)
+    assert (again.lease.job_id, place_of(again.lease.token), again.crashes) == (
+        "high",
+        place_of(job.lease.token),
+        1,
+    )
 
 
 async def test_a_place_is_kept_over_any_number_of_crashes_and_tries(room: Room) -> None:
@@ -58,7 +63,6 @@ async def test_what_waits_for_another_try_is_not_due_before_and_then_first(room:
     assert other.lease.job_id == "b"
     room.lapse(job.lease)
     assert ids(await room.claim()) == ["a", "c"]
-    assert room.raw.zcard(KEYS.returns) == 3
 
 
 async def test_a_lane_that_is_parked_is_looked_at_when_a_lease_ends(limits: LimitsRoom) -> None:
@@ -66,12 +70,12 @@ async def test_a_lane_that_is_parked_is_looked_at_when_a_lease_ends(limits: Limi
     limits.limit(MODEL, concurrency=2)
     limits.calls(40)
     jobs = (await limits.claim(lease_ms=700)).jobs
-    claim = await limits.claim()
-    assert (claim.jobs, claim.next_ms) == ([], limits.score(KEYS.returns, return_of(jobs[0].lease)))
-    limits.raw.zadd(KEYS.slots(MODEL), {job.lease.job_id: limits.now_ms() - 1 for job in jobs})
-    for job in jobs:
-        limits.raw.zadd(KEYS.returns, {return_of(job.lease): limits.now_ms() - 1})
-        limits.raw.zadd(job.lease.lane, {job.lease.job_id: limits.now_ms() - 1})
+    claim, lane = await limits.claim(), jobs[0].lease.lane
+    assert (claim.jobs, claim.next_ms) == ([], limits.score(lane, "0"))
+    past_ms = limits.now_ms() - 1
+    limits.raw.zadd(KEYS.slots(MODEL), {job.lease.job_id: past_ms for job in jobs})
+    limits.raw.zadd(lane, {job.lease.job_id: past_ms for job in jobs})
+    limits.raw.zadd(KEYS.returns, {f"{past_ms} {lane}": past_ms})
     assert ids(await limits.claim()) == ["0", "1"]
 
 
@@ -84,10 +88,9 @@ async def test_a_whole_fleets_jobs_go_back_in_one_claim(room: Room) -> None:
     pipe = room.raw.pipeline()
     past_ms = room.now_ms() - 1
     pipe.zadd(KEYS.queue, {job.lease.job_id: past_ms for job in jobs})
-    pipe.zadd(KEYS.returns, {return_of(job.lease): past_ms for job in jobs})
+    pipe.zadd(KEYS.returns, {f"{past_ms} {KEYS.queue}": past_ms})
     pipe.execute()
     assert ids(await room.claim(500)) == [str(n) for n in range(500)]
-    assert room.raw.zcard(KEYS.returns) == 500
 
 
 async def test_a_late_worker_that_renews_takes_its_job_out_of_its_place_again(limits: LimitsRoom) -> None:
@@ -97,13 +100,13 @@ async def test_a_late_worker_that_renews_takes_its_job_out_of_its_place_again(li
     limits.limit(MODEL, paused=True)
     limits.lapse(job.lease)
     assert (await limits.claim()).jobs == []
-    assert limits.raw.zcard(KEYS.returns) == 0
+    assert limits.raw.zscore(job.lease.lane, "0") == float(place_of(job.lease.token))
     assert await limits.renew(job) == [1]
-    assert limits.score(KEYS.returns, return_of(job.lease)) == limits.score(job.lease.lane, "0")
     limits.limit(MODEL)
     assert (await limits.claim()).jobs == []
-    assert await limits.finish(job.lease)
-    assert limits.raw.zcard(KEYS.returns) == 0
+    limits.lapse(job.lease)
+    (again,) = (await limits.claim()).jobs
+    assert place_of(again.lease.token) == place_of(job.lease.token)
 
 
 # -- a lane stays arq's, and workers of two versions share it ---------------------------------------
@@ -112,7 +115,6 @@ async def test_a_late_worker_that_renews_takes_its_job_out_of_its_place_again(li
 async def test_a_running_job_is_seen_as_such(room: Room, queue: Queue) -> None:
     room.put("a")
     job = await room.claim_one()
-    assert room.score(KEYS.queue, "a") == room.score(KEYS.returns, return_of(job.lease))
     assert await queue.job("a").status() == JobStatus.in_progress
     await room.finish(job.lease, "retry", ttl_ms=TTL_MS, delay_ms=5_000)
     assert await queue.job("a").status() == JobStatus.deferred
@@ -127,7 +129,6 @@ async def test_what_an_older_worker_has_claimed_again_is_left_to_it(room: Room) 
     room.raw.zadd(KEYS.queue, {"a": lease_end})
     assert ids(await room.claim()) == ["b"]
     assert room.score(KEYS.queue, "a") == lease_end
-    assert [one.decode().partition("\n")[2] for one in room.raw.zrange(KEYS.returns, 0, -1)] == ["b"]
 
 
 async def test_a_job_of_an_older_worker_that_died_runs_again(room: Room) -> None:
@@ -138,7 +139,8 @@ async def test_a_job_of_an_older_worker_that_died_runs_again(room: Room) -> None
 
 
 @pytest.mark.parametrize(
-    "member", ["", "x", "nan arq:queue\na", "inf arq:queue\na", "1 nothing\na", "1 arq:job:a\na"]
+    "member",
+    ["", "x", "nan arq:queue\na", "inf arq:queue\na", "1 nothing\na", "1 arq:job:a\na", "5 arq:job:a"],
 )
 async def test_a_return_that_means_nothing_goes_away(room: Room, member: str) -> None:
     room.put("a", in_ms=60_000)
@@ -197,7 +199,7 @@ class History:
     async def start(self) -> None:
         for job in (await self.room.claim(1)).jobs:
             name, due = job.lease.job_id, self.lanes[job.lease.lane]
-            assert self.place[name] == float(job.lease.place)
+            assert self.place[name] == float(place_of(job.lease.token))
             assert (self.place[name], name) == min(due), "it has overtaken"
             due.remove((self.place[name], name))
             self.running[name] = job.lease
@@ -230,9 +232,11 @@ class History:
             assert await self.room.scripts.renew(leases, LEASE_MS) == [1] * len(leases)
 
     def check(self) -> None:
-        held = {return_of(lease) for lease in (*self.running.values(), *self.waiting.values())}
+        held = {return_of(lease) for lease in self.waiting.values()}
         returns = {one.decode(): ms for one, ms in self.room.raw.zrange(KEYS.returns, 0, -1, withscores=True)}
-        assert {one for one, ms in returns.items() if ms > self.room.now_ms()} == held
+        assert {one for one, ms in returns.items() if "\n" in one and ms > self.room.now_ms()} == held
+        for lease in self.running.values():
+            assert f"{self.room.score(lease.lane, lease.job_id)} {lease.lane}" in returns
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -12,6 +12,7 @@ from redis.commands.core import AsyncScript
 
 from client.redis.scripts import scripts
 from client.wire.keys import Keys
+from client.wire.token import place_of, with_place
 from worker.unreachable import as_unreachable
 
 Verb = Literal["done", "dead", "retry", "throttled", "again", "back", "reroute", "unread"]
@@ -19,14 +20,13 @@ Verb = Literal["done", "dead", "retry", "throttled", "again", "back", "reroute",
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to run a job: its id, its lane, the fencing token that proves it, the limit keys under
-    which it holds slots, with a newline between them, and its place in the lane, a score as Redis writes it."""
+    """The right to run a job: its id, its lane, the fencing token that proves it, and the limit keys under
+    which it holds slots, with a newline between them."""
 
     job_id: str
     lane: str
     token: str
     limit_keys: str = ""
-    place: str = "0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +46,12 @@ class Claimed:
     @property
     def score_ms(self) -> int:
         """When it was due."""
-        return int(float(self.lease.place))
+        return int(float(place_of(self.lease.token)))
 
     @property
     def was_unread(self) -> bool:
         """It was left unread until its deadline had passed: then its place is below 0."""
-        return self.lease.place.startswith("-")
+        return place_of(self.lease.token).startswith("-")
 
 
 # A job in the claim's reply, as claim.lua says
@@ -135,7 +135,7 @@ class EngineScripts:
     async def renew(self, leases: Sequence[Lease], lease_ms: int) -> list[int]:
         """For each lease: 1 prolonged, 0 somebody else's by now, -1 unknown to Redis, 2 without its slots. One
         round trip."""
-        held = chain.from_iterable((o.job_id, o.lane, o.place, o.token, o.limit_keys) for o in leases)
+        held = chain.from_iterable((o.job_id, o.lane, o.token, o.limit_keys) for o in leases)
         renewed: list[int] = await _run(self._renew, [lease_ms, *held])
         return renewed
 
@@ -144,8 +144,7 @@ class EngineScripts:
         args: list[str | bytes | int] = []
         for o in outcomes:
             args += (o.lease.job_id, o.lease.lane, o.lease.token, o.verb, o.text)
-            args += (o.ttl_ms, o.delay_ms, o.keep_ms, o.lease.limit_keys, o.use, o.to)
-            args += (o.attempts, o.lease.place)
+            args += (o.ttl_ms, o.delay_ms, o.keep_ms, o.lease.limit_keys, o.use, o.to, o.attempts)
         return [reply == 1 for reply in await _run(self._finish, args)]
 
     async def keep(self, parts: Parts) -> bool:
@@ -162,7 +161,7 @@ async def _run(script: AsyncScript, args: Sequence[Any]) -> Any:
 def _claimed(row: _Row, token: str) -> Claimed:
     job_id, lane, place, payload, tries, crashes, abort_ms, limit_keys, tokens, usd, shut = row
     return Claimed(
-        lease=Lease(job_id.decode(), lane.decode(), token, limit_keys.decode(), place.decode()),
+        lease=Lease(job_id.decode(), lane.decode(), with_place(token, place.decode()), limit_keys.decode()),
         payload=payload,
         has_run=tries is not None or bool(crashes),
         tries_used=int(tries or 0),

@@ -20,7 +20,7 @@
 -- Before anything is taken, what has lapsed or waited long enough goes back to its place (places.lua).
 --
 -- Returns now (ms), the next moment to come back (ms, -1 for none known), 1 where more may be due at
--- once, the token, the ids to abort, the epoch, and for each job: id, lane, its place, payload or false,
+-- once, the token (each job's has '@' and its place behind it), the ids to abort, the epoch, and for each job: id, lane, its place, payload or false,
 -- tries used (false where it never ran), crashes, abort ms or 0, its limit keys (write_names), the tokens
 -- and the dollars reserved, and why its model is shut, where it has no slots and is to go on to another.
 -- Last, how many jobs were found that cannot be read.
@@ -83,7 +83,7 @@ for _ = 1, 3 do  -- a lane that was let go may have been empty by then
   if open_waited(touched) == 0 then break end
   visited = go_round()
 end
-if #claim.returns > 0 then cmd('ZADD', KEY.returns, unpack(claim.returns)) end
+expect_back(claim.leased, claim.lease_end)
 save_all()
 if let_in > 0 and claim.want <= 0 then cmd('PUBLISH', KEY.wake_channel, '') end  -- others may have room for them
 

@@ -7,8 +7,8 @@ local MAX_DEAD = 10000
 local STREAM_TTL_MS = DAY_MS  -- where the result has none
 
 -- What finish.lua has still to see to: workers are `wanted`, lanes that jobs have `left` and which, those that may stand
--- in arq's queue as well (`elsewhere`), `returns` that are not needed any more.
-local after = { wanted = false, left = {}, elsewhere = {}, returns = {} }
+-- in arq's queue as well (`elsewhere`).
+local after = { wanted = false, left = {}, elsewhere = {} }
 local aborting = cmd('EXISTS', KEY.aborts) == 1
 
 -- The job is no longer in the lane.

@@ -1,8 +1,8 @@
 -- finish: writes down how jobs ended, each only for the holder of its fencing token, and frees its slots.
 -- needs: congestion, gates, endings, unread
 --
--- ARGV, for each job, thirteen:
---   id, lane, token, verb, text, ttl ms, delay ms, keep ms, limit keys (write_names), use, to, attempts, its place
+-- ARGV, for each job, twelve:
+--   id, lane, token, verb, text, ttl ms, delay ms, keep ms, limit keys (write_names), use, to, attempts
 --   done       text is the result ('' keeps none), kept for ttl (0: for ever); keep holds the id back; `to` is the
 --              event that ends the job's stream, '' where it has none
 --   dead       as done, and the job becomes a dead letter
@@ -20,17 +20,17 @@
 --
 -- Returns a list: 1 where it was accepted, 0 where the token is not, or no longer, the job's.
 
-local FIELDS_OF_A_JOB = 13
+local FIELDS_OF_A_JOB = 12
 local VERBS = { done = true, dead = true, retry = true, throttled = true, again = true, back = true, reroute = true,
   unread = true }
 
 if #ARGV % FIELDS_OF_A_JOB ~= 0 or #ARGV == 0 then
-  return redis.error_reply('finish: thirteen arguments for each job')
+  return redis.error_reply('finish: twelve arguments for each job')
 end
 for at = 1, #ARGV, FIELDS_OF_A_JOB do  -- before anything is written
   local ttl_ms, delay_ms, keep_ms = tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6]), tonumber(ARGV[at + 7])
-  if not (VERBS[ARGV[at + 3]] and ttl_ms and delay_ms and keep_ms and tonumber(ARGV[at + 12])) then
-    return redis.error_reply('finish: a job needs one of eight verbs and four numbers')
+  if not (VERBS[ARGV[at + 3]] and ttl_ms and delay_ms and keep_ms) then
+    return redis.error_reply('finish: a job needs one of eight verbs and three numbers')
   end
 end
 
@@ -62,30 +62,27 @@ local tokens = cmd('MGET', unpack(running))
 for at = 1, #ARGV, FIELDS_OF_A_JOB do
   local id, lane, token, verb, text = unpack(ARGV, at, at + 4)
   local ttl_ms, delay_ms, keep_ms = tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6]), tonumber(ARGV[at + 7])
-  local names, use, to, attempts, place = unpack(ARGV, at + 8, at + 12)
-  local back, wait_ms = return_of(place, lane, id), 0
+  local names, use, to, attempts = unpack(ARGV, at + 8, at + 11)
   local mine = tokens[#accepted + 1] == token and not ended[id]
   ended[id] = ended[id] or mine
   accepted[#accepted + 1] = mine and 1 or 0
   local alone_ms = mine and names ~= '' and free(id, names, token, use)
   if mine and attempts ~= '' then remember(id, attempts) end
-  if verb == 'retry' or verb == 'again' then wait_ms = alone_ms or delay_ms end
-  if verb == 'throttled' then wait_ms = alone_ms or 0 end
-  if mine and wait_ms <= 0 then after.returns[#after.returns + 1] = back end
   if mine and verb == 'dead' then bury(id, lane, text) end
   if mine and to ~= '' and (verb == 'done' or verb == 'dead') then end_stream(id, to, ttl_ms) end
   if mine and (verb == 'done' or verb == 'dead') then
     leave(id, lane, verb, text, ttl_ms, keep_ms)
   elseif mine and verb == 'back' then
     if attempts ~= '' then tried(id, 0, FACT.attempts_ttl_ms) end  -- or nobody would read them
-    wait(id, lane, place)
+    wait(id, lane, place_of(token))
   elseif mine and verb == 'reroute' then
-    reroute(id, lane, to, text, place)
+    reroute(id, lane, to, text, place_of(token))
   elseif mine and verb == 'unread' then
-    leave_unread(lane, id, place)
+    leave_unread(lane, id, place_of(token))
   elseif mine then
     tried(id, verb == 'retry' and 1 or 0, ttl_ms)
     if text ~= '' then cmd('SET', KEY.last .. id, text, 'PX', ttl_ms) end
+    local wait_ms, place = alone_ms or verb ~= 'throttled' and delay_ms or 0, place_of(token)
     if wait_ms > 0 then wait_out(id, lane, place, wait_ms) else wait(id, lane, place) end
   end
 end
@@ -101,7 +98,6 @@ for key, holders in pairs(gone) do
 end
 if open_waited(freed) > 0 then after.wanted = true end
 save_all()
-if #after.returns > 0 then cmd('ZREM', KEY.returns, unpack(after.returns)) end
 for _, id in ipairs(after.elsewhere) do go(KEY.queue, id) end
 for lane, ids in pairs(after.left) do
   cmd('ZREM', lane, unpack(ids))

@@ -7,9 +7,9 @@ local STEP = 50           -- read at once while passing over them
 local due_ms = now_us / 1000  -- scores are finer than `now`
 
 -- What claim.lua was asked for, and what it has taken: want, lease_end, hold_ms, token, aborts (asked for: a list),
--- aliases, taken, returns (of what it has taken); of those that cannot be read, how many were `unread`, and whether
+-- aliases, taken, leased (the lanes of what it has taken); of those that cannot be read, how many were `unread`, and whether
 -- there may be `more`.
-local claim = { taken = {}, returns = {}, unread = 0 }
+local claim = { taken = {}, leased = {}, unread = 0 }
 
 local function crash(id, old_token)
   local key = KEY.crashes .. id
@@ -25,11 +25,10 @@ local function lease(lane, id, score, held, payload, tries, found, tokens, usd)
   -- the worker that runs it reads KEY.aborts.
   if held and score == '1' and abort ~= 0 then return false end
   local crashes = held and crash(id, held) or 0
-  cmd('SET', KEY.in_progress .. id, claim.token, 'PX', claim.hold_ms)
+  cmd('SET', KEY.in_progress .. id, claim.token .. '@' .. score, 'PX', claim.hold_ms)
   for _, s in ipairs(found) do take(s, id, claim.lease_end, tokens, usd) end
   depart(lane, id)
-  claim.returns[#claim.returns + 1] = claim.lease_end
-  claim.returns[#claim.returns + 1] = return_of(score, lane, id)
+  claim.leased[lane] = true
   claim.taken[#claim.taken + 1] = { id, lane, score, payload, tries, crashes, abort, found.names, tokens,
     usd and usd > 0 and text_of(usd) or '0', found.shut or '' }
   return true
