@@ -31,7 +31,7 @@ def test_the_ten_lines_work(stack: LiveStack) -> None:
 
 
 async def test_a_plain_arq_pool_is_a_client(stack: LiveStack) -> None:
-    body = textwrap.indent(block_with("create_pool("), "    ")
+    body = textwrap.indent(block_with('enqueue_job("chat"'), "    ")
     names: dict[str, Any] = {"url": stack.url}
     exec(f"async def snippet():\n{body}\n    return pool, answer", names)
 

@@ -69,16 +69,16 @@ class Project:
 
 
 @pytest.fixture
-def project(tmp_path: Path, server: Server) -> Iterator[Project]:
-    project = Project(tmp_path, server)
+def project(tmp_path: Path, own_server: Server) -> Iterator[Project]:
+    project = Project(tmp_path, own_server)
     yield project
     project.end()
 
 
 @pytest.fixture
-async def pickling(server: Server) -> AsyncIterator[ArqRedis]:
+async def pickling(own_server: Server) -> AsyncIterator[ArqRedis]:
     """A stock producer."""
-    pool = await create_pool(redis_settings(server.url))
+    pool = await create_pool(redis_settings(own_server.url))
     yield pool
     await pool.aclose(close_connection_pool=True)
 
@@ -120,13 +120,13 @@ async def test_the_stock_project_works_before(project: Project, pickling: ArqRed
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_the_moved_project_does_the_same(
-    project: Project, queue: Queue, server: Server, way: str
+    project: Project, own_queue: Queue, own_server: Server, way: str
 ) -> None:
     process = await project.start(*WAYS[way])
-    assert await (await queue.enqueue("flaky", 1)).result(SOON_S) == 1
+    assert await (await own_queue.enqueue("flaky", 1)).result(SOON_S) == 1
 
     async def enqueue(function: str, *args: Any, **options: Any) -> Any:
-        return (await queue.enqueue(function, *args, **options)).result(SOON_S)
+        return (await own_queue.enqueue(function, *args, **options)).result(SOON_S)
 
     await does_its_work(process, enqueue)
     assert "chat" in process.text()  # promptmill's own jobs are there, too
@@ -134,28 +134,28 @@ async def test_the_moved_project_does_the_same(
 
 
 async def test_side_by_side_each_worker_does_its_own_and_fails_none(
-    project: Project, queue: Queue, pickling: ArqRedis, server: Server
+    project: Project, own_queue: Queue, pickling: ArqRedis, own_server: Server
 ) -> None:
     ours = await project.start(*WAYS["a class"])
     there = [await pickling.enqueue_job("greet", str(n)) for n in range(100)]
     await wait_until(lambda: "for a worker that can read them" in ours.text(), description="it is said")
-    assert (await read_stats(queue)).unreadable >= 1
-    here = [await queue.enqueue("greet", str(n)) for n in range(100)]
+    assert (await read_stats(own_queue)).unreadable >= 1
+    here = [await own_queue.enqueue("greet", str(n)) for n in range(100)]
     assert [await job.result(SOON_S) for job in here] == [f"Hello {n}" for n in range(100)]
     stock = await project.start(STOCK, ready="startup")
     assert [await job.result(timeout=SOON_S) for job in there if job] == [f"Hello {n}" for n in range(100)]
-    await (await queue.enqueue("chain", "Ada")).result(SOON_S)
-    assert await queue.job("greet-Ada").result(SOON_S) == "Hello Ada"
+    await (await own_queue.enqueue("chain", "Ada")).result(SOON_S)
+    assert await own_queue.job("greet-Ada").result(SOON_S) == "Hello Ada"
     await wait_until(lambda: (said(ours) + said(stock)).count("tick Hello") >= 2, description="two ticks")
-    assert await queue.dead.count() == 0
+    assert await own_queue.dead.count() == 0
     assert ours.text().count("for a worker that can read them") == 1
     assert "deserializing" not in stock.text()
-    with server.client() as client:
+    with own_server.client() as client:
         assert client.zcount(KEYS.queue, "-inf", "(0") == 0
 
 
-async def test_a_plain_pool_with_our_codec_is_a_producer(project: Project, server: Server) -> None:
-    pool = await create_pool(redis_settings(server.url), job_serializer=encode, job_deserializer=decode)
+async def test_a_plain_pool_with_our_codec_is_a_producer(project: Project, own_server: Server) -> None:
+    pool = await create_pool(redis_settings(own_server.url), job_serializer=encode, job_deserializer=decode)
     await project.start(*WAYS["decorators"])
     job = await pool.enqueue_job("greet", "Ada")
     assert job is not None
