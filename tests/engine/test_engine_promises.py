@@ -31,7 +31,8 @@ async def add(ctx: Ctx, a: int, b: int = 1) -> int:
 
 
 async def tell(ctx: Ctx) -> dict[str, Any]:
-    return {name: ctx[name] for name in ("job_id", "job_try", "enqueue_time", "score")}
+    told = {name: ctx[name] for name in ("job_id", "job_try", "score")}
+    return told | {"enqueue_time": ctx["enqueue_time"].isoformat()}
 
 
 async def test_a_job_gets_its_arguments_and_its_context(

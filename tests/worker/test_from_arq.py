@@ -99,9 +99,11 @@ async def does_its_work(process: Process, enqueue: Any) -> None:
     ):
         await wait_until(lambda line=line: line in said(process), description=line)  # type: ignore[misc]
     await wait_until(lambda: said(process).count("tick Hello") >= 2, description="two ticks")
+
+
+async def shuts_down(process: Process) -> None:
     process.send(signal.SIGTERM)
     await process.ended(10)
-    assert "shutdown Hello" in said(process)
     assert said(process).count("startup") == said(process).count("shutdown Hello") == 1
 
 
@@ -129,6 +131,7 @@ async def test_the_moved_project_does_the_same(
         return (await own_queue.enqueue(function, *args, **options)).result(SOON_S)
 
     await does_its_work(process, enqueue)
+    await shuts_down(process)  # stock arq may end in a traceback instead, where a job runs
     assert "chat" in process.text()  # promptmill's own jobs are there, too
     assert "20 jobs at once" in process.text() or way == "decorators"
 
