@@ -27,8 +27,9 @@ async def nothing_left_but_results(queue: Queue) -> None:
         b"mill:cost:",
         b"mill:counted:",
     )  # of no single job
-    assert [key for key in left if not key.startswith(kept)] == []
-    assert [key for key in left if await queue.session.redis.ttl(key) < 0] == []
+    leases = {b"mill:returns"}  # when they would have ended; a claim then takes that away
+    assert [key for key in left - leases if not key.startswith(kept)] == []
+    assert [key for key in left - leases if await queue.session.redis.ttl(key) < 0] == []
 
 
 async def test_a_worker_told_to_stop_finishes_what_it_can_and_another_runs_the_rest(
