@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from random import Random
 
@@ -145,6 +146,19 @@ async def test_a_job_of_an_older_worker_that_died_runs_again(room: Room) -> None
 async def test_a_return_that_means_nothing_goes_away(room: Room, member: str) -> None:
     room.put("a", in_ms=60_000)
     room.raw.zadd(KEYS.returns, {member: 5})
+    assert (await room.claim()).jobs == []
+    assert room.raw.exists(KEYS.returns) == 0
+
+
+async def test_the_end_of_a_lease_that_nobody_needs_goes_away_by_itself(room: Room) -> None:
+    room.put(*"abc", lane=OTHER_LANE)
+    jobs = (await room.claim(lease_ms=30)).jobs
+    room.tick()
+    await room.scripts.renew([job.lease for job in jobs], 40)
+    assert room.raw.zcard(KEYS.returns) == 2  # one for each claim and renewal, and not for each job
+    for job in jobs:
+        await room.finish(job.lease)
+    await asyncio.sleep(0.05)
     assert (await room.claim()).jobs == []
     assert room.raw.exists(KEYS.returns) == 0
 
