@@ -78,7 +78,7 @@ async def gone(pid: int) -> None:
 def _alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+        status = Path(f"/proc/{pid}/stat")
+        return not status.exists() or ") Z " not in status.read_text()
+    except (ProcessLookupError, FileNotFoundError):  # it may go between two looks
         return False
-    status = Path(f"/proc/{pid}/stat")
-    return not status.exists() or ") Z " not in status.read_text()
