@@ -8,6 +8,7 @@ import re
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
@@ -32,6 +33,7 @@ class Dynos:
     """The page's lines of the Procfile, run by honcho, on one port."""
 
     def __init__(self, processes: Processes, env: dict[str, str]) -> None:
+        self.latest: Process | None = None
         with socket.create_server(("127.0.0.1", 0)) as taken:
             self.port = taken.getsockname()[1]
         lines = re.findall(r"`((?:worker|web): [^`]+)`", PAGE)
@@ -50,10 +52,16 @@ class Dynos:
         }
 
     async def start(self) -> Process:
-        honcho = self._processes.start([sys.executable, "-m", "honcho", "start"], self._env)
+        self.latest = honcho = self._processes.start([sys.executable, "-m", "honcho", "start"], self._env)
         await honcho.wrote(READY, timeout_s=SOON_S)
         await honcho.wrote("Application startup complete", timeout_s=SOON_S)
         return honcho
+
+    def end(self) -> None:
+        """A honcho that is killed leaves its processes behind."""
+        if self.latest and self.latest.alive:
+            self.latest.terminate()
+            self.latest.popen.wait(KILL_AFTER_S)
 
 
 async def ask_all(web: httpx.AsyncClient, prompts: Sequence[str], job_ids: dict[str, str]) -> None:
@@ -87,9 +95,10 @@ async def test_every_question_is_answered_though_all_dynos_restart_under_load(
     await provider.configure(latency_s=0.2)
     job_ids: dict[str, str] = {}
     prompts = [f"Question {n}" for n in range(QUESTIONS)]
-    async with tls_in_front(own_server, trustme.CA()) as port:
+    async with tls_in_front(own_server, trustme.CA()) as port, AsyncExitStack() as stack:
         url = f"rediss://localhost:{port}"
         dynos = Dynos(processes, {**provider.settings(), **settings, "REDIS_URL": url, "MAX_JOBS": "400"})
+        stack.callback(dynos.end)
         first = await dynos.start()
         async with httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{dynos.port}", timeout=SOON_S, trust_env=False
