@@ -40,7 +40,6 @@ _MODELS: dict[str, type[BaseModel]] = {
     "promptmill.completion": Completion,
     "promptmill.embeddings": Embeddings,
 }
-_USERS = ("a", "k", "r")  # the fields of arq's records that are the user's: arguments, result
 _RESULT = "r"  # the field of arq's result record that holds what the job returned or raised
 
 
@@ -59,7 +58,10 @@ def encode(data: dict[str, Any]) -> bytes:
         json = to_json(data, fallback=fallback, context={CONTEXT_KEY: splices.take})
     except PydanticSerializationError as error:
         raise (refused[0] if refused else _unwritten(error)) from None
-    check_plain(data[name] for name in _USERS if name in data)
+    if _RESULT in data:  # the arguments beside it came from JSON
+        check_plain(data[_RESULT])
+    else:
+        check_plain(data.get("a"), data.get("k"))
     check_readable(json)
     return splices.put_in(json)
 

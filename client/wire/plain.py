@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import is_dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ from pydantic import BaseModel
 from ..errors import Unserializable
 
 _SCALARS = frozenset({str, int, float, bool, type(None)})
+_TEXT = frozenset({str})
 _KINDS = (
     str,
     int,
@@ -24,20 +24,21 @@ _KINDS = (
 )  # models write themselves, errors we do
 
 
-def check_plain(values: Iterable[Any]) -> None:
+def check_plain(*values: Any) -> None:
     """Raises Unserializable, naming the first kind of value that is neither JSON data nor a pydantic model, a dataclass
     or an exception. These have been written by now: so they hold no circle. Numbers in a list cost next to nothing."""
-    waiting = list(values)
+    waiting = [value for value in values if type(value) not in _SCALARS]
     while waiting:
         value = waiting.pop()
         if isinstance(value, dict):
-            if not {str}.issuperset(map(type, value)):
+            if not _TEXT.issuperset(map(type, value)):
                 _check_keys(value)
-            waiting += [each for each in value.values() if type(each) not in _SCALARS]
+            if not _SCALARS.issuperset(map(type, value.values())):
+                waiting += [each for each in value.values() if type(each) not in _SCALARS]
         elif isinstance(value, list | tuple):
             if not _SCALARS.issuperset(map(type, value)):
                 waiting += [each for each in value if type(each) not in _SCALARS]
-        elif value is not None and not isinstance(value, _KINDS) and not is_dataclass(value):
+        elif not isinstance(value, _KINDS) and not is_dataclass(value):
             raise refusal(value)
 
 

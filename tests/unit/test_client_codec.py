@@ -80,7 +80,22 @@ def test_the_usual_python_values_arrive_as_json_data(value: object, data: object
 
 
 @pytest.mark.parametrize(
-    "value", [NOW, NOW.date(), UUID(int=1), Decimal("1.5"), {3}, b"bytes", Path("a"), 1j, Plain.one, range(3)]
+    "value",
+    [
+        NOW,
+        NOW.date(),
+        UUID(int=1),
+        Decimal("1.5"),
+        {3},
+        set(),
+        Decimal(0),
+        b"bytes",
+        b"",
+        Path("a"),
+        1j,
+        Plain.one,
+        range(3),
+    ],
 )
 @pytest.mark.parametrize("field", ["a", "k", "r"])
 def test_what_json_does_not_have_is_refused_wherever_it_stands_and_never_a_text(
