@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from random import Random
 
@@ -11,7 +10,7 @@ import pytest
 from client import JobStatus, Queue
 from client.wire.keys import KEYS
 from client.wire.token import place_of
-from tests.conftest import Server
+from tests.conftest import Server, wait_until
 from tests.server.given_outcomes import record
 from tests.server.limits_room import MODEL, LimitsRoom, limited
 from tests.server.test_engine_room import LEASE_MS, OTHER_LANE, Room, ids, return_of
@@ -158,9 +157,12 @@ async def test_the_end_of_a_lease_that_nobody_needs_goes_away_by_itself(room: Ro
     assert room.raw.zcard(KEYS.returns) == 2  # one for each claim and renewal, and not for each job
     for job in jobs:
         await room.finish(job.lease)
-    await asyncio.sleep(0.05)
-    assert (await room.claim()).jobs == []
-    assert room.raw.exists(KEYS.returns) == 0
+
+    async def is_gone() -> bool:
+        assert (await room.claim()).jobs == []
+        return not room.raw.exists(KEYS.returns)
+
+    await wait_until(is_gone, description="no end of a lease is left")
 
 
 async def test_an_abort_between_two_tries_leaves_nothing_behind(room: Room, queue: Queue) -> None:
