@@ -102,8 +102,9 @@ async def two_of_three_parts(queue: Queue, provider: Provider, **third: Any) -> 
     """An embedding of which two parts are answered, and the third is in flight, for 1.5 s."""
     await provider.configure(latency_s=0.5, latency_sigma=0)
     job: Job[Any] = await queue.embed(TEXTS, texts_per_call=1)
-    await provider.counted("completed", 1)
-    await provider.configure(latency_s=1.5, **third)  # the second is in flight
+    await provider.counted("requests", 2)
+    await provider.counted("open", 1)  # the second is in flight: its latency and its fate are settled
+    await provider.configure(latency_s=1.5, **third)
     await provider.counted("completed", 2)
     await provider.counted("open", 1)
     return job
