@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -41,6 +41,7 @@ GEMINI_URL = "https://generativelanguage.googleapis.com/v1beta"
 
 ENV_FILE = ".env"
 _SECRET_NAME = re.compile("KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
+_HAS_PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s]+@")  # a URL, whatever its variable is called
 
 Kind = Literal["openai", "anthropic", "gemini"]  # whose API it speaks: the package of promptmill/dialects
 # what a base URL ends in
@@ -213,8 +214,8 @@ class Settings(BaseSettings):
 
 
 def load() -> Settings:
-    """The settings of this process, from its environment and `.env`. Raises SettingsError: a value cannot be used,
-    or a key of the environment would go to an address that only `.env` names, which may be anybody's."""
+    """The settings of this process, from its environment and `.env`. Raises SettingsError: a value cannot be used, or
+    `.env`, which may be anybody's, would send a secret of the environment elsewhere, or let anybody read it."""
     try:
         settings = Settings()
         if led_astray := list(_led_astray(settings)):
@@ -232,25 +233,51 @@ def load() -> Settings:
 
 
 def _led_astray(settings: Settings) -> Iterator[str]:
-    """For each provider whose address only `.env` tells: what of the environment's, and not of that file, it would
-    be sent. The file may have been written by whoever made the directory."""
+    """What of the environment's, and not of the file's, `.env` would send elsewhere, or weaken. The file may have been
+    written by whoever made the directory."""
     if not Path(ENV_FILE).is_file():
         return
     text = Path(ENV_FILE).read_text(encoding="utf-8")
     environment, file = EnvSettingsSource(Settings)(), DotEnvSettingsSource(Settings)()
-    secrets = [value for name, value in os.environ.items() if _SECRET_NAME.search(name) and len(value) > 7]
+    secrets = [
+        value
+        for name, value in os.environ.items()
+        if (_SECRET_NAME.search(name) or _HAS_PASSWORD.search(value)) and len(value) > 7 and value not in text
+    ]
+    yield from _redis_astray(environment, file, secrets, text)
     for name, provider in settings.all_providers().items():
         is_built_in = name not in settings.providers
         told_by_file = "base_url" in _told(file, name, is_built_in=is_built_in)
         if not told_by_file or "base_url" in _told(environment, name, is_built_in=is_built_in):
             continue
-        in_address = [secret for secret in secrets if secret in provider.base_url]  # by ${NAME} in the file
-        if any(secret not in text for secret in (provider.key or "", *in_address)) and not provider.needs_key:
+        in_address = any(secret in provider.base_url for secret in secrets)  # by ${NAME} in the file
+        if (in_address or (provider.key or "") not in text) and not provider.needs_key:
             yield (
                 f"{ENV_FILE} in this directory would send a key of the environment to "
                 f"{urlsplit(provider.base_url).hostname}: if that is right, set {provider.url_variable} in the "
                 f"environment, too, or {provider.key_variable} in {ENV_FILE} alone."
             )
+
+
+def _redis_astray(
+    environment: dict[str, Any], file: dict[str, Any], secrets: list[str], text: str
+) -> Iterator[str]:
+    """Redis has its password in its URL: what only `.env` says of it must not hold others, nor leave the server of a
+    URL of the environment unverified."""
+    url, ours = file.get("redis_url") or "", (environment.get("redis_url") or "").strip()
+    if not ours and any(secret in url or secret in unquote(url) for secret in secrets):
+        yield (
+            f"{ENV_FILE} in this directory would send a secret of the environment to the server of its REDIS_URL: if "
+            "that is right, set REDIS_URL in the environment, too."
+        )
+    checks = (file.get("redis_ssl_cert_reqs") or "").strip()
+    if ours.lower().startswith("rediss") and checks in ("none", "optional") and ours not in text:
+        if environment.get("redis_ssl_cert_reqs") or "ssl_cert_reqs=" in ours:
+            return
+        yield (
+            f"{ENV_FILE} in this directory would have the certificate of the environment's REDIS_URL not verified, and "
+            "anybody could be sent its password: if that is right, set REDIS_SSL_CERT_REQS in the environment, too."
+        )
 
 
 def _told(source: dict[str, Any], name: str, *, is_built_in: bool) -> dict[str, Any]:

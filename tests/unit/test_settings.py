@@ -191,17 +191,6 @@ def test_settings_are_frozen() -> None:
         loaded.all_providers()["openai"].base_url = "http://elsewhere"  # type: ignore[misc]  # what it refuses
 
 
-def test_a_dotenv_file_is_read_and_the_environment_wins(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    (tmp_path / ".env").write_text(f"MAX_JOBS=3\nMAX_TRIES=4\nOPENAI_API_KEY={SECRET}\nUNRELATED=1\n")
-    monkeypatch.setenv("MAX_TRIES", "9")
-    loaded = load()
-    assert (loaded.max_jobs, loaded.max_tries) == (3, 9)
-    assert loaded.openai_api_key is not None
-    assert loaded.openai_api_key.get_secret_value() == SECRET
-
-
 def test_only_the_real_endpoints_need_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     providers = load().all_providers()
     assert {name: p.base_url for name, p in providers.items()} == {
@@ -220,61 +209,6 @@ def test_a_provider_may_replace_a_built_in_one(monkeypatch: pytest.MonkeyPatch) 
     assert load().all_providers()["openai"] == ProviderSettings(base_url="http://localhost:2").under(
         "PROVIDERS__OPENAI__"
     )
-
-
-# .env, the environment, whether a key of the latter would be sent where only the former says
-URL = "OPENAI_BASE_URL=http://u:pw@odd.example/v1"
-MIXED = [
-    (URL, {"OPENAI_API_KEY": SECRET}, True),
-    ("ANTHROPIC_BASE_URL=https://odd.example", {"ANTHROPIC_API_KEY": SECRET}, True),
-    ("gemini_base_url=https://odd.example/v1beta", {"Gemini_Api_Key": SECRET}, True),
-    ("PROVIDERS__X__BASE_URL=http://odd.example/v1", {"PROVIDERS__X__API_KEY": SECRET}, True),
-    ("PROVIDERS__X__BASE_URL=http://odd.example", {"PROVIDERS": f'{{"x": {{"api_key": "{SECRET}"}}}}'}, True),
-    (f"{URL}\nOPENAI_API_KEY=another", {"OPENAI_API_KEY": SECRET}, True),
-    (URL + "/${OPENAI_API_KEY}", {"OPENAI_API_KEY": SECRET}, True),
-    (URL + "/${AWS_SECRET}", {"AWS_SECRET": SECRET}, True),
-    (
-        "PROVIDERS__X__BASE_URL=http://odd.example\nPROVIDERS__X__API_KEY=${K_TOKEN}",
-        {"K_TOKEN": SECRET},
-        True,
-    ),
-    # whoever wrote the file knows the key, or did not choose where it goes
-    (f"{URL}\nOPENAI_API_KEY={SECRET}", {}, False),
-    (f"{URL}\nOPENAI_API_KEY={SECRET}", {"OPENAI_API_KEY": SECRET}, False),
-    (URL, {"OPENAI_API_KEY": SECRET, "OPENAI_BASE_URL": "http://known.example"}, False),
-    (URL, {"ANTHROPIC_API_KEY": SECRET}, False),
-    (URL, {}, False),
-    (f"OPENAI_BASE_URL={OPENAI_URL}/", {"OPENAI_API_KEY": SECRET}, False),
-    (f"OPENAI_API_KEY={SECRET}", {"OPENAI_BASE_URL": "http://known.example"}, False),
-    ("MAX_JOBS=3", {"OPENAI_API_KEY": SECRET, "OPENAI_BASE_URL": "http://known.example"}, False),
-]
-
-
-@pytest.mark.parametrize(("text", "environment", "is_refused"), MIXED)
-def test_a_key_of_the_environment_is_not_sent_where_only_a_dotenv_file_says(
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    text: str,
-    environment: dict[str, str],
-    is_refused: bool,
-) -> None:
-    (tmp_path / ".env").write_text(text, encoding="utf-8")
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    if not is_refused:
-        load()
-        return
-    with pytest.raises(
-        SettingsError, match=r"^\.env in this directory .* to odd\.example: .*_BASE_URL"
-    ) as refusal:
-        load()
-    assert SECRET not in str(refusal.value)
-
-
-def test_a_dotenv_file_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
-    (tmp_path / ".env").write_bytes(b"OPENAI_API_KEY=\xe9\n")
-    with pytest.raises(SettingsError, match=r"^\.env cannot be read: it is not UTF-8\.$"):
-        load()
 
 
 def test_the_version_of_an_address_stands_before_its_query() -> None:
