@@ -147,26 +147,6 @@ def test_a_name_that_stands_in_a_prompt_is_no_name_twice(tmp_path: Path) -> None
     assert prompts_of(tmp_path / "in.jsonl") == [prompt]
 
 
-# -- bytes -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["in.jsonl", "in.txt", "in.csv"])
-@pytest.mark.parametrize(
-    ("data", "seems"),
-    [
-        (b'{"prompt": "a"}\r{"prompt": "b"}\r', "has CR where lines end"),
-        (b"prompt\ra\rb", "has CR where lines end"),
-        ("prompt\na\n".encode("utf-16-le"), "seems to be binary, or UTF-16"),
-        (b"PK\3\4\0\0\n\0", "seems to be binary, or UTF-16"),
-    ],
-)
-def test_bytes_that_are_no_lines_of_text_are_refused(
-    tmp_path: Path, name: str, data: bytes, seems: str
-) -> None:
-    (tmp_path / name).write_bytes(data)
-    assert seems in refusal_of(tmp_path / name)
-
-
 # -- an open quote ---------------------------------------------------------------------------------
 
 

@@ -120,27 +120,6 @@ async def test_bad_lines_can_be_left_out(tmp_path: Path) -> None:
     assert texts(tmp_path) == ["a"]
 
 
-@pytest.mark.parametrize("content", [b"", b"\n \r\n\n", b"\xef\xbb\xbf"])
-def test_an_empty_input_is_refused(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "in.jsonl").write_bytes(content)
-    with pytest.raises(InputError, match=r"is empty: there is nothing to send\."):
-        check(options(tmp_path), SETTINGS)
-
-
-def test_bom_crlf_and_blank_lines_do_not_matter(tmp_path: Path) -> None:
-    (tmp_path / "in.jsonl").write_bytes(b'\xef\xbb\xbf{"prompt": "a"}\r\n\r\n  \n{"prompt": "b"}')
-    assert [(item.line, item.body["messages"][0]["content"]) for item in items_of(options(tmp_path))] == [
-        (1, "a"),
-        (4, "b"),
-    ]
-
-
-def test_utf_16_is_refused_by_name(tmp_path: Path) -> None:
-    (tmp_path / "in.jsonl").write_text("hello", encoding="utf-16")
-    with pytest.raises(InputError, match="is UTF-16: save it as UTF-8"):
-        check(options(tmp_path), SETTINGS)
-
-
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
-import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import islice
@@ -22,7 +22,7 @@ from .options import STDIN, InputError
 MAX_LINE_BYTES = 4 * MAX_PROMPT_BYTES  # JSON may escape a prompt; no line longer than this is held
 READ_BYTES = 1 << 20  # bytes asked of the disk at a time
 UTF8_BOM = b"\xef\xbb\xbf"
-UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
+UTF16_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class Source:
@@ -61,19 +61,46 @@ class Source:
 
 @contextmanager
 def open_source(name: str) -> Iterator[Source]:
-    """Opens `name`, or spools it where it cannot be read twice. Raises InputError."""
+    """Opens `name`, or spools it where it cannot be read twice, or is not lines of UTF-8. Raises InputError."""
     label = "standard input" if name == STDIN else name
     with ExitStack() as opened:
         try:
             file = opened.enter_context(_open(name))
-            head = file.read(READ_BYTES)
+            if file.read(2) in UTF16_BOMS:
+                file = opened.enter_context(_rewritten(_in_utf8(_portions(file))))
+            if _has_cr_alone(_portions(file)):
+                file = opened.enter_context(
+                    _rewritten(each.replace(b"\r", b"\n") for each in _portions(file))
+                )
         except OSError as error:
             raise InputError(f"{label} cannot be read: {error.strerror or error}.") from error
-        if head.startswith(UTF16_BOMS):
-            raise InputError(f"{label} is UTF-16: save it as UTF-8.")
-        if b"\r" in head.rstrip(b"\r") and b"\n" not in head:
-            raise InputError(f"{label} has CR where lines end, and no LF: convert it with tr '\\r' '\\n'.")
+        except UnicodeDecodeError:
+            raise InputError(f"{label} begins as UTF-16, and is none: save it as UTF-8.") from None
         yield Source(file, label)
+
+
+def _has_cr_alone(portions: Iterator[bytes]) -> bool:
+    """Whether lines end in CR, as old spreadsheets for the Mac write them: there is one within, and no LF at all."""
+    found = ended = False
+    for portion in portions:
+        if b"\n" in portion:
+            return False
+        found = found or ended or b"\r" in portion.rstrip(b"\r")
+        ended = portion.endswith(b"\r")
+    return found
+
+
+def _in_utf8(portions: Iterator[bytes]) -> Iterator[bytes]:
+    """UTF-16 by its byte order mark, which goes. Raises UnicodeDecodeError."""
+    decoder = codecs.getincrementaldecoder("utf-16")()
+    for portion in portions:
+        yield decoder.decode(portion).encode()
+    decoder.decode(b"", final=True)
+
+
+def _portions(file: IO[bytes]) -> Iterator[bytes]:
+    file.seek(0)
+    return iter(partial(file.read, READ_BYTES), b"")
 
 
 @contextmanager
@@ -92,8 +119,15 @@ def _open(name: str) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _spool(stream: BinaryIO | io.BufferedReader) -> Iterator[IO[bytes]]:
-    """A pipe is read once: its bytes go to a private temporary file, which vanishes when closed."""
+    """A pipe is read once."""
+    with _rewritten(iter(partial(stream.read, READ_BYTES), b"")) as file:
+        yield file
+
+
+@contextmanager
+def _rewritten(portions: Iterable[bytes]) -> Iterator[IO[bytes]]:
+    """These bytes as a private temporary file, which vanishes when closed."""
     with tempfile.TemporaryFile(buffering=READ_BYTES) as file:
-        shutil.copyfileobj(stream, file, READ_BYTES)
+        file.writelines(portions)
         file.seek(0)
         yield file
