@@ -151,13 +151,18 @@ def changed(value: Any, draw: Draw) -> Any:
 @st.composite
 def bent_bytes(draw: st.DrawFn, provider: str) -> bytes:
     """A recorded body with bytes changed, put in, taken out, doubled or cut off."""
-    body = draw(st.sampled_from(recordings(provider)))
+    return bent(draw(st.sampled_from(recordings(provider))), draw)
+
+
+def bent(body: bytes, draw: Draw) -> bytes:
+    """The body, so changed."""
     for _ in range(draw(st.integers(0, 4))):
         start = draw(st.integers(0, len(body)))
         end = min(len(body), start + draw(st.sampled_from([0, 1, 2, 10, 300])))
         odd = draw(st.sampled_from(ODD_BYTES) | st.binary(max_size=4))
         body = body[:start] + draw(st.sampled_from([odd, odd * 50, body[start:end] * 2])) + body[end:]
-    return body[: draw(st.sampled_from([len(body), draw(st.integers(0, len(body)))]))]
+    whole: int = draw(st.sampled_from([len(body), draw(st.integers(0, len(body)))]))
+    return body[:whole]
 
 
 @st.composite

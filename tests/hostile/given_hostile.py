@@ -61,7 +61,9 @@ def chosen(provider: str) -> Settings:
     at = ProviderSettings.model_validate(
         {"base_url": f"http://host.test{KINDS[provider]}", "api_key": KEY, "kind": provider}
     )
-    settings = Settings(_env_file=None, providers={"host": at}, default_model="host/m")
+    settings = Settings(
+        _env_file=None, providers={"host": at}, default_model="host/m", default_embed_model="host/m"
+    )
     return settings.model_copy(update={"max_answer_mb": MAX_ANSWER_MB})
 
 
@@ -86,13 +88,13 @@ async def _outcome(call: Awaitable[ChatAnswer]) -> Outcome:
     try:
         answer = await call
     except errors.ProviderError as error:
-        _is_decent(error)
+        is_decent(error)
         return type(error).__name__, None
     encodable(asdict(answer) | {"usage": answer.usage.model_dump()})
     return "answer", answer.text
 
 
-def _is_decent(error: errors.ProviderError) -> None:
+def is_decent(error: errors.ProviderError) -> None:
     """One sentence of bounded length, without the key."""
     assert KEY not in json.dumps(error.to_wire(), allow_nan=False)
     assert len(str(error)) < 1_000

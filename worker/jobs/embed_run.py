@@ -7,6 +7,8 @@ from binascii import a2b_base64
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
+from math import isfinite
+from struct import unpack
 from typing import NamedTuple
 
 from client import words
@@ -162,7 +164,7 @@ class Embedding:
         texts = self._asked.texts[part.start : part.end]
         request = self._asked.model_copy(update={"texts": texts})
         answer = await self._ctx.services.llm.embed(request, call_id=call_id)
-        numbers = await _packed(answer, str(self._start.route))
+        numbers = await packed(answer, str(self._start.route))
         dimensions = len(numbers) // len(texts) // NUMBER_BYTES
         return Vectored(numbers, dimensions=dimensions, model=answer.model, usage=answer.usage)
 
@@ -203,20 +205,33 @@ class Embedding:
         return self._names[part]
 
 
-async def _packed(answer: EmbedAnswer, model: str) -> bytes:
+async def packed(answer: EmbedAnswer, model: str) -> bytes:
     """The vectors as float32 bytes. Raises MalformedResponse where they are no vectors of one length."""
-    rows, packed = answer.vectors, []
+    rows, done = answer.vectors, []
     try:
         size = len(_numbers(rows[0])) // NUMBER_BYTES if isinstance(rows[0], str) else len(rows[0])
         for at in range(0, len(rows), ROWS_A_TURN):
             await asyncio.sleep(0)
             turn = rows[at : at + ROWS_A_TURN]
-            packed.append(b"".join(_numbers(r) if isinstance(r, str) else pack(r, size) for r in turn))
-            if len(packed[-1]) != len(turn) * size * NUMBER_BYTES or not size:
+            done.append(b"".join(_numbers(r) if isinstance(r, str) else pack(r, size) for r in turn))
+            if len(done[-1]) != len(turn) * size * NUMBER_BYTES or not size:
                 raise ValueError("its vectors have different lengths")
-    except ValueError as error:  # binascii.Error is one
+            if not _is_finite(done[-1]):
+                raise ValueError("there are NaN or infinite numbers in its vectors")
+    except (
+        ValueError,
+        OverflowError,
+    ) as error:  # binascii.Error is one; an integer may be larger than any float
         raise MalformedResponse(f"{model} answered what is no list of vectors: {error}.") from None
-    return b"".join(packed)
+    return b"".join(done)
+
+
+def _is_finite(numbers: bytes) -> bool:
+    """Of float32; only where some are beyond 10^38 is each of them looked at."""
+    highest = numbers[3::NUMBER_BYTES]
+    if b"\x7f" not in highest and b"\xff" not in highest:
+        return True
+    return all(map(isfinite, unpack(f"<{len(highest)}f", numbers)))
 
 
 def _numbers(text: str) -> bytes:

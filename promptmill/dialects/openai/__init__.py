@@ -92,8 +92,7 @@ class OpenAI(Provider):
         reply = self._read(EmbeddingsReply, body, headers, model)
         if not reply.data:
             raise self._no_answer(body, "there are no data in it", headers, model)
-        vectors = [item.embedding for item in sorted(reply.data, key=lambda item: item.index)]
-        return EmbedAnswer(vectors, reply.model or model, read_embed_usage(reply.usage))
+        return EmbedAnswer(reply.vectors(), reply.model or model, read_embed_usage(reply.usage))
 
 
 DIALECT = OpenAI

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator
@@ -35,7 +36,7 @@ _USAGE_FIELDS = frozenset(
 class _Vector(Reply):
     # base64 of float32, where it was asked for
     embedding: Annotated[list[float] | str, Field(union_mode="left_to_right")]
-    index: int = 0
+    index: Any = None
 
     @field_validator("embedding")
     @classmethod
@@ -49,6 +50,15 @@ class EmbeddingsReply(Reply):
     model: str | None = None
     data: list[_Vector] | None = None
     usage: Any = None
+
+    def vectors(self) -> list[list[float] | str]:
+        """In the order of their texts: by their places where each has its own, else as they came. A host that asks in
+        portions may count each from 0."""
+        items = self.data or []
+        places = [place for item in items if (place := count(item.index)) is not None]
+        if len(set(places)) == len(items):
+            items = [item for _, item in sorted(zip(places, items, strict=True), key=itemgetter(0))]
+        return [item.embedding for item in items]
 
 
 def _size_bytes(base64: str) -> int:
