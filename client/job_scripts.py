@@ -35,7 +35,7 @@ class Scripts:
         """One round trip: all tickets into their lanes, and workers woken. True where the id was new."""
         args: list[str | bytes | int] = []
         for ticket in tickets:
-            args += (ticket.job_id, ticket.payload, ticket.defer_ms, ticket.life_ms, ticket.lane)
+            args += (ticket.job_id, ticket.payload, ticket.defer_ms, ticket.life_ms, ticket.lane, ticket.note)
         return [added == 1 for added in await self._enqueue(args=args)]
 
     async def look(self, job_ids: Sequence[str]) -> list[Seen]:

@@ -13,9 +13,9 @@ from .limits.rules.estimate import input_tokens, output_tokens
 from .limits.rules.lanes import Kind, joined, model_part
 from .requests import check_length, check_size
 from .steps import Steps
-from .terms import Priority, Terms
+from .terms import LIFE_S, Priority, Terms
 from .wire.keys import KEYS
-from .wire.record import job_record
+from .wire.record import job_record, unstarted_record
 from .wire.reservation import reserving
 from .wire.schemas import ChatRequest, EmbedRequest
 
@@ -33,11 +33,12 @@ class JobTicket:
     payload: bytes
     defer_ms: int  # below 0: a head start
     life_ms: int
+    note: bytes = b""  # see note_of
 
 
-# A job without an id: the key of its lane, and arq's record of it. A bare tuple is nothing for the garbage collector to
-# walk through, of which many at once would make a long pause.
-Work: TypeAlias = tuple[str, bytes]
+# A job without an id: the key of its lane, arq's record of it, and its function. A bare tuple is nothing for the
+# garbage collector to walk through, of which many at once would make a long pause.
+Work: TypeAlias = tuple[str, bytes, str]
 
 
 async def llm_work(
@@ -54,7 +55,7 @@ async def llm_work(
         raise InvalidRequest(str(error)) from None
     await steps.give_way()
     tokens = input_tokens(request), output_tokens(request)
-    return lane, reserving(record, *tokens, len(request.fallbacks))
+    return lane, reserving(record, *tokens, len(request.fallbacks)), kind
 
 
 def job_work(
@@ -66,7 +67,7 @@ def job_work(
     Raises Unserializable, and InvalidRequest if it is too large.
     """
     lane = KEYS.lane(joined(*place)) if place or queue == KEYS.queue else queue
-    return lane, _record(function, args, kwargs, lane)
+    return lane, _record(function, args, kwargs, lane), function
 
 
 def tickets(works: Sequence[Work], terms: Terms) -> Iterator[JobTicket]:
@@ -79,7 +80,18 @@ def tickets(works: Sequence[Work], terms: Terms) -> Iterator[JobTicket]:
         )
     head_start_ms = round(_head_start_s(terms.priority) * 1000)
     defer_ms, life_ms = round(defer_s * 1000) or -head_start_ms, ceil((defer_s + deadline_s) * 1000)
-    return (JobTicket(id_, *work, defer_ms, life_ms) for id_, work in zip(ids, works, strict=True))
+    return (
+        JobTicket(id_, lane, record, defer_ms, life_ms, note_of(function, lane, deadline_s))
+        for id_, (lane, record, function) in zip(ids, works, strict=True)
+    )
+
+
+def note_of(function: str, lane: str, deadline_s: float) -> bytes:
+    """What is to be known of a job at its deadline, should it never start: its record is gone by then.
+
+    Empty where it has a day or longer, as most have: a note of each would take as much room as a short prompt.
+    """
+    return unstarted_record(function, lane) if deadline_s < LIFE_S else b""
 
 
 def _record(function: str, args: Sequence[Any], kwargs: dict[str, Any], lane: str) -> bytes:

@@ -13,7 +13,8 @@
                                     queue's workers, and CPU's
     mill:attempts:{id}      list    attempts of a live job's runs that   —               1 day after the last
                                     were not answered, JSON
-    mill:last:{id}          string  how a live job's last run ended, JSON —              88,400 s
+    mill:last:{id}          string  how a live job's last run ended, or  —               88,400 s; its deadline
+                                    what was to run by a deadline, JSON                  and 1 day
     mill:lanes              zset    lanes                                Unix ms, look   none: members are removed
     mill:lanes:cpu          zset    the lanes of CPU jobs, 'cpu…'        Unix ms, look   none: members are removed
     mill:lane:{name}        zset    job ids                              Unix ms, due    none: members are removed

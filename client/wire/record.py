@@ -18,6 +18,7 @@ from typing import Any
 from ..errors import JobAborted, JobExpired
 from ..words import counted
 from .codec import decode, encode
+from .keys import KEYS
 
 LAST_ERROR_CHARS = 2_000
 
@@ -51,17 +52,28 @@ def last_record(function: str, error: str, attempts: int) -> bytes:
     return encode({"f": function, "e": error[:LAST_ERROR_CHARS], "n": attempts})
 
 
-def expired(last: bytes | None) -> JobExpired:
-    """What a job has come to whose deadline has passed; `last` is its `last_record`, if it has run."""
-    ran = _job(last)
-    if not ran:
-        return JobExpired("The job was not started before its deadline.")
-    attempts, error = ran.get("n", 1), str(ran.get("e", ""))
+def unstarted_record(function: str, lane: str) -> bytes:
+    """The `last_record` of a job that has not run yet, which is all that is left of it once its deadline has passed.
+    Workers and clients of before read it as that of one that has, and say what it says."""
+    return encode({"f": function, "e": "none, as it was never started.", "n": 0, "q": lane})
+
+
+def expired(last: bytes | None, lane: str = "") -> JobExpired:
+    """What a job has come to whose deadline has passed; `last` is its `last_record`, if there is one, and `lane` the
+    key of its lane, if that is known better."""
+    known = _job(last)
+    function, attempts, error = known.get("f"), known.get("n", 0), str(known.get("e", ""))
+    if not attempts:
+        name = KEYS.lane_name(lane or str(known.get("q", "")))
+        where = f" It waited in the lane {name}." if name else ""
+        return JobExpired(
+            f"The job was not started before its deadline.{where}", function=function, lane=name or None
+        )
     return JobExpired(
         f"The job was not finished before its deadline, in {counted(attempts, 'attempt')}. The last error: {error}",
         attempts=attempts,
         last_error=error,
-        function=ran.get("f"),
+        function=function,
     )
 
 

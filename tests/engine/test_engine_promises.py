@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from datetime import UTC, datetime
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -101,6 +102,29 @@ async def test_a_job_whose_deadline_has_passed_is_not_started(
     await wait_until(lambda: _has(server, KEYS.result(job.job_id)), description="it is given up")
     with pytest.raises(JobExpired):
         await queue.job(job.job_id).result(5)
+
+
+async def test_a_job_that_expired_before_it_ran_tells_its_function_and_where_it_waited(
+    engines: Engines, server: Server, queue: Queue, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "arq.worker")
+    own = await queue.enqueue("add", 1, _job_id="own", _tenant="acme", _deadline_s=0.01)
+    chat = await queue.chat("hi", job_id="llm", model="a/m", deadline_s=0.01)
+    with server.client() as client:
+        await wait_until(
+            lambda: not client.exists(KEYS.job(own.id), KEYS.job(chat.id)), description="they expire"
+        )
+    await engines.start(server, add)
+    for job, function, lane in ((own, "add", "tenant:acme"), (chat, "chat", "a/m")):
+        with pytest.raises(JobExpired, match=rf" It waited in the lane {lane}\.$") as expiry:
+            await job.result(5)
+        await wait_until(partial(_has, server, KEYS.result(job.id)), description="a worker has said so")
+        assert expiry.value.details == {"function": function, "lane": lane}
+        info = await job.info()
+        assert (info.function, info.error) == (function, str(expiry.value))
+        assert f"{job.id}:{function} failed, JobExpired: " in caplog.text
+        with server.client() as client:
+            assert not client.exists(KEYS.last(job.id))
 
 
 @pytest.mark.parametrize("signal", [Retry, Throttled])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from client import InvalidRequest, JobStatus, Queue
+from client import InvalidRequest, Job, JobStatus, Queue
 from client.errors import JobExpired
 from client.tickets import JobTicket
 from client.wire.keys import ELSEWHERE_MS, KEYS
@@ -152,6 +152,39 @@ async def test_a_job_whose_deadline_passed_in_its_lane_has_expired(any_queue: Qu
     info = await job.info()
     assert (info.status, info.success, info.error) == (JobStatus.complete, False, str(expiry.value))
     assert await job.status() is JobStatus.complete
+
+
+@pytest.mark.parametrize("deadline_s", [60.0, None])
+@pytest.mark.parametrize("function", ["chat", "embed", "summary"])
+async def test_a_job_that_expired_before_it_ran_tells_its_function_and_its_lane(
+    any_queue: Queue, function: str, deadline_s: float | None
+) -> None:
+    given = {} if deadline_s is None else {"deadline_s": deadline_s}
+    if function == "summary":
+        own = {f"_{name}": value for name, value in given.items()}
+        job: Job[Any] = await any_queue.enqueue("summary", "a text", _tenant="acme", **own)  # type: ignore[arg-type]
+    else:
+        job = await getattr(any_queue, function)("hi", model="a/m", tenant="acme", **given)
+    redis = any_queue.session.redis
+    await redis.delete(KEYS.job(job.id))  # as the deadline does
+    with pytest.raises(JobExpired, match="not started before its deadline") as expiry:
+        await job.result(5)
+    info = await job.info()
+    assert info.error == str(expiry.value)
+    if deadline_s is None:  # of a day, a note of each would take as much room as a short prompt
+        assert (info.function, await redis.exists(KEYS.last(job.id))) == ("<unknown>", 0)
+        return
+    lane = "tenant:acme" if function == "summary" else "a/m|tenant:acme"
+    assert expiry.value.details == {"function": function, "lane": lane}
+    assert info.function == function
+    assert str(expiry.value).endswith(f" It waited in the lane {lane}.")
+    assert 86_400 < await redis.ttl(KEYS.last(job.id)) <= 86_460
+
+
+async def test_nothing_is_left_of_what_was_to_be_known_at_a_deadline(any_queue: Queue) -> None:
+    job = await any_queue.chat("hi", deadline_s=60)
+    assert await job.abort()
+    assert await any_queue.session.redis.exists(KEYS.last(job.id)) == 0
 
 
 async def test_a_job_that_expired_after_it_ran_tells_of_its_last_run(any_queue: Queue) -> None:

@@ -22,9 +22,9 @@ def ticket(job_id: str, *, lane: str = KEYS.queue, defer_ms: int = 0) -> JobTick
 @pytest.mark.parametrize(
     ("script", "args", "usage"),
     [
-        ("_enqueue", [], "enqueue: five arguments for each job"),
-        ("_enqueue", ["a", "{}", 0, 1], "enqueue: five arguments"),
-        ("_enqueue", ["a", "{}", 0, 1, "q", "b"], "enqueue: five arguments"),
+        ("_enqueue", [], "enqueue: six arguments for each job"),
+        ("_enqueue", ["a", "{}", 0, 1, "q"], "enqueue: six arguments"),
+        ("_enqueue", ["a", "{}", 0, 1, "q", "", "b"], "enqueue: six arguments"),
         ("_look", [], "look: a queue and an id"),
         ("_look", ["q"], "look: a queue and an id"),
         ("_abort", ["a"], "abort: three arguments"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from uuid import UUID
 import pytest
 from arq.worker import JobExecutionFailed
 
-from client import Completion, Embeddings, Message, ResultTimeout, Usage, decode, encode, errors
+from client import Attempt, Completion, Embeddings, Message, ResultTimeout, Usage, decode, encode, errors
 from client.errors import Unserializable
 from client.wire.codec import describe
 from client.wire.schemas import Timings
@@ -132,6 +133,21 @@ def test_an_answer_of_another_version_arrives_as_data() -> None:
     )  # a newer one, without what is not known here
     del data["usage"]
     assert travel(data) == data
+
+
+def test_what_is_new_in_an_answer_is_left_out_by_clients_that_do_not_know_it() -> None:
+    attempt = Attempt(number=1, model="openai/m", started_at=NOW, duration_s=1, usage=Usage())
+    for answer in (COMPLETION, EMBEDDINGS):
+        told = answer.model_copy(update={"attempts": [attempt]})
+        record = json.loads(encode({"r": told}))
+        for part in (
+            record["r"],
+            *(record["r"][name] for name in ("usage", "timings")),
+            *record["r"]["attempts"],
+        ):
+            part["new"] = {"new": 1}
+        record["r"]["attempts"][0]["usage"]["new"] = 1
+        assert decode(json.dumps(record).encode())["r"] == told
 
 
 def test_only_the_outcome_is_revived() -> None:

@@ -93,7 +93,7 @@ class Crew(Worker):
 
     async def _carry_out(self, current: Run) -> Ended:
         try:
-            if current.claimed.payload is None and current.claimed.has_run:
+            if current.claimed.payload is None:
                 current.last = await self.pool.get(KEYS.last(current.lease.job_id))
             function = run.read(current, self.functions, self._policy)
         except (Exception, asyncio.CancelledError) as error:

@@ -16,7 +16,7 @@ from client import decode, encode
 from client.job_scripts import Scripts
 from client.redis.connection import pool
 from client.redis.url import ServerAddress
-from client.tickets import JobTicket
+from client.tickets import JobTicket, note_of
 from client.wire.keys import KEYS
 from client.wire.record import now_ms
 
@@ -67,7 +67,8 @@ class OwnRedis(ArqRedis):
         life_ms = to_ms(_expires) or max(0, defer_ms) + self.expires_extra_ms
         job_id, lane = _job_id or uuid4().hex, KEYS.lane("")
         record = encode({"t": _job_try, "f": function, "a": args, "k": kwargs, "et": now_ms(), "q": lane})
-        ticket = JobTicket(job_id, lane, record, max(0, defer_ms), life_ms)
+        note = note_of(function, lane, (life_ms - max(0, defer_ms)) / 1000)
+        ticket = JobTicket(job_id, lane, record, max(0, defer_ms), life_ms, note)
         (is_new,) = await Scripts(self, queue, KEYS).enqueue([ticket])
         return Job(job_id, self, _queue_name=queue, _deserializer=decode) if is_new else None
 

@@ -52,7 +52,7 @@ class Run:
     kwargs: Mapping[str, object] | None = None
     enqueued_ms: int = 0
     started_ms: int = 0
-    last: bytes | None = None  # how the run before ended, of a job that has expired
+    last: bytes | None = None  # how the run before ended, if any, of a job that has expired
     ended: Ended | None = None  # what it came to; whatever stops a hook afterwards does not change it
     lease: Lease = field(init=False)
 
@@ -94,7 +94,7 @@ def read(run: Run, functions: Mapping[str, Function | CronJob], policy: Policy) 
     claimed = run.claimed
     run.started_ms = now_ms()
     if claimed.payload is None:
-        error = expired(run.last)
+        error = expired(run.last, run.lease.lane)
         run.function = error.details.get("function", run.function)
         raise error
     if claimed.was_unread:
