@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from .errors import InvalidRequest
 from .redis.connection import reachable
-from .wire.keys import KEYS
+from .wire.keys import Keys
 
 By: TypeAlias = Literal["model", "tenant", "day"]
 
@@ -51,7 +51,7 @@ class Cost:
         return Cost(self.model, self.tenant, self.day, **sums, usd=sum(known) if known else None)
 
 
-# The last part of a field of KEYS.cost → what it adds to
+# The last part of a field of Keys.cost → what it adds to
 WHATS = {
     "calls": "calls",
     "errors": "errors",
@@ -66,13 +66,15 @@ WHATS = {
 COUNTS = tuple(field.name for field in fields(Cost) if field.type == "int")
 
 
-async def costs(redis: Redis, since: date | None, until: date | None, by: Sequence[By]) -> list[Cost]:
+async def costs(
+    redis: Redis, keys: Keys, since: date | None, until: date | None, by: Sequence[By]
+) -> list[Cost]:
     """See Queue.costs."""
     groups = _checked(by)
     totals: dict[tuple[Any, ...], Cost] = {}
     with reachable():
         for day in _days(since, until):
-            async for field, value in redis.hscan_iter(KEYS.cost(day.isoformat()), count=_SCAN):
+            async for field, value in redis.hscan_iter(keys.cost(day.isoformat()), count=_SCAN):
                 model, tenant, what = field.decode().rsplit("|", 2)
                 whole = {"model": model, "tenant": tenant, "day": day}
                 told = {name: whole[name] for name in groups}

@@ -18,7 +18,6 @@ from .redis.connection import reachable
 from .session import Session
 from .terms import LIFE_S
 from .wire.codec import decode, describe
-from .wire.keys import KEYS
 from .wire.record import utc
 from .wire.schemas import Attempt
 
@@ -48,21 +47,28 @@ class DeadLetters:
     """The dead letters of one queue's server."""
 
     def __init__(self, session: Session) -> None:
-        self._session = session
+        self._of = session
+
+    @property
+    def _session(self) -> Session:
+        self._of.refuse_if_named("There are no dead letters")
+        return self._of
 
     async def count(self) -> int:
         """How many there are."""
         with reachable():
-            return int(await self._session.redis.zcard(KEYS.dead_letters))
+            return int(await self._session.redis.zcard(self._session.keys.dead_letters))
 
     async def latest(self, *, limit: int = 100, offset: int = 0) -> list[DeadLetter]:
         """The latest first, `limit` of them from `offset` on."""
         redis = self._session.redis
         with reachable():
-            rows = await redis.zrevrange(KEYS.dead_letters, offset, offset + limit - 1, withscores=True)
+            rows = await redis.zrevrange(
+                self._session.keys.dead_letters, offset, offset + limit - 1, withscores=True
+            )
             pipe = redis.pipeline(transaction=False)
             for job_id, _ in rows:
-                pipe.hgetall(KEYS.dead(job_id.decode()))
+                pipe.hgetall(self._session.keys.dead(job_id.decode()))
             found = await pipe.execute()
         return [
             _letter(id_.decode(), died_ms, data)
@@ -73,8 +79,10 @@ class DeadLetters:
     async def get(self, job_id: str) -> DeadLetter:
         """One, with its history. Raises JobNotFound."""
         with reachable():
-            died_ms = await self._session.redis.zscore(KEYS.dead_letters, job_id)
-            data = await cast(Awaitable[dict[bytes, bytes]], self._session.redis.hgetall(KEYS.dead(job_id)))
+            died_ms = await self._session.redis.zscore(self._session.keys.dead_letters, job_id)
+            data = await cast(
+                Awaitable[dict[bytes, bytes]], self._session.redis.hgetall(self._session.keys.dead(job_id))
+            )
         if died_ms is None or not data:
             raise JobNotFound(f"There is no dead letter {job_id!r}: see `promptmill dead list`.")
         return _letter(job_id, died_ms, data)
@@ -103,14 +111,17 @@ class DeadLetters:
             for at in range(0, len(ids), PAGE):
                 page = ids[at : at + PAGE]
                 pipe = self._session.redis.pipeline(transaction=True)
-                pipe.zrem(KEYS.dead_letters, *page)
-                pipe.delete(*map(KEYS.dead, page))
+                pipe.zrem(self._session.keys.dead_letters, *page)
+                pipe.delete(*map(self._session.keys.dead, page))
                 gone += (await pipe.execute())[0]
         return gone
 
     async def _ids(self) -> list[str]:
         with reachable():
-            return [id_.decode() for id_ in await self._session.redis.zrange(KEYS.dead_letters, 0, -1)]
+            return [
+                id_.decode()
+                for id_ in await self._session.redis.zrange(self._session.keys.dead_letters, 0, -1)
+            ]
 
 
 def _letter(job_id: str, died_ms: float, data: dict[bytes, bytes]) -> DeadLetter:

@@ -12,13 +12,12 @@ from typing import Any, Generic, Literal, TypeVar, cast
 
 from .errors import JobAborted, JobError, JobExpired, JobNotFound, ResultTimeout, Unserializable
 from .follow.streams import follow
-from .job_scripts import Seen, as_seen
+from .job_scripts import Seen, as_seen, not_found
 from .limits.why import Waiting, why
 from .redis.connection import reachable
 from .session import Session
 from .wire.codec import decode, describe
 from .wire.events import START, StreamEvent, position
-from .wire.keys import KEYS
 from .wire.record import JobStatus, aborted_record, lane_of, now_ms, utc
 from .wire.token import claimed_us
 
@@ -64,6 +63,7 @@ class Job(Generic[T]):
         record = await self._record(timeout_s)
         with _readable(self.id):
             data = decode(record)
+        self._refuse_another_queues(str(data.get("q", "")))
         if data["s"]:
             return cast(T, data["r"])
         raise describe(_raised(data["r"]))
@@ -87,6 +87,7 @@ class Job(Generic[T]):
         which comes with the result. A job without `stream=True` gives its text at once, at its end. Leaving
         does not cancel the job. Raises JobNotFound, QueueUnavailable, InvalidRequest for a strange `after`.
         """
+        self._session.refuse_if_named("There are no streams")
         begin = position(after) if after else START  # refused here, before anybody reads
         return follow(self.id, self._session.listener, partial(self.result, 0), begin)
 
@@ -104,12 +105,17 @@ class Job(Generic[T]):
             return info
         redis, name = self._session.redis, self._session.name
         with reachable():
-            return replace(info, waiting=await why(redis, KEYS, name, self.id, lane_of(payload, name)))
+            lane = lane_of(payload, name)
+            return replace(info, waiting=await why(redis, self._session.keys, name, self.id, lane))
 
     async def _look(self) -> tuple[JobInfo, bytes]:
         """The job without why it waits, and its payload."""
         with reachable():
             seen, payload, token, due_ms = await self._at_one_moment()
+        stands = (
+            "" if due_ms is None else self._session.name
+        )  # a plain arq client's record does not say where
+        self._refuse_another_queues(lane_of(seen if isinstance(seen, bytes) else payload, stands))
         with _readable(self.id):
             if isinstance(seen, bytes):
                 return _finished(self.id, decode(seen)), b""
@@ -125,14 +131,14 @@ class Job(Generic[T]):
 
     async def _at_one_moment(self) -> tuple[Seen, bytes | None, bytes | None, float | None]:
         """What `result` goes by, the payload, the token of whoever runs it, and its score in its lane."""
-        session, lane = self._session, ""
+        session, keys, lane = self._session, self._session.keys, ""
         payload: bytes | None = None
         while lane != (its_lane := lane_of(payload, session.name)):  # or it has moved since
             lane = its_lane
             async with session.redis.pipeline(transaction=True) as pipe:
                 await session.scripts.look_in(pipe, self.id)
-                pipe.get(KEYS.job(self.id))
-                pipe.get(KEYS.in_progress(self.id))
+                pipe.get(keys.job(self.id))
+                pipe.get(keys.in_progress(self.id))
                 pipe.zscore(lane, self.id)
                 [looked], payload, token, due_ms = await pipe.execute()
         return as_seen(looked), payload, None if token == b"ended" else token, due_ms
@@ -154,15 +160,29 @@ class Job(Generic[T]):
             return False
         return False
 
+    def _refuse_another_queues(self, lane: str) -> None:
+        """Raises JobNotFound where the job, of that lane, is not of this queue."""
+        if not self._session.is_ours(lane):
+            raise not_found(self.id)
+
     def __repr__(self) -> str:
         return f"<Job {self.id}>"
+
+
+async def lane_at(session: Session, job_id: str) -> str:
+    """The key of a job's lane or queue, as it or its result says, or else of the session's, if it stands there."""
+    job, result = await session.redis.mget(session.keys.job(job_id), session.keys.result(job_id))
+    stands = await session.redis.zscore(session.name, job_id) is not None
+    return lane_of(job or result, session.name if stands else "")
 
 
 async def request_abort(session: Session, job_id: str) -> Literal["ended", "asked", "absent"]:
     """What `Job.abort` sends; it waits for no worker."""
     with reachable():
-        data = await session.redis.get(KEYS.job(job_id))
+        data = await session.redis.get(session.keys.job(job_id))
         lane = lane_of(data, session.name)
+        if session.is_named and not session.is_ours(await lane_at(session, job_id)):
+            return "absent"
         return await session.scripts.abort(job_id, lane, aborted_record(job_id, lane, data))
 
 

@@ -26,7 +26,7 @@ class Scripts:
 
     def __init__(self, redis: Redis, queue: str, keys: Keys) -> None:
         self._queue = queue
-        self._keys = keys
+        self.keys = keys
         self._redis = redis
         verbs = scripts(redis, __package__, keys, "enqueue", "look", "abort", "revive")
         self._enqueue, self._look, self._abort, self._revive = verbs
@@ -50,7 +50,7 @@ class Scripts:
     async def absence(self, job_id: str, seen: Unfinished) -> JobError:
         """Why there is no use in waiting for the job."""
         if seen == "expired":
-            return expired(await self._redis.get(self._keys.last(job_id)))
+            return expired(await self._redis.get(self.keys.last(job_id)))
         return not_found(job_id)
 
     async def abort(self, job_id: str, lane: str, aborted: bytes) -> Literal["ended", "asked", "absent"]:
@@ -72,7 +72,7 @@ class Scripts:
         """For each (job id, first event's id) up to `count` events, as they are stored. One round trip."""
         async with self._redis.pipeline(transaction=False) as pipe:
             for job_id, first in places:
-                pipe.xrange(self._keys.stream(job_id), first, "+", count)
+                pipe.xrange(self.keys.stream(job_id), first, "+", count)
             replies = await pipe.execute()
         field = FIELD.encode()
         return [[(position(id_), entry[field]) for id_, entry in reply] for reply in replies]

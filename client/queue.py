@@ -6,22 +6,23 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from functools import partial
 from itertools import islice
-from typing import Any, Self, Unpack
+from typing import Any, Self, Unpack, get_args
 
 from .costs import By, Cost, costs
 from .dead import DeadLetters
-from .job import Job
-from .limits.admin import Limits
-from .limits.rules.lanes import Kind
+from .errors import InvalidRequest
+from .job import Job, lane_at
+from .limits.admin import limits_of
+from .limits.rules.lanes import Kind, joined
 from .redis.connection import reachable
 from .requests import ChatInput, EmbedInput, chat_request, each, embed_request, in_portions
 from .session import Session
 from .steps import Steps
 from .terms import LIFE_S, ChatOptions, EmbedOptions, EnqueueTerms, Priority, Terms, only, spelled_out
 from .tickets import Work, job_work, llm_work, tickets
-from .wire.keys import KEYS
 from .wire.schemas import ChatRequest, Completion, Embeddings, EmbedRequest
 
+NO_CALLS = "There are no chats and no embeddings"
 BATCH = 200  # jobs a round trip: large enough to forget the trip, small enough to let others in
 
 ChatJob = Job[Completion]
@@ -29,20 +30,25 @@ EmbedJob = Job[Embeddings]
 
 
 class Queue:
-    """An open queue. One per process and event loop is enough, whatever the load.
+    """An open queue. One per process is enough, whatever the load.
 
     `async with Queue.from_url(url) as queue:`, or `await queue.close()` when done. Connections are
-    made when first needed: two for commands, one that listens, one while a call waits for a slot.
+    made when first needed: two for commands, one that listens, one while a call waits for a slot. Each event
+    loop that uses it has its own; those of a loop that was closed end when the next loop comes.
     """
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self.dead = DeadLetters(session)
-        self.limits = Limits(session.redis, session.signals)
+        self.limits = limits_of(lambda: session.limits)
 
     @classmethod
-    def from_url(cls, url: str, *, ssl_cert_reqs: str | None = None, name: str = KEYS.queue) -> Self:
-        """The queue on the server at `url` (its forms: client/redis/url.py). Raises InvalidRedisURL."""
+    def from_url(cls, url: str, *, ssl_cert_reqs: str | None = None, name: str | None = None) -> Self:
+        """The queue on the server at `url` (its forms: client/redis/url.py). Raises InvalidRedisURL.
+
+        With a `name`, a queue of arq's for jobs of one's own, whose workers have it as their `queue_name`, and
+        nothing else on that server: what the name does not keep apart is refused with InvalidRequest.
+        """
         return cls(Session.from_url(url, ssl_cert_reqs=ssl_cert_reqs, name=name))
 
     @spelled_out
@@ -137,7 +143,12 @@ class Queue:
         """
         ids, where = only(_job_id), (_tenant, _conversation, _limits, _lane)
         terms = Terms(ids, _defer_s, _deadline_s, *where, _priority)
-        return (await self._put([job_work(function, args, kwargs, terms.place, self.session.name)], terms))[0]
+        if terms.place:
+            self.session.refuse_if_named("There are no lanes and no limits")
+        if function in get_args(Kind):
+            self.session.refuse_if_named(NO_CALLS)
+        lane = self.session.name if self.session.is_named else self.session.keys.lane(joined(*terms.place))
+        return (await self._put([job_work(function, args, kwargs, lane)], terms))[0]
 
     def job(self, job_id: str) -> Job[Any]:
         """The handle of a job whose id is known, from this process or another. Asks nothing."""
@@ -145,10 +156,11 @@ class Queue:
 
     async def forget(self, job_ids: Iterable[str]) -> None:
         """Deletes the results and streams of finished jobs, so that their ids can be used again."""
-        ids = iter([job_ids] if isinstance(job_ids, str) else job_ids)
+        self.session.refuse_if_named("Results are not forgotten by their ids")
+        ids, keys = iter([job_ids] if isinstance(job_ids, str) else job_ids), self.session.keys
         with reachable():
             while batch := list(islice(ids, BATCH)):
-                await self.session.redis.delete(*map(KEYS.result, batch), *map(KEYS.stream, batch))
+                await self.session.redis.delete(*map(keys.result, batch), *map(keys.stream, batch))
 
     async def costs(
         self, since: date | None = None, until: date | None = None, *, by: Sequence[By] = ("model",)
@@ -159,12 +171,13 @@ class Queue:
         cancelled ones, too. A worker writes its totals ten times a second. Raises InvalidRequest,
         QueueUnavailable.
         """
-        return await costs(self.session.redis, since, until, by)
+        self.session.refuse_if_named("There are no costs")
+        return await costs(self.session.redis, self.session.keys, since, until, by)
 
     async def workers_alive(self) -> bool:
         """Whether a worker has reported its health of late."""
         with reachable():
-            return bool(await self.session.redis.exists(KEYS.health(self.session.name)))
+            return bool(await self.session.redis.exists(self.session.keys.health(self.session.name)))
 
     async def ping(self) -> None:
         """Raises QueueUnavailable, with the reason, where the server cannot be used."""
@@ -173,8 +186,6 @@ class Queue:
 
     async def close(self) -> None:
         """Closes the connections. Whoever still waits for a result or a slot gets QueueUnavailable."""
-        await self.session.listener.close()
-        await self.limits.close()
         await self.session.close()
 
     async def __aenter__(self) -> Self:
@@ -190,11 +201,12 @@ class Queue:
         values: Iterable[Any],
         terms: Terms,
     ) -> list[Job[Any]]:
+        self.session.refuse_if_named(NO_CALLS)
         works: list[Work] = []
-        place, steps = terms.place, Steps()
+        place, steps, keys = terms.place, Steps(), self.session.keys
         for value in values:
             request = check(await in_portions(value, steps) if kind == "chat" else value)
-            works.append(await llm_work(kind, request, place, steps))
+            works.append(await llm_work(kind, request, keys, place, steps))
             await steps.give_way()
         return await self._put(works, terms)
 
@@ -202,6 +214,14 @@ class Queue:
         all_, jobs = tickets(works, terms), list[Job[Any]]()
         with reachable():
             while batch := list(islice(all_, BATCH)):
-                await self.session.scripts.enqueue(batch)
+                new = await self.session.scripts.enqueue(batch)
+                if self.session.is_named and not all(new):
+                    await self._refuse_theirs([ticket.job_id for ticket in batch])
                 jobs += [Job(ticket.job_id, self.session) for ticket in batch]
         return jobs
+
+    async def _refuse_theirs(self, job_ids: list[str]) -> None:
+        """Raises InvalidRequest where an id is of a job in another queue: a database has one set of ids."""
+        for job_id in job_ids:
+            if not self.session.is_ours(await lane_at(self.session, job_id)):
+                raise InvalidRequest(f"The id {job_id!r} is that of a job in another queue: choose another.")

@@ -6,7 +6,6 @@ starts with the first call, so a SyncQueue made before a fork works in every chi
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from concurrent.futures import CancelledError
@@ -24,7 +23,6 @@ from .queue import Queue
 from .redis.subscriber import CLOSED
 from .redis.url import server_address
 from .wire.events import StreamEvent
-from .wire.keys import KEYS
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -112,6 +110,7 @@ class SyncLimits(_Blocking[Limits]):
     remove = _blocking(Limits.remove)
     pause = _blocking(Limits.pause)
     resume = _blocking(Limits.resume)
+    reset = _blocking(Limits.reset)
     evict = _blocking(Limits.evict)
     list = _blocking(Limits.list)
 
@@ -173,7 +172,7 @@ class SyncQueue(_Blocking[Queue]):
     One per process is enough: make it where the module is imported, or use `with`.
     """
 
-    def __init__(self, url: str, *, ssl_cert_reqs: str | None = None, name: str = KEYS.queue) -> None:
+    def __init__(self, url: str, *, ssl_cert_reqs: str | None = None, name: str | None = None) -> None:
         server_address(url, ssl_cert_reqs=ssl_cert_reqs)  # a URL that cannot be used is refused here
         self._open = lambda: Queue.from_url(url, ssl_cert_reqs=ssl_cert_reqs, name=name)
         self._lock = threading.Lock()
@@ -182,7 +181,7 @@ class SyncQueue(_Blocking[Queue]):
         self.dead = SyncDeadLetters(self, lambda queue: queue.dead)
 
     @classmethod
-    def from_url(cls, url: str, *, ssl_cert_reqs: str | None = None, name: str = KEYS.queue) -> Self:
+    def from_url(cls, url: str, *, ssl_cert_reqs: str | None = None, name: str | None = None) -> Self:
         """As Queue.from_url. Raises InvalidRedisURL."""
         return cls(url, ssl_cert_reqs=ssl_cert_reqs, name=name)
 
@@ -203,7 +202,7 @@ class SyncQueue(_Blocking[Queue]):
     def call(self, verb: Callable[[Queue], Coroutine[Any, Any, T]]) -> T:
         """Runs `verb` on the queue's own loop and returns what it returns. Ctrl-C cancels it."""
         with self._lock:  # held while it is handed over, so that close() finds it
-            if self._engine is None or self._engine.pid != os.getpid():
+            if self._engine is None or not self._engine.is_usable:
                 self._engine = LoopThread(self._open)
             future = self._engine.submit(verb)
         try:
@@ -223,7 +222,7 @@ class SyncQueue(_Blocking[Queue]):
         """
         with self._lock:
             engine, self._engine = self._engine, None
-        if engine is not None and engine.pid == os.getpid():
+        if engine is not None:
             engine.close()
 
     def __enter__(self) -> Self:

@@ -14,7 +14,7 @@ from .limits.rules.lanes import Kind, joined, model_part
 from .requests import check_length, check_size
 from .steps import Steps
 from .terms import LIFE_S, Priority, Terms
-from .wire.keys import KEYS
+from .wire.keys import Keys
 from .wire.record import job_record, unstarted_record
 from .wire.reservation import reserving
 from .wire.schemas import ChatRequest, EmbedRequest
@@ -42,10 +42,10 @@ Work: TypeAlias = tuple[str, bytes, str]
 
 
 async def llm_work(
-    kind: Kind, request: ChatRequest | EmbedRequest, place: Sequence[str], steps: Steps
+    kind: Kind, request: ChatRequest | EmbedRequest, keys: Keys, place: Sequence[str], steps: Steps
 ) -> Work:
     """A call in the lane of its model; the record begins with its tokens. Raises InvalidRequest."""
-    lane = KEYS.lane(joined(model_part(request.model, kind), *place))
+    lane = keys.lane(joined(model_part(request.model, kind), *place))
     await steps.give_way()
     fields = request.model_dump(exclude_defaults=True)
     await steps.give_way()
@@ -58,15 +58,12 @@ async def llm_work(
     return lane, reserving(record, *tokens, len(request.fallbacks)), kind
 
 
-def job_work(
-    function: str, args: Sequence[Any], kwargs: dict[str, Any], place: Sequence[str], queue: str
-) -> Work:
-    """A job of any function; without a place of its own, in the lane without a name, or in a `queue` of one's own.
+def job_work(function: str, args: Sequence[Any], kwargs: dict[str, Any], lane: str) -> Work:
+    """A job of any function in its lane, or in a queue of one's own; both by their keys.
 
     Not in arq's queue: a stock worker there that reads pickle would take it, and fail it.
     Raises Unserializable, and InvalidRequest if it is too large.
     """
-    lane = KEYS.lane(joined(*place)) if place or queue == KEYS.queue else queue
     return lane, _record(function, args, kwargs, lane), function
 
 

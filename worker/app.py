@@ -8,6 +8,7 @@ from typing import Any
 
 from client import Limit, words
 from client.redis.connection import connect
+from client.wire.keys import KEYS
 from settings import Settings
 
 from .calls import OwnPrices, PriceFileError, load_list_prices, read_prices
@@ -54,7 +55,7 @@ def _options(settings: Settings, own: Mapping[str, Any]) -> dict[str, Any]:
     watchdog = Watchdog(settings.loop_lag_warn_ms)
     limits = configured(settings)
     hooks = {kind: hooks_of(kind, own) for kind in KINDS}
-    for kind, hook in _own_hooks(settings, limits, watchdog).items():
+    for kind, hook in _own_hooks(settings, limits, watchdog, own.get("queue_name")).items():
         hooks[kind].insert(0, hook)
     crons = [*registered_crons(), *(own.get("cron_jobs") or ())]
     return {
@@ -69,7 +70,9 @@ def _options(settings: Settings, own: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _own_hooks(settings: Settings, limits: dict[str, Limit], watchdog: Watchdog) -> dict[str, Hook]:
+def _own_hooks(
+    settings: Settings, limits: dict[str, Limit], watchdog: Watchdog, queue: str | None
+) -> dict[str, Hook]:
     own_prices = _own_prices(settings)
 
     async def on_startup(ctx: dict[Any, Any]) -> None:
@@ -85,6 +88,12 @@ def _own_hooks(settings: Settings, limits: dict[str, Limit], watchdog: Watchdog)
         load_list_prices()
         _spare_the_collector()
         logger.info("%d jobs at once; %s", settings.max_jobs, _providers(settings))
+        if queue is not None and KEYS.is_named(queue):
+            logger.warning(
+                "This worker serves the queue %s alone: chats, embeddings and whatever is enqueued without that "
+                "name wait for a worker without queue_name.",
+                queue,
+            )
 
     async def on_shutdown(ctx: dict[Any, Any]) -> None:
         watchdog.stop()

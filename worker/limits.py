@@ -11,8 +11,7 @@ from arq import ArqRedis
 from client import InvalidRequest, Limit, Limits
 from client.limits.rules.lanes import model_key
 from client.limits.rules.limit import checked_name, made, parse_limit
-from client.redis.connection import reachable
-from client.wire.keys import KEYS
+from client.redis.connection import keys_at, reachable
 from settings import Settings, SettingsError
 
 ALIASES_TTL_S = 7 * 86_400  # a client that asks why a job waits knows the default models for so long
@@ -31,10 +30,11 @@ def aliases(settings: Settings) -> dict[str, str]:
 
 async def publish(redis: ArqRedis, settings: Settings, limits: dict[str, Limit]) -> list[str]:
     """Puts the limits in force and says what the aliases are. Returns the keys that were changed."""
+    keys = keys_at(redis)
     with reachable():
         async with redis.pipeline(transaction=True) as write:
-            write.hset(KEYS.aliases, mapping=aliases(settings))
-            write.expire(KEYS.aliases, ALIASES_TTL_S)
+            write.hset(keys.aliases, mapping=aliases(settings))
+            write.expire(keys.aliases, ALIASES_TTL_S)
             await write.execute()
     return await Limits(redis).seed(limits)
 

@@ -17,7 +17,7 @@ from typing import Any
 from redis.asyncio.client import PubSub
 
 from ..wire.events import Position, position, text_of
-from ..wire.keys import KEYS
+from ..wire.keys import Keys
 
 PAGE = 200  # events a follower reads at once
 READERS = 50  # followers a round trip
@@ -118,9 +118,10 @@ class Follower:
 class Followers:
     """All followers of a process. The listener moves them."""
 
-    def __init__(self, read: ReadStreams, kick: Callable[[], None]) -> None:
+    def __init__(self, read: ReadStreams, kick: Callable[[], None], keys: Keys) -> None:
         self._read_streams = read
         self._kick = kick
+        self._keys = keys
         self._all: dict[str, set[Follower]] = {}
         self._confirmed: set[str] = set()
         self._join: dict[str, None] = {}
@@ -170,7 +171,7 @@ class Followers:
 
     def take(self, message: dict[str, Any]) -> None:
         """A message or a confirmation of one of our channels."""
-        job_id = KEYS.job_id_of_events(message["channel"])
+        job_id = self._keys.job_id_of_events(message["channel"])
         following = self._all.get(job_id)
         if not following:
             return
@@ -187,9 +188,9 @@ class Followers:
     async def work(self, pubsub: PubSub) -> None:
         """Subscribes, unsubscribes and reads what is wanted."""
         while joining := take_out(self._join, 500):
-            await pubsub.subscribe(*map(KEYS.events_channel, joining))
+            await pubsub.subscribe(*map(self._keys.events_channel, joining))
         while leaving := take_out(self._leave, 500):
-            await pubsub.unsubscribe(*map(KEYS.events_channel, leaving))
+            await pubsub.unsubscribe(*map(self._keys.events_channel, leaving))
         while reading := take_out(self._wanting, READERS):
             places = [follower.start_reading() for follower in reading]
             for follower, entries in zip(reading, await self._read_streams(places, PAGE), strict=True):

@@ -18,14 +18,12 @@ from ..errors import JobError, QueueUnavailable
 from ..job_scripts import Scripts
 from ..redis.connection import reachable
 from ..redis.subscriber import CLOSED, READ_TIMEOUT_S, Subscriber
-from ..wire.keys import KEYS
 from .followers import Followers, take_out
 from .sweep import Sweep
 
 BATCH = 500  # jobs a command: well under a millisecond of the server's time
 
 _IDS = dict[str, None]  # a set that keeps its order
-_ALWAYS = KEYS.done_channel("")  # a subscription of our own, so that there is always something to read
 
 
 class Listener(Subscriber):
@@ -33,13 +31,13 @@ class Listener(Subscriber):
 
     def __init__(self, signals: Redis, scripts: Scripts) -> None:
         super().__init__(signals)
-        self._scripts = scripts
+        self._scripts, self._keys = scripts, scripts.keys
         self._waiters: dict[str, set[asyncio.Future[bytes]]] = {}
         self._join: _IDS = {}
         self._leave: _IDS = {}
         self._look: _IDS = {}
         self._sweep = Sweep()
-        self.followers = Followers(scripts.read_streams, self._work.set)
+        self.followers = Followers(scripts.read_streams, self._work.set, scripts.keys)
 
     async def wait(self, job_id: str) -> bytes:
         """The job's result record, as soon as it is there.
@@ -92,7 +90,7 @@ class Listener(Subscriber):
         return bool(self._waiters or self.followers)
 
     async def _hear(self, pubsub: PubSub) -> None:
-        await pubsub.subscribe(_ALWAYS)
+        await pubsub.subscribe(self._keys.done_channel(""))  # so that there is always something to read
         self._leave.clear()
         self._join = dict.fromkeys(self._waiters)
         self.followers.reconnect()
@@ -102,10 +100,10 @@ class Listener(Subscriber):
     async def _read(self, pubsub: PubSub) -> None:
         while self._listening:
             message = await pubsub.get_message(timeout=READ_TIMEOUT_S)
-            if message and KEYS.is_events(message["channel"]):
+            if message and self._keys.is_events(message["channel"]):
                 self.followers.take(message)
             elif message and message["type"] in ("message", "subscribe"):
-                job_id = KEYS.job_id_of(message["channel"])
+                job_id = self._keys.job_id_of(message["channel"])
                 if job_id in self._waiters:
                     self._look[job_id] = None
                     self._work.set()
@@ -114,9 +112,9 @@ class Listener(Subscriber):
         while self._listening:
             await self._wait_for_work()
             while joining := take_out(self._join, BATCH):
-                await pubsub.subscribe(*map(KEYS.done_channel, joining))
+                await pubsub.subscribe(*map(self._keys.done_channel, joining))
             while leaving := take_out(self._leave, BATCH):
-                await pubsub.unsubscribe(*map(KEYS.done_channel, leaving))
+                await pubsub.unsubscribe(*map(self._keys.done_channel, leaving))
             await self._look_at(self._look)
             await self.followers.work(pubsub)
 

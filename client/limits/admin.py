@@ -7,11 +7,11 @@ from copy import copy
 from typing import Self, TypeAlias, Unpack, cast
 
 from redis.asyncio import Redis
+from redis.commands.core import AsyncScript
 
 from ..errors import InvalidRequest
-from ..redis.connection import reachable
+from ..redis.connection import keys_at, reachable
 from ..redis.scripts import scripts
-from ..wire.keys import KEYS
 from .listing import states
 from .rules.gauge import LimitState
 from .rules.lanes import checked_key
@@ -20,6 +20,16 @@ from .slots import LEASE_S, Calls, SlotBlock
 
 States: TypeAlias = list[LimitState]  # `list` is a verb below
 Names: TypeAlias = list[str]
+
+
+class Tools:
+    """What limits have in one event loop."""
+
+    def __init__(self, redis: Redis, signals: Redis) -> None:
+        self.redis, self.keys = redis, keys_at(redis)
+        verbs = scripts(redis, __package__, self.keys, "seed", "change", "evict", "reset")
+        self.seed, self.change, self.evict, self.reset = verbs
+        self.calls = Calls(redis, signals)
 
 
 class Limits:
@@ -31,10 +41,13 @@ class Limits:
 
     def __init__(self, redis: Redis, signals: Redis | None = None) -> None:
         """`signals` is where calls that wait for a slot listen: one connection, while any waits."""
-        self._redis = redis
-        self._seed, self._change, self._evict = scripts(redis, __package__, KEYS, "seed", "change", "evict")
-        self._calls = Calls(redis, signals or redis)
+        tools = Tools(redis, signals or redis)
+        self._here: Callable[[], Tools] = lambda: tools
         self._held: Collection[str] = ()
+
+    @property
+    def _calls(self) -> Calls:
+        return self._here().calls
 
     def slot(
         self, key: str, /, *more: str, tokens: int = 0, wait_s: float | None = None, lease_s: float = LEASE_S
@@ -78,9 +91,9 @@ class Limits:
 
     async def remove(self, key: str) -> bool:
         """Takes the key's own limit away, so that a pattern's holds again. False where it had none."""
-        name = checked_name(key)
+        name, here = checked_name(key), self._here()
         with reachable():
-            had = await cast(Awaitable[bool], self._redis.hexists(KEYS.limits, name))
+            had = await cast(Awaitable[bool], here.redis.hexists(here.keys.limits, name))
         await self._edit(name, lambda _: Limit())
         return bool(had)
 
@@ -91,6 +104,15 @@ class Limits:
     async def resume(self, key: str) -> Limit:
         """Ends a pause, and a cooldown."""
         return await self._edit(key, lambda old: old.model_copy(update={"paused": None}), end_cooldown=True)
+
+    async def reset(self, key: str) -> bool:
+        """Begins the budgets of a key anew: what was used of rpd, tpd, usd_per_day and usd_total counts no more.
+
+        What waits for them is looked at at once. False where nothing had been counted. Costs stay as they are.
+        """
+        name = checked_key(checked_name(key))
+        with reachable():
+            return bool(await self._reset(args=[name]))
 
     async def evict(self, key: str, holder: str | None = None) -> int:
         """Takes the slot of a holder, or of all, and returns how many had one.
@@ -109,7 +131,7 @@ class Limits:
         person who looks, not for a loop. Raises QueueUnavailable.
         """
         with reachable():
-            return await states(self._redis, pattern)
+            return await states(self._here().redis, pattern)
 
     async def seed(self, limits: Mapping[str, Limit]) -> Names:
         """Puts the limits of a worker's settings in force, those that differ from what was put last.
@@ -123,11 +145,34 @@ class Limits:
 
     async def _edit(self, key: str, edit: Callable[[Limit], Limit], *, end_cooldown: bool = False) -> Limit:
         """Reads, edits and writes, again where another was quicker."""
-        name = checked_name(key)
+        name, here = checked_name(key), self._here()
         with reachable():
             while True:
-                old = await cast(Awaitable[bytes | None], self._redis.hget(KEYS.limits, name))
+                old = await cast(Awaitable[bytes | None], here.redis.hget(here.keys.limits, name))
                 new = edit(from_json(old))
                 text = new.to_json() if new.fields() else ""  # a limit of nothing is no entry
                 if await self._change(args=[name, old or b"", text, int(end_cooldown)]):
                     return new
+
+    @property
+    def _seed(self) -> AsyncScript:
+        return self._here().seed
+
+    @property
+    def _change(self) -> AsyncScript:
+        return self._here().change
+
+    @property
+    def _evict(self) -> AsyncScript:
+        return self._here().evict
+
+    @property
+    def _reset(self) -> AsyncScript:
+        return self._here().reset
+
+
+def limits_of(here: Callable[[], Tools]) -> Limits:
+    """Those of a queue, which has other tools in each event loop."""
+    limits = Limits.__new__(Limits)
+    limits._here, limits._held = here, ()
+    return limits

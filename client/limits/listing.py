@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
 
-from ..wire.keys import KEYS
+from ..redis.connection import keys_at
+from ..wire.keys import Keys
+from ..wire.lane import limit_keys_of
 from .rules.gauge import LimitState, gauged
 from .rules.limit import Limit, from_json, in_force
 
@@ -19,52 +21,93 @@ _SCAN_BATCH = 1_000
 
 
 async def states(redis: Redis, pattern: str | None) -> list[LimitState]:
-    """The limit keys that are configured, waited for or in use; by name. `tenant:*` for some of them."""
+    """The limit keys that are configured, waited for or in use, and those of which anything is known from before; by
+    name. `tenant:*` for some of them."""
+    keys = keys_at(redis)
     async with redis.pipeline(transaction=False) as look:
-        look.hgetall(KEYS.limits)
-        look.zrange(KEYS.gates, 0, MAX_KEYS - 1)
-        limits, gates = await look.execute()
-    entries = {name.decode(): from_json(text) for name, text in limits.items()}
-    names = {name for name in (*entries, *map(bytes.decode, gates)) if _fits(name, pattern)}
-    async for name in _seen(redis):
+        look.hgetall(keys.limits)
+        look.hgetall(keys.limits_seeded)
+        look.zrange(keys.gates, 0, MAX_KEYS - 1)
+        limits, seeded, gates = await look.execute()
+    known = _Known(_limits(limits), _limits(seeded), await _lanes_by_key(redis, keys))
+    every = (*known.entries, *known.seeded, *map(bytes.decode, gates))
+    names = {name for name in every if _fits(name, pattern)}
+    async for name in _seen(redis, keys):
         if len(names) >= MAX_KEYS:
             break
         if _fits(name, pattern):
             names.add(name)
     listed = sorted(names)[:MAX_KEYS]
-    return [state for part in _parts(listed, BATCH) for state in await _read(redis, part, entries)]
+    return [state for part in _parts(listed, BATCH) for state in await _read(redis, keys, part, known)]
 
 
-async def _seen(redis: Redis) -> AsyncIterator[str]:
-    prefixes = KEYS.flow(""), KEYS.slots("")
-    async for name in redis.scan_iter(match=KEYS.flow_or_slots, count=_SCAN_BATCH):
+class _Known(NamedTuple):
+    entries: dict[str, Limit]  # in force
+    seeded: dict[str, Limit]  # as the settings say
+    lanes: dict[str, set[bytes]]  # limit key → lanes of its jobs
+
+    def overridden(self, name: str) -> str | None:
+        seeded = self.seeded.get(name, Limit())
+        changed = name in self.seeded and seeded != self.entries.get(name, Limit())
+        return seeded.words() if changed else None
+
+
+def _limits(texts: dict[bytes, bytes]) -> dict[str, Limit]:
+    return {name.decode(): from_json(text) for name, text in texts.items()}
+
+
+async def _lanes_by_key(redis: Redis, keys: Keys) -> dict[str, set[bytes]]:
+    """Lanes that have jobs, MAX_LANES of each kind: those of a key that is paused wait for no signal, and may not
+    stand in its queue."""
+    async with redis.pipeline(transaction=False) as look:
+        look.zrange(keys.lanes, 0, MAX_LANES - 1)
+        look.zrange(keys.cpu_lanes, 0, MAX_LANES - 1)
+        look.hgetall(keys.aliases)
+        lanes, cpu_lanes, aliases = await look.execute()
+    models = {alias.decode(): model.decode() for alias, model in aliases.items()}
+    found: dict[str, set[bytes]] = {}
+    for lane in (*lanes, *cpu_lanes):
+        for key in limit_keys_of(keys.lane_name(lane.decode()), models):
+            found.setdefault(key, set()).add(lane)
+    return found
+
+
+async def _seen(redis: Redis, keys: Keys) -> AsyncIterator[str]:
+    prefixes = keys.flow(""), keys.slots("")
+    async for name in redis.scan_iter(match=keys.flow_or_slots, count=_SCAN_BATCH):
         text = name.decode()
         for prefix in prefixes:
             if text.startswith(prefix):
                 yield text[len(prefix) :]
 
 
-async def _read(redis: Redis, names: Sequence[str], entries: dict[str, Limit]) -> list[LimitState]:
+async def _read(redis: Redis, keys: Keys, names: Sequence[str], known: _Known) -> list[LimitState]:
     seconds, micros = await redis.time()
     now_ms = int(seconds) * 1000 + int(micros) // 1000
     async with redis.pipeline(transaction=False) as look:
         for name in names:
-            look.hgetall(KEYS.flow(name))
-            look.zcount(KEYS.slots(name), f"({now_ms}", "+inf")
-            look.zcard(KEYS.blocked(name))
-            look.zrange(KEYS.blocked(name), 0, MAX_LANES - 1)
+            look.hgetall(keys.flow(name))
+            look.zcount(keys.slots(name), f"({now_ms}", "+inf")
+            look.zcard(keys.blocked(name))
+            look.zrange(keys.blocked(name), 0, MAX_LANES - 1)
         replies = await look.execute()
     rows = list(zip(names, replies[::4], replies[1::4], replies[2::4], replies[3::4], strict=True))
-    due = await _due(redis, {lane for row in rows for lane in row[4] if not lane.startswith(b"!")}, now_ms)
+    lanes = {name: _lanes_of(known.lanes.get(name, ()), waiters) for name, *_, waiters in rows}
+    due = await _due(redis, {lane for each in lanes.values() for lane in each}, now_ms)
     found = []
     for name, flow, in_use, count, waiters in rows:
-        limit, source = in_force(name, entries)
+        limit, source = in_force(name, known.entries)
         calls = sum(waiter.startswith(b"!") for waiter in waiters)
-        waiting = calls + sum(due.get(lane, 0) for lane in waiters)
+        waiting = calls + sum(due[lane] for lane in lanes[name])
         numbers = {field.decode(): float(value) for field, value in flow.items()}
         counts = {"in_use": in_use, "waiting": waiting, "blocked_lanes": count - calls}
-        found.append(gauged(name, limit, source, numbers, now_ms, **counts))
+        overridden = known.overridden(name)
+        found.append(gauged(name, limit, source, numbers, now_ms, **counts, overridden=overridden))
     return found
+
+
+def _lanes_of(lanes: Iterable[bytes], waiters: Iterable[bytes]) -> set[bytes]:
+    return {*lanes, *(waiter for waiter in waiters if not waiter.startswith(b"!"))}
 
 
 async def _due(redis: Redis, lanes: Iterable[bytes], now_ms: int) -> dict[bytes, int]:

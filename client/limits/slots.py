@@ -12,7 +12,7 @@ from uuid import uuid4
 from redis.asyncio import Redis
 
 from ..errors import InvalidRequest, SlotLost
-from ..wire.keys import KEYS
+from ..redis.connection import keys_at
 from ..wire.lane import provider_of
 from ..wire.schemas import Usage
 from ..wire.use import Signal, use
@@ -34,8 +34,8 @@ class Calls:
 
     def __init__(self, redis: Redis, signals: Redis) -> None:
         process = uuid4().hex[:16]
-        scripts = CallScripts(redis, KEYS)
-        self.channel = KEYS.calls_channel(process)
+        scripts = CallScripts(redis, keys_at(redis))
+        self.channel = keys_at(redis).calls_channel(process)
         self.holds = Holds(scripts)
         self.grants = Grants(scripts, signals, self.holds, self.channel)
         self._signals = signals if signals is not redis else None

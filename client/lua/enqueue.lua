@@ -42,6 +42,8 @@ for at = 1, #ARGV, 6 do
     added[#added + 1] = 1
   end
 end
-for lane, ms in pairs(look_ms) do cmd('ZADD', lanes_of(lane), 'LT', ms, lane) end
+for lane, ms in pairs(look_ms) do  -- its own workers look at a named queue themselves; others must not
+  if not is_named(lane) then cmd('ZADD', lanes_of(lane), 'LT', ms, lane) end
+end
 if next(look_ms) then cmd('PUBLISH', KEY.wake_channel, '') end
 return added

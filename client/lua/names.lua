@@ -1,10 +1,14 @@
 -- names: the names and little texts that are written or read on both sides, each as its file in client/wire says.
 -- needs: clock
--- gives: lanes_of, provider_of, keys_of, read_names, write_names, read_ticket, read_reservation, new_token, place_of, claimed_ms,
+-- gives: is_named, lanes_of, provider_of, keys_of, read_names, write_names, read_ticket, read_reservation, new_token, place_of, claimed_ms,
 --        is_ours, text_of
+
+-- Whether it is a queue of arq's with a name of its own, and no lane of ours.
+local function is_named(lane) return string.sub(lane, 1, #KEY.lane) ~= KEY.lane and lane ~= KEY.queue end
 
 -- Where a lane waits for its turn, as keys.py's lanes_of.
 local function lanes_of(lane)
+  if is_named(lane) then return KEY.own_lanes .. lane end
   local cpu = KEY.lane .. 'cpu|'
   return string.sub(lane .. '|', 1, #cpu) == cpu and KEY.cpu_lanes or KEY.lanes
 end

@@ -7,7 +7,8 @@ results, and one for slots while any call waits for one.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from socket import SHUT_RDWR
 from typing import Any
 
 from redis import exceptions as redis_errors
@@ -17,6 +18,7 @@ from redis.asyncio.sentinel import Sentinel
 from redis.backoff import ExponentialBackoff, NoBackoff
 
 from ..errors import QueueUnavailable
+from ..wire.keys import Keys
 from .connections import (
     SentinelConnection,
     SentinelPool,
@@ -72,6 +74,21 @@ def pool(
     }
     pool_class = SentinelPool if address.sentinel else BlockingConnectionPool
     return pool_class(max_connections=max_connections, timeout=None, **_where(address), **common)
+
+
+def keys_at(redis: Redis) -> Keys:
+    """The names of keys and channels on the server and in the database that the client is connected to."""
+    return Keys(database=int(redis.connection_pool.connection_kwargs.get("db") or 0))
+
+
+def drop(redis: Redis) -> None:
+    """Ends the client's connections without awaiting anything, as their event loop runs no more."""
+    pool = redis.connection_pool
+    for connection in (*pool._available_connections, *pool._in_use_connections):
+        writer, connection._reader, connection._writer = connection._writer, None, None
+        with suppress(OSError):
+            if writer is not None and (sock := writer.get_extra_info("socket")) is not None:
+                sock.shutdown(SHUT_RDWR)
 
 
 @contextmanager

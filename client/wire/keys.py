@@ -17,6 +17,7 @@
                                     what was to run by a deadline, JSON                  and 1 day
     mill:lanes              zset    lanes                                Unix ms, look   none: members are removed
     mill:lanes:cpu          zset    the lanes of CPU jobs, 'cpu…'        Unix ms, look   none: members are removed
+    mill:lanes:of:{queue}   zset    that queue of arq's alone            Unix ms, look   none: it is removed
     mill:lane:{name}        zset    job ids                              Unix ms, due    none: members are removed
     mill:returns            zset    '{ms} {lane}' of leases; of waits    Unix ms, back   none: members are removed
                                     for a try '{place} {lane} LF {id}'
@@ -35,7 +36,7 @@
     mill:unreadable         zset    '{lane} LF {id}' of jobs left unread Unix ms, deadline none: members are removed
     mill:epoch              string  tells that Redis has lost its data   —               7 days after the last claim
     mill:calls:{process}    channel the ticket of a call that got its slots              (not a key)
-    mill:stream:{id}        stream  events of a streamed answer          '{µs}-{n}'      STREAM_TTL_S after its end
+    mill:stream:{id}        stream  events of a streamed answer          '{µs}-{n}'      its result's, else 1 day
     mill:parts:{id}         hash    parts of a job that are done, float32 —              1 day after the last
     mill:parts:={part}      hash    one of a job that failed, for others  —              1 day
     mill:cost:{day}         hash    'model|tenant|what' → tokens, USD, calls —           400 days
@@ -46,6 +47,11 @@
 
 arq's keys keep arq's names, so that arq's own clients and tools read them. A prefix stands before all of them, arq's
 included; it is empty. `Keys` is also the table of names that every Lua script gets (client/redis/scripts.py).
+
+Channels know no databases, so those of database n, above 0, are mill:db{n}:wake and so on. In database 0 nothing has
+changed. In others, processes of the version before, which use the names of database 0 everywhere, and new ones do not
+hear each other while a deploy lasts. They all go by what Redis holds: a job starts at a worker's next poll, within
+0.5 s; a result is seen by the sweep (client/follow/sweep.py), and then the rest of its stream; a poll finds aborts.
 """
 
 from __future__ import annotations
@@ -62,30 +68,42 @@ MAX_ATTEMPTS = 200  # remembered; a job may be turned away for a day, its result
 
 
 class _Name:
-    """One key or channel."""
+    """One key."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     def __get__(self, keys: Keys, _: type[Keys]) -> str:
+        return self.built(keys)
+
+    def built(self, keys: Keys) -> str:
         return keys.prefix + self.name
 
 
-class _Family:
-    """Keys or channels of one kind: called with what tells one from the others."""
+class _Family(_Name):
+    """Keys of one kind: called with what tells one from the others."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __get__(self, keys: Keys, _: type[Keys]) -> Callable[[str], str]:  # type: ignore[override]
+        return self.built(keys).__add__
 
-    def __get__(self, keys: Keys, _: type[Keys]) -> Callable[[str], str]:
-        return (keys.prefix + self.name).__add__
+
+class _Channel(_Name):
+    """One channel, or all of one kind, of a database."""
+
+    def built(self, keys: Keys) -> str:
+        return f"{keys.prefix}mill:{f'db{keys.database}:' if keys.database else ''}{self.name}"
+
+
+class _Channels(_Channel, _Family):
+    """Channels of one kind: called with what tells one from the others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Builds every key, channel and pattern."""
+    """Builds every key, channel and pattern. A connection tells which are its own: connection.py's `keys_at`."""
 
     prefix: str = ""
+    database: int = 0  # of the server; the channels carry it, as channels know no databases
 
     queue = _Name("arq:queue")
     aborts = _Name("arq:abort")
@@ -99,7 +117,9 @@ class Keys:
     unreadable = _Name("mill:unreadable")
     returns = _Name("mill:returns")
     dead_letters = _Name("mill:dead")
-    wake_channel = _Name("mill:wake")
+    wake_channel = _Channel("wake")
+
+    own_lanes = _Family("mill:lanes:of:")  # of a queue with a name of its own, by its key
 
     # of a job, by its id
     job = _Family("arq:job:")
@@ -112,8 +132,8 @@ class Keys:
     dead = _Family("mill:dead:")
     stream = _Family("mill:stream:")
     parts = _Family("mill:parts:")
-    events_channel = _Family("mill:events:")
-    done_channel = _Family("mill:done:")
+    events_channel = _Channels("events:")
+    done_channel = _Channels("done:")
 
     # of a limit key
     flow = _Family("mill:flow:")
@@ -124,12 +144,11 @@ class Keys:
     lane = _Family("mill:lane:")  # by its name; a score is the next moment the job is somebody's business
     cost = _Family("mill:cost:")  # by the day, a date in UTC: 2026-11-22
     counted = _Family("mill:counted:")  # of a worker, by a name that is new at each start
-    calls_channel = _Family("mill:calls:")  # of a process
+    calls_channel = _Channels("calls:")  # of a process
 
     def names(self) -> dict[str, str]:
         """Every key and channel by its name here; of those of one kind, what they begin with. For Lua."""
-        made = {name: one for name, one in vars(Keys).items() if isinstance(one, _Name | _Family)}
-        return {name: self.prefix + one.name for name, one in made.items()}
+        return {name: one.built(self) for name, one in vars(Keys).items() if isinstance(one, _Name)}
 
     @property
     def flow_or_slots(self) -> str:
@@ -141,8 +160,19 @@ class Keys:
         return f"{queue}:health-check"
 
     def lanes_of(self, lane_key: str) -> str:
-        """Where a lane waits for its turn: `cpu` and `cpu|…` have workers of their own. Lua: gates.lua."""
+        """Where a lane waits for its turn: `cpu` and `cpu|…` have workers of their own, and so has each queue with
+        a name of its own. Lua: names.lua."""
+        if self.is_named(lane_key):
+            return self.own_lanes(lane_key)
         return self.cpu_lanes if parts_of(self.lane_name(lane_key))[:1] == ["cpu"] else self.lanes
+
+    def is_named(self, queue: str) -> bool:
+        """Whether it is a queue of arq's with a name of its own, and no lane of ours; by its key."""
+        return queue != self.queue and not queue.startswith(self.lane(""))
+
+    def is_free(self, queue: str) -> bool:
+        """Whether a queue of arq's may be called so: no key of another kind begins with it."""
+        return not any(queue.startswith(key) for name, key in self.names().items() if name != "queue")
 
     def lane_name(self, lane_key: str) -> str:
         """The name of a lane; empty for a queue that is no lane of ours, such as arq's."""

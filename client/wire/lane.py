@@ -16,6 +16,7 @@ Lua reads it by keys_of and provider_of (client/lua/names.lua).
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 _MODEL = re.compile(r"([^/:@][^/:]*)/.", re.DOTALL)
 
@@ -29,6 +30,22 @@ def place_of(name: str) -> list[str]:
     """The parts behind the model, or its alias, where it has one."""
     parts = parts_of(name)
     return parts[1:] if parts and (parts[0].startswith("@") or provider_of(parts[0])) else parts
+
+
+def limit_keys_of(name: str, aliases: Mapping[str, str]) -> list[str]:
+    """The limit keys of a lane's jobs; `aliases` are what @chat and @embed stand for, where that is known."""
+    keys: list[str] = []
+    for part in parts_of(name):
+        if not keys:
+            alias, _, model = part.partition("/")
+            if known := aliases.get(alias):
+                first = f"{known.partition('/')[0]}/{model}" if model else known
+            else:
+                first = part
+            keys += filter(None, (first, provider_of(first)))
+        else:
+            keys.append(part)
+    return list(dict.fromkeys(keys))
 
 
 def provider_of(part: str) -> str | None:

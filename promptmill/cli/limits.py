@@ -31,9 +31,10 @@ def limits() -> None:
 @click.argument("pattern", metavar="[PATTERN]", required=False)
 @json_option
 def list_(pattern: str | None, as_json: bool) -> None:
-    """List the keys that are limited, waited for or in use.
+    """List the keys that are limited, waited for, in use, or known from before.
 
-    With a PATTERN, such as tenant:*, those that begin so.
+    With a PATTERN, such as tenant:*, those that begin so. Behind a LIMIT stands where it comes from, if not from a
+    rule of its own, and what the settings say where it was changed since.
     """
     states = with_queue("limits", lambda queue: queue.limits.list(pattern))
     if as_json:
@@ -89,6 +90,18 @@ def resume(key: str) -> None:
 
 @limits.command()
 @_key
+def reset(key: str) -> None:
+    """Begin the budgets of a key anew.
+
+    What was used of rpd, tpd, usd_per_day and usd_total counts no more, and what waits for them starts.
+    `promptmill cost` stays as it is.
+    """
+    counted = with_queue("limits", lambda queue: queue.limits.reset(key))
+    say(f"{key}: {'budgets begin anew' if counted else 'nothing had been counted'}")
+
+
+@limits.command()
+@_key
 @click.argument("holder", metavar="[HOLDER]", required=False)
 def evict(key: str, holder: str | None) -> None:
     """Take the slots of a key from their holders.
@@ -101,7 +114,9 @@ def evict(key: str, holder: str | None) -> None:
 
 def row(state: LimitState) -> tuple[str, ...]:
     """A line of the table."""
-    origin = "" if state.source in ("own", "none") else f" ({state.source})"
+    origin = {"own": "", "none": " (no rule)"}.get(state.source, f" ({state.source})")
+    if state.overridden is not None:
+        origin += f" (settings: {state.overridden or '-'})"
     return (
         state.key,
         (state.limit.words() or "-") + origin,

@@ -89,6 +89,15 @@ def test_holders_are_evicted(url: str, server: Server) -> None:
     assert invoke("limits", "evict", "a")[1] == "1 evicted.\n"
 
 
+def test_budgets_begin_anew(url: str, server: Server) -> None:
+    with server.client() as redis:
+        redis.hset(KEYS.flow("tenant:a"), mapping={"usd": 2})
+        redis.expire(KEYS.flow("tenant:a"), 60)
+    assert invoke("limits", "list")[1].splitlines()[1].split()[:4] == ["tenant:a", "-", "(no", "rule)"]
+    assert invoke("limits", "reset", "tenant:a") == (0, "tenant:a: budgets begin anew\n", "")
+    assert invoke("limits", "reset", "tenant:a")[1] == "tenant:a: nothing had been counted\n"
+
+
 def test_the_status_of_a_job_says_why_it_waits(url: str) -> None:
     with SyncQueue.from_url(url) as queue:
         queue.chat("Hello", job_id="first")

@@ -224,6 +224,27 @@ async def test_a_script_refuses_what_it_was_not_made_for(any_queue: Queue, verb:
         await script(args=["b"])
 
 
+# -- reset -------------------------------------------------------------------------------------------------
+
+
+async def test_a_reset_begins_budgets_anew_and_leaves_the_rest(any_queue: Queue) -> None:
+    now_ms = await server_ms(any_queue)
+    spent = {"day": now_ms // 86_400_000, "day_req": 9, "day_tok": 8, "day_usd": "0.5", "usd": "2.5"}
+    await flow(any_queue, "tenant:a", eff=7, **spent)
+    await flow(any_queue, "tenant:b", **spent)
+    await wait_for(any_queue, "tenant:a", "mill:lane:a")
+    assert await any_queue.limits.reset("tenant:a") is True
+    assert await any_queue.limits.reset("tenant:a") is False
+    a, b = await any_queue.limits.list("tenant:*")
+    assert (a.requests_today, a.tokens_today, a.usd_today, a.usd_total, a.effective) == (0, 0, 0, 0, 7)
+    assert (b.requests_today, b.tokens_today, b.usd_today, b.usd_total) == (9, 8, 0.5, 2.5)
+    assert await looked_at(any_queue) == {"tenant:a"}
+    with pytest.raises(InvalidRequest):
+        await any_queue.limits.reset("tenant:*")
+    with pytest.raises(Exception, match="reset: a limit key"):
+        await any_queue.limits._reset(args=[])
+
+
 # -- list ----------------------------------------------------------------------------------------------
 
 
@@ -252,6 +273,38 @@ async def test_a_key_is_listed_with_all_that_is_known_of_it(any_queue: Queue) ->
     assert state.tokens_left is not None
     assert state.tokens_left <= -100
     assert (state.tokens_today, state.usd_today, state.usd_total, state.paused) == (1_234, 0.5, 2.5, False)
+
+
+async def test_the_waiting_jobs_of_a_paused_key_are_counted_though_no_worker_has_looked(
+    any_queue: Queue,
+) -> None:
+    queue = any_queue
+    await queue.session.redis.hset(KEYS.aliases, mapping={"@chat": "openai/gpt-4o"})  # type: ignore[misc]
+    await queue.session.redis.pexpire(KEYS.aliases, TTL_MS)
+    for key in ("tenant:acme", "openai"):
+        await queue.limits.pause(key)
+    await queue.chat_many(["hi"] * 3, tenant="acme")
+    await queue.chat("hi", tenant="acme", defer_s=60)
+    await queue.chat("hi")
+    states = {state.key: (state.waiting, state.paused) for state in await queue.limits.list()}
+    assert states == {"openai": (4, True), "tenant:acme": (3, True)}
+
+
+async def test_what_the_settings_say_is_told_where_it_was_changed_since(any_queue: Queue) -> None:
+    limits = any_queue.limits
+    await limits.seed({name: Limit(rpm=6) for name in ("changed", "removed", "same")})
+    await limits.set("changed", rpm=7)
+    await limits.set("new", rpm=8)
+    await limits.remove("removed")
+    await flow(any_queue, "old", usd=1)
+    told = {state.key: (state.source, state.overridden) for state in await limits.list()}
+    assert told == {
+        "changed": ("own", "rpm=6"),
+        "new": ("own", None),
+        "old": ("none", None),
+        "removed": ("none", "rpm=6"),
+        "same": ("own", None),
+    }
 
 
 async def test_what_is_configured_waited_for_or_used_is_listed_by_name(any_queue: Queue) -> None:

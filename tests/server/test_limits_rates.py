@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from client import Limits
 from client.wire.keys import KEYS
 from tests.conftest import Server
 from tests.server.limits_room import MODEL, LimitsRoom, limited, used
@@ -171,6 +172,8 @@ async def test_a_budget_is_never_passed_and_what_waits_for_it_goes_when_it_is_ra
     assert (await room.claim()).jobs == []
     room.limit("tenant:acme", usd_total=3)
     assert ids(await room.claim()) == ["2"]
+    assert await Limits(room.pool).reset("tenant:acme")
+    assert ids(await room.claim()) == ["3"]
 
 
 async def test_a_days_budget_comes_back_with_the_next_day_and_a_total_does_not(room: LimitsRoom) -> None:

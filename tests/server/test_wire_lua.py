@@ -13,7 +13,7 @@ from client.limits.calls import Ticket
 from client.limits.rules.limit import checked_name
 from client.redis.scripts import whole
 from client.wire.keys import KEYS
-from client.wire.lane import provider_of
+from client.wire.lane import limit_keys_of, provider_of
 from client.wire.limit_keys import is_metered, keys_of
 from client.wire.reservation import reserving
 from client.wire.token import claimed_us
@@ -62,10 +62,17 @@ async def test_a_lane_has_its_limit_keys_and_its_place(
 ) -> None:
     lane, aliases = KEYS.lane(name), json.dumps(ALIASES)
     found = await lua(any_queue, "unpack(keys_of(ARGV[1], cjson.decode(ARGV[2])))", lane, aliases)
-    assert tuple(found) == keys
+    assert tuple(found) == keys == tuple(limit_keys_of(name, ALIASES))
     first = name.split("|")[0]
     [provider, place] = await lua(any_queue, "provider_of(ARGV[1]) or '', lanes_of(ARGV[2])", first, lane)
     assert (provider or None, place) == (provider_of(first), KEYS.lanes_of(lane))
+
+
+@pytest.mark.parametrize("queue_key", ["arq:queue", "arq:json", "staging", "mill:lanes", "lane:cpu"])
+async def test_a_queue_with_a_name_of_its_own_waits_apart(any_queue: Queue, queue_key: str) -> None:
+    [named, place] = await lua(any_queue, "is_named(ARGV[1]), lanes_of(ARGV[1])", queue_key)
+    assert (named, place) == (KEYS.is_named(queue_key), KEYS.lanes_of(queue_key))
+    assert named is (queue_key != KEYS.queue)
 
 
 async def test_a_token_tells_its_moment(any_queue: Queue) -> None:

@@ -36,6 +36,22 @@ def test_every_key_is_in_the_table_and_takes_the_prefix(name: str) -> None:
     assert name == "flow_or_slots" or re.sub(r"\{\w+\}", "x", "\n".join(rows)).split("\n").count(plain) == 1
 
 
+def test_channels_and_nothing_else_carry_the_number_of_the_database() -> None:
+    plain, one = Keys().names(), Keys(database=1).names()
+    assert {name for name in plain if plain[name] != one[name]} == {
+        name for name in plain if name.endswith("_channel")
+    }
+    assert (one["wake_channel"], Keys("{llm}:", 15).done_channel("a")) == (
+        "mill:db1:wake",
+        "{llm}:mill:db15:done:a",
+    )
+    keys = Keys(database=2)
+    assert keys.job_id_of_events(keys.events_channel("a").encode()) == "a"
+    assert keys.job_id_of(keys.done_channel("a").encode()) == "a"
+    assert not keys.is_events(KEYS.events_channel("a").encode())
+    assert not KEYS.is_events(keys.events_channel("a").encode())
+
+
 def test_lanes_and_channels_are_read_under_a_prefix() -> None:
     keys = Keys("{llm}:")
     assert keys.lane_name(keys.lane("openai/m|tenant:a")) == "openai/m|tenant:a"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine
 from contextlib import suppress
-from functools import partial
 from time import monotonic
 from typing import Any, Literal
 
@@ -14,7 +13,7 @@ from arq.cron import CronJob
 from arq.worker import Function, Worker
 
 from client import words
-from client.wire.keys import KEYS
+from client.wire.keys import Keys
 from client.wire.record import now_ms
 from worker.context import Context
 from worker.unreachable import UNREACHABLE
@@ -41,7 +40,6 @@ class Crew(Worker):
     """arq's Worker with another way to carry out jobs; Engine adds the loop."""
 
     make_context: type[Context]
-    stream_ttl_s: float
     _outbox: Outbox
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -56,13 +54,13 @@ class Crew(Worker):
         self._has_told_of_unread = False
         self._overdue_s = -math.inf  # when unread jobs were last looked for; monotonic
         self._epoch = ""  # as the last claim told
+        self.keys = Keys()  # those of its connection, once there is one
         self._loss_reported_at_s = -math.inf  # that Redis has lost its data; monotonic
         self._policy = Policy(
             timeout_s=self.job_timeout_s,
             max_tries=self.max_tries,
             keep_result_s=self.keep_result_s,
             keep_result_forever=self.keep_result_forever,
-            stream_ttl_s=self.stream_ttl_s,
             retry_jobs=self.retry_jobs,
         )
 
@@ -96,11 +94,13 @@ class Crew(Worker):
     async def _carry_out(self, current: Run) -> Ended:
         try:
             if current.claimed.payload is None:
-                current.last = await self.pool.get(KEYS.last(current.lease.job_id))
+                current.last = await self.pool.get(self.keys.last(current.lease.job_id))
             function = run.read(current, self.functions, self._policy)
         except (Exception, asyncio.CancelledError) as error:
             return self._failed(current, error, None)
-        ctx = run.context(current, self.ctx, self.make_context, partial(self._keep, current.lease))
+        ctx = run.context(
+            current, self.ctx, self.make_context, lambda parts: self._outbox.put(Parts(current.lease, parts))
+        )
         if self.after_job_end:
             self._afterwards[current.lease] = ctx
         try:
@@ -121,9 +121,6 @@ class Crew(Worker):
             except Exception:
                 logger.exception("%s: on_job_end failed", current.ref)
         return current.ended
-
-    def _keep(self, lease: Lease, fields: Mapping[str, bytes]) -> None:
-        self._outbox.put(Parts(lease, fields))
 
     def _failed(self, current: Run, error: BaseException, function: Function | CronJob | None) -> Ended:
         ended = run.failed(current, error, function, self._policy)
@@ -202,17 +199,27 @@ class Crew(Worker):
             current.stop = why
             current.task.cancel()
 
+    def _hear_abort(self, job_id: str) -> None:
+        """Somebody says so, on a channel that other databases may use, too (keys.py): Redis is asked."""
+        if (current := self.runs.get(job_id)) is not None:
+            self._in_background(self._abort_if_asked(current))
+
+    async def _abort_if_asked(self, current: Run) -> None:
+        with suppress(*UNREACHABLE):  # the request stays, and is found later
+            asked_ms = await self.pool.zscore(self.keys.aborts, current.lease.job_id)
+            if asked_ms is not None and current.is_meant(asked_ms):
+                self._abort(current.lease.job_id)
+
     def _abort(self, job_id: str) -> None:
         if self.allow_abort_jobs and (current := self.runs.get(job_id)) is not None:
             self._cancel(current, "abort")
 
     async def _find_aborts(self) -> None:
         """Cancels runs that plain arq clients want aborted: they write a request, but tell nobody."""
-        newest = await self.pool.zrange(KEYS.aborts, 0, NEWEST_ABORTS - 1, desc=True, withscores=True)
+        newest = await self.pool.zrange(self.keys.aborts, 0, NEWEST_ABORTS - 1, desc=True, withscores=True)
         for job_id, asked_ms in newest:
             current = self.runs.get(job_id.decode())
-            # A request older than the job meant an earlier job of its id.
-            if current is not None and 0 < current.enqueued_ms <= asked_ms:
+            if current is not None and current.is_meant(asked_ms):
                 self._cancel(current, "abort")
 
     def _lose(self, lost: Lost) -> None:
@@ -237,7 +244,7 @@ class Crew(Worker):
         has kept its data: others have run these jobs while this worker stood still."""
         now: str | None = None
         with suppress(*UNREACHABLE):
-            now = (await self.pool.get(KEYS.epoch) or b"").decode().partition(" ")[0]
+            now = (await self.pool.get(self.keys.epoch) or b"").decode().partition(" ")[0]
         lost = sum(epoch != now for epoch in epochs) if now is not None else 0
         if elsewhere := len(epochs) - lost:
             logger.warning(

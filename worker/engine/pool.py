@@ -14,10 +14,9 @@ from arq.utils import to_ms, to_unix_ms
 
 from client import decode, encode
 from client.job_scripts import Scripts
-from client.redis.connection import pool
+from client.redis.connection import keys_at, pool
 from client.redis.url import ServerAddress
 from client.tickets import JobTicket, note_of
-from client.wire.keys import KEYS
 from client.wire.record import now_ms
 
 _NAMES = [field.name for field in fields(ServerAddress)]
@@ -46,8 +45,8 @@ class OwnRedis(ArqRedis):
         **kwargs: Any,
     ) -> Job | None:
         """As arq's."""
-        queue = _queue_name or self.default_queue_name
-        if queue != KEYS.queue:
+        queue, keys = _queue_name or self.default_queue_name, keys_at(self)
+        if queue != keys.queue:
             return await super().enqueue_job(
                 function,
                 *args,
@@ -65,11 +64,11 @@ class OwnRedis(ArqRedis):
         if _defer_until is not None:
             defer_ms = to_unix_ms(_defer_until) - now_ms()
         life_ms = to_ms(_expires) or max(0, defer_ms) + self.expires_extra_ms
-        job_id, lane = _job_id or uuid4().hex, KEYS.lane("")
+        job_id, lane = _job_id or uuid4().hex, keys.lane("")
         record = encode({"t": _job_try, "f": function, "a": args, "k": kwargs, "et": now_ms(), "q": lane})
         note = note_of(function, lane, (life_ms - max(0, defer_ms)) / 1000)
         ticket = JobTicket(job_id, lane, record, max(0, defer_ms), life_ms, note)
-        (is_new,) = await Scripts(self, queue, KEYS).enqueue([ticket])
+        (is_new,) = await Scripts(self, queue, keys).enqueue([ticket])
         return Job(job_id, self, _queue_name=queue, _deserializer=decode) if is_new else None
 
 

@@ -8,9 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from client import words
-from client.redis.connection import connect
+from client.redis.connection import connect, keys_at
 from client.redis.url import ServerAddress
-from client.wire.keys import KEYS
 from worker.unreachable import UNREACHABLE
 
 from .scripts import EngineScripts, Lease
@@ -46,7 +45,7 @@ class Renewer:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._live, name="promptmill renewer", daemon=True)
         self._redis = connect(address, max_connections=1, retries=0)
-        self._scripts = EngineScripts(self._redis, KEYS)
+        self._scripts = EngineScripts(self._redis, keys_at(self._redis))
         self._main: asyncio.Task[None] | None = None
 
     def start(self) -> None:

@@ -21,6 +21,7 @@ from client.wire import events
 from client.wire.keys import KEYS
 from client.wire.limit_keys import keys_of
 from client.wire.record import expired, last_record, now_ms
+from client.wire.token import claimed_us
 from worker.context import Context, Meter
 from worker.signals import Reroute, Throttled
 
@@ -30,6 +31,10 @@ from .scripts import Claimed, Lease, Outcome, Verb
 
 RETRY_TTL_S = 88_400  # seconds; what arq gives its own count of tries
 UNKNOWN = "<unknown>"  # the function of a job whose record has gone with its deadline
+NO_LANES = (
+    "Chats, embeddings and CPU jobs run in lanes, which a queue of arq's with a name of its own has not: enqueue them "
+    "without the name."
+)
 MAX_CRASHES = 3  # workers a job may take with it before it is a dead letter
 
 Ending = Literal["complete", "failed", "retried", "handed back", "left unread"]
@@ -69,6 +74,11 @@ class Run:
         where = f" in {KEYS.lane_name(lane) or lane}" if self.function == UNKNOWN else ""
         return f"{self.lease.job_id}:{self.function}{where}"
 
+    def is_meant(self, abort_ms: float) -> bool:
+        """Whether a request to abort is no older than the job or, by the server's clock, than this run: an older one
+        meant an earlier job of its id."""
+        return 0 < self.enqueued_ms <= abort_ms or abort_ms * 1000 >= claimed_us(self.lease.token)
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -78,7 +88,6 @@ class Policy:
     max_tries: int
     keep_result_s: float
     keep_result_forever: bool
-    stream_ttl_s: float
     retry_jobs: bool
 
 
@@ -165,6 +174,8 @@ def failed(run: Run, error: BaseException, function: Function | CronJob | None, 
         return Ended(_unfinished(run, "back"), "handed back")
     if isinstance(error, Unread):
         return Ended(_unfinished(run, "unread"), "left unread")
+    if isinstance(error, Reroute) and KEYS.is_named(run.lease.lane):
+        error = JobFailed(NO_LANES, error_type="InvalidRequest")
     if isinstance(error, Reroute):
         to, text = KEYS.lane(error.lane), error.payload or b""
         return Ended(replace(_unfinished(run, "reroute"), to=to, text=text), "handed back")
@@ -237,10 +248,7 @@ def _final(
     keep_ms = keep_cronjob_progress * 1000 if isinstance(function, CronJob) else 0
     ttl_ms = 0 if forever else round(ttl_s * 1000)
     last_id = run.meter.last_event_id
-    end = ""
-    if last_id is not None:
-        event = events.done(last_id) if success else events.failed(result)
-        end = f"{round(policy.stream_ttl_s * 1000)} {event.decode()}"
+    end = "" if last_id is None else (events.done(last_id) if success else events.failed(result)).decode()
     return Outcome(
         run.lease,
         verb,

@@ -6,9 +6,8 @@ import asyncio
 from collections.abc import Callable
 
 from client import words
-from client.redis.connection import connect
+from client.redis.connection import connect, keys_at
 from client.redis.url import ServerAddress
-from client.wire.keys import KEYS
 from worker.unreachable import UNREACHABLE
 
 READ_TIMEOUT_S = 5.0
@@ -18,7 +17,7 @@ logger = words.logger("arq.worker")
 
 
 async def listen(address: ServerAddress, *, wake: Callable[[], None], abort: Callable[[str], None]) -> None:
-    """Calls `wake` for every signal and `abort` for every job to be aborted, until cancelled.
+    """Calls `wake` for every signal and `abort` for every job that is said to be aborted, until cancelled.
 
     A signal lost while there is no connection costs at most a poll: after reconnecting, `wake` is called.
     """
@@ -27,7 +26,7 @@ async def listen(address: ServerAddress, *, wake: Callable[[], None], abort: Cal
         while True:
             pubsub = redis.pubsub()
             try:
-                await pubsub.subscribe(KEYS.wake_channel)
+                await pubsub.subscribe(keys_at(redis).wake_channel)
                 while True:
                     message = await pubsub.get_message(timeout=READ_TIMEOUT_S)
                     if not message:

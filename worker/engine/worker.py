@@ -21,8 +21,7 @@ from arq.worker import Worker
 
 from client import words
 from client.errors import QueueUnavailable
-from client.redis.connection import reachable
-from client.wire.keys import KEYS
+from client.redis.connection import keys_at, reachable
 from worker.context import Context
 from worker.unreachable import UNREACHABLE, as_unreachable
 
@@ -43,12 +42,11 @@ logger = words.logger("arq.worker")
 
 
 class Engine(Crew):
-    """arq's Worker, with another loop. Takes arq's parameters and seven of its own.
+    """arq's Worker, with another loop. Takes arq's parameters and six of its own.
 
     :param lease_s: how long a job is this worker's without being renewed; renewed every third of it
     :param drain_s: how long running jobs may go on after TERM or INT
     :param outage_s: how long Redis may be away before the worker gives up
-    :param stream_ttl_s: how long a stream can be read after its end
     :param on_data_lost: called with arq's context when Redis has lost its data: what was configured is gone
     :param models: the models, as provider/model, of chats and embeddings whose lanes name none
     :param make_context: what the context of a run is made of, for jobs that want more than arq's
@@ -65,13 +63,11 @@ class Engine(Crew):
         lease_s: float = 15,
         drain_s: float = 20,
         outage_s: float = 300,
-        stream_ttl_s: float = 600,
         on_data_lost: Callable[[dict[Any, Any]], Awaitable[None]] | None = None,
         models: tuple[str, str] = ("", ""),
         make_context: type[Context] = Context,
         **kwargs: Any,
     ) -> None:
-        self.stream_ttl_s = stream_ttl_s
         super().__init__(*args, **kwargs)
         self.lease_s = lease_s
         self.drain_s = drain_s
@@ -97,6 +93,7 @@ class Engine(Crew):
         self._outage = Outage(limit_s=self.outage_s)
         self._pool = self._pool or arq_pool(address_of(self.redis_settings))
         self._pool.default_queue_name = self.queue_name
+        self.keys = keys_at(self._pool)
         self._pool.expires_extra_ms = self.expires_extra_ms
         logger.info("Starting worker for %d functions: %s", len(self.functions), ", ".join(self.functions))
         with reachable():
@@ -109,12 +106,12 @@ class Engine(Crew):
     async def _with_rooms(self, pool: ArqRedis) -> None:
         """Opens the rooms around the loop, and closes them in the order that loses nothing."""
         address = address_of(self.redis_settings or pool)
-        self._scripts = EngineScripts(pool, KEYS)
+        self._scripts = EngineScripts(pool, self.keys)
         self._outbox = Outbox(self._scripts, self._outage, self._on_written)
         self._renewer = renewer = Renewer(address, self.held, self._lose, lease_s=self.lease_s)
         renewer.start()
         self._rooms = [
-            asyncio.create_task(wake.listen(address, wake=self._woken.set, abort=self._abort)),
+            asyncio.create_task(wake.listen(address, wake=self._woken.set, abort=self._hear_abort)),
             asyncio.create_task(self._outbox.run()),
         ]
         riding = asyncio.create_task(self._ride_outages(renewer))
@@ -288,7 +285,7 @@ class Engine(Crew):
         if 0 <= self.max_burst_jobs <= self._jobs_started():
             return True
         # A lane stays in LANES until its next look, even when its last job has ended.
-        lanes = await self.pool.zrange(KEYS.lanes_of(self.queue_name), 0, -1)
+        lanes = await self.pool.zrange(self.keys.lanes_of(self.queue_name), 0, -1)
         async with self.pool.pipeline(transaction=False) as pipe:
             for lane in (self.queue_name, *lanes):
                 pipe.zcount(lane, 0, "+inf")  # below 0: left unread, for another worker

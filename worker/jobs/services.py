@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from redis.asyncio import Redis
 
 from client import Limits
-from client.wire.keys import KEYS
+from client.redis.connection import keys_at
 from settings import Settings
 from worker.calls import LLM, OwnPrices
 from worker.context import Context, key
@@ -34,7 +34,8 @@ class Services:
         """Connects to nothing yet. `signals` is where calls that wait for a slot listen; the job's own is `redis`."""
         learner = Learner(redis, own_prices)
         llm = LLM.open(settings, observe=learner.observe, own_prices=own_prices)
-        return cls(redis, learner, Totals(redis), Relay(redis, KEYS), llm, PatientLimits(redis, signals))
+        relay, limits = Relay(redis, keys_at(redis)), PatientLimits(redis, signals)
+        return cls(redis, learner, Totals(redis), relay, llm, limits)
 
     async def close(self) -> None:
         """Writes what is left, then closes all connections. Idempotent."""

@@ -24,8 +24,8 @@ from redis.exceptions import RedisError
 from client import words
 from client.costs import KEPT_DAYS, NO_TENANT, WHATS
 from client.limits.rules.lanes import model_key
+from client.redis.connection import keys_at
 from client.redis.scripts import scripts
-from client.wire.keys import KEYS
 from client.wire.schemas import Attempt, Usage
 
 FLUSH_S = 0.1  # what a killed worker loses at most
@@ -49,7 +49,7 @@ class Totals:
     """The totals that this process has not written yet. Belongs to one event loop."""
 
     def __init__(self, redis: Redis) -> None:
-        (self._count,) = scripts(redis, __package__, KEYS, "count")
+        (self._count,) = scripts(redis, __package__, keys_at(redis), "count")
         self._name = uuid4().hex
         self._new: _Days = defaultdict(int)
         self._sent: _Days = defaultdict(int)  # not known to have arrived

@@ -21,7 +21,7 @@ class LimitState:
     source: str  # "own", the pattern it comes from, "default" or "none"
     effective: int | None  # at once, now that the provider has had its say
     in_use: int
-    waiting: int  # jobs and calls that could start if it had room
+    waiting: int  # jobs that are due, and calls, in all lanes of the key, whatever they wait for
     blocked_lanes: int
     cooldown_s: float  # until it is tried again; 0: now
     rpm: float | None  # ours, or the provider's own where that is lower
@@ -32,6 +32,10 @@ class LimitState:
     usd_today: float
     usd_total: float
     paused: bool
+    requests_today: int = 0
+    overridden: str | None = (
+        None  # what the settings say of it, in words, where it was changed since; '' for nothing
+    )
 
 
 def gauged(
@@ -44,6 +48,7 @@ def gauged(
     in_use: int,
     waiting: int,
     blocked_lanes: int,
+    overridden: str | None = None,
 ) -> LimitState:
     """The state of a key at `now_ms`. `flow` are the fields of mill:flow:{key}."""
     rpm, tpm = lower(limit.rpm, flow.get("rpm_seen")), lower(limit.tpm, flow.get("tpm_seen"))
@@ -65,6 +70,8 @@ def gauged(
         usd_today=flow.get("day_usd", 0.0) if is_today else 0.0,
         usd_total=flow.get("usd", 0.0),
         paused=bool(limit.paused),
+        requests_today=round(flow.get("day_req", 0)) if is_today else 0,
+        overridden=overridden,
     )
 
 

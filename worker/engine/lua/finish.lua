@@ -3,8 +3,8 @@
 --
 -- ARGV, for each job, twelve:
 --   id, lane, token, verb, text, ttl ms, delay ms, keep ms, limit keys (write_names), use, to, attempts
---   done       text is the result ('' keeps none), kept for ttl (0: for ever); keep holds the id back; `to` is how
---              long its stream can be read from now on, ms, and the event that ends it; '' where it has none
+--   done       text is the result ('' keeps none), kept for ttl (0: for ever); keep holds the id back; `to` is the
+--              event that ends the job's stream, '' where it has none
 --   dead       as done, and the job becomes a dead letter
 --   retry      back in its place after the delay; a try is used; the count lives for ttl, and so does text, which tells
 --              how the run ended, for the case that the deadline comes before the next one
@@ -69,7 +69,7 @@ for at = 1, #ARGV, FIELDS_OF_A_JOB do
   local alone_ms = mine and names ~= '' and free(id, names, token, use)
   if mine and attempts ~= '' then remember(id, attempts) end
   if mine and verb == 'dead' then bury(id, lane, text) end
-  if mine and to ~= '' and (verb == 'done' or verb == 'dead') then end_stream(id, to) end
+  if mine and to ~= '' and (verb == 'done' or verb == 'dead') then end_stream(id, to, ttl_ms) end
   if mine and (verb == 'done' or verb == 'dead') then
     leave(id, lane, verb, text, ttl_ms, keep_ms)
   elseif mine and verb == 'back' then

@@ -97,7 +97,11 @@ local function go_round()
   local due = cmd('ZRANGEBYSCORE', claim.lanes, '-inf', now, 'WITHSCORES', 'LIMIT', 0, MAX_LANES)
   local turn, seen = {}, {}
   for i = 1, #due, 2 do
-    turn[#turn + 1] = { lane = due[i], since = tonumber(due[i + 1]), got = 0 }
+    if lanes_of(due[i]) == claim.lanes then
+      turn[#turn + 1] = { lane = due[i], since = tonumber(due[i + 1]), got = 0 }
+    else  -- a named queue, put there by the version before: its workers alone serve it
+      cmd('ZREM', claim.lanes, due[i])
+    end
   end
   read_ahead(turn)
   while claim.want > 0 and #turn > 0 do
