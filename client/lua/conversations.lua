@@ -12,8 +12,9 @@ local NONE, turns = {}, {}
 
 -- The keys of the conversations that a lane's jobs are in: as good as always one, or none.
 local function turns_of(lane)
-  if not string.find(lane, OF_THEM, 1, true) then return NONE end
   if turns[lane] then return turns[lane] end
+  turns[lane] = NONE
+  if not string.find(lane, OF_THEM, 1, true) then return NONE end
   local found = {}
   for part in string.gmatch(string.sub(lane, #KEY.lane + 1), '[^|]+') do
     if string.sub(part, 1, #OF_THEM) == OF_THEM then found[#found + 1] = KEY.turns .. part end

@@ -2,6 +2,7 @@
 
 - It sends every command in a task of its own where there is a socket timeout: a fifth of a command's
   cost, and a cancellation that Python 3.11 can lose. Here the timeout is a timer.
+- It packs a command by copying what it has so far for every argument. Here all are joined once.
 - It hands a large command to its transport as a whole. Here it goes out piece by piece.
 - A connection that it gives up in the middle of a command stays open until the server has read the rest.
   Here the rest is dropped.
@@ -13,7 +14,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from redis import exceptions as redis_errors
@@ -26,9 +27,26 @@ from redis.asyncio.sentinel import (
 )
 
 PIECE_BYTES = 1024 * 1024
+LARGE_BYTES = 16 * 1024  # an argument that is not copied
 
 
-class _TimedSend(AbstractConnection):
+class _OurConnection(AbstractConnection):
+    def pack_command(self, *args: Any) -> list[bytes]:
+        name = args[0].encode() if isinstance(args[0], str) else args[0]
+        words = name.split()  # 'CONFIG GET' are two
+        packed: list[bytes] = []
+        parts: list[bytes] = [b"*%d\r\n" % (len(words) + len(args) - 1)]
+        encode: Callable[[Any], bytes] = self.encoder.encode
+        for arg in (*words, *args[1:]):
+            data = arg if type(arg) is bytes else encode(arg)
+            if len(data) > LARGE_BYTES:
+                packed += (b"".join((*parts, b"$%d\r\n" % len(data))), data)
+                parts = [b"\r\n"]
+            else:
+                parts += (b"$%d\r\n" % len(data), data, b"\r\n")
+        packed.append(b"".join(parts))
+        return packed
+
     async def send_packed_command(
         self, command: bytes | str | Iterable[bytes], check_health: bool = True
     ) -> None:
@@ -63,15 +81,15 @@ def _pieces(command: bytes | str | Iterable[bytes]) -> Iterator[bytes | str | It
             yield [bytes(view[start : start + PIECE_BYTES])]
 
 
-class TCPConnection(_TimedSend, Connection):
+class TCPConnection(_OurConnection, Connection):
     """Over TCP."""
 
 
-class TLSConnection(_TimedSend, SSLConnection):
+class TLSConnection(_OurConnection, SSLConnection):
     """Over TLS."""
 
 
-class UnixConnection(_TimedSend, UnixDomainSocketConnection):
+class UnixConnection(_OurConnection, UnixDomainSocketConnection):
     """Over a unix socket."""
 
     async def _connect(self) -> None:
@@ -79,11 +97,11 @@ class UnixConnection(_TimedSend, UnixDomainSocketConnection):
             self._reader, self._writer = await asyncio.open_unix_connection(self.path)
 
 
-class SentinelConnection(_TimedSend, SentinelManagedConnection):
+class SentinelConnection(_OurConnection, SentinelManagedConnection):
     """Over TCP, to the primary that the sentinels name."""
 
 
-class SentinelTLSConnection(_TimedSend, SentinelManagedSSLConnection):
+class SentinelTLSConnection(_OurConnection, SentinelManagedSSLConnection):
     """Over TLS, to the primary that the sentinels name."""
 
 

@@ -30,6 +30,8 @@ def one_limit(fields: Any) -> Any:
     if not isinstance(fields, dict):
         return fields
     extra = fields.get("extra")
+    if not extra and "max_completion_tokens" not in fields:
+        return fields
     config = extra.get("generationConfig") if isinstance(extra, dict) else None
     places = [
         (place, names)

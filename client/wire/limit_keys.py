@@ -15,7 +15,7 @@ _METERED = "!"
 
 def keys_of(text: str) -> tuple[str, ...]:
     """The keys alone."""
-    return tuple(key.removeprefix(_METERED) for key in text.split("\n") if key)
+    return tuple(key.removeprefix(_METERED) for key in text.split("\n")) if text else ()
 
 
 def is_metered(text: str) -> bool:

@@ -25,3 +25,11 @@ def without_nulls(value: Any, levels: int = _MAX_LEVELS) -> Any:
     if isinstance(value, list) and levels:
         return [without_nulls(item, levels - 1) for item in value]
     return value
+
+
+def of_message(message: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a message without nulls; what a tool returned is an empty text where it is nothing."""
+    fields: dict[str, Any] = without_nulls(message)
+    if fields.get("content") in (None, []):
+        fields["content"] = "" if fields.get("role") in ("tool", "function") else None
+    return fields

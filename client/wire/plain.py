@@ -10,7 +10,6 @@ from pydantic import BaseModel
 from ..errors import Unserializable
 
 _SCALARS = frozenset({str, int, float, bool, type(None)})
-_TEXT = frozenset({str})
 _KINDS = (
     str,
     int,
@@ -28,14 +27,16 @@ def check_plain(*values: Any) -> None:
     """Raises Unserializable, naming the first kind of value that is neither JSON data nor a pydantic model, a dataclass
     or an exception. These have been written by now: so they hold no circle. Numbers in a list cost next to nothing."""
     waiting = [value for value in values if type(value) not in _SCALARS]
-    while waiting:
-        value = waiting.pop()
+    for value in waiting:  # which grows meanwhile
         if isinstance(value, dict):
-            if not _TEXT.issuperset(map(type, value)):
-                _check_keys(value)
-            if not _SCALARS.issuperset(map(type, value.values())):
-                waiting += [each for each in value.values() if type(each) not in _SCALARS]
-        elif isinstance(value, list | tuple):
+            for key, each in value.items():
+                if not isinstance(key, str):
+                    raise Unserializable(
+                        f"The key {key!r} of an object is no text, and JSON has no others: write it as a text."
+                    )
+                if type(each) not in _SCALARS:
+                    waiting.append(each)
+        elif isinstance(value, (list, tuple)):
             if not _SCALARS.issuperset(map(type, value)):
                 waiting += [each for each in value if type(each) not in _SCALARS]
         elif not isinstance(value, _KINDS) and not is_dataclass(value):
@@ -47,11 +48,3 @@ def refusal(value: Any) -> Unserializable:
         f"A {type(value).__module__}.{type(value).__qualname__} cannot be written as JSON: "
         "pass and return JSON data or pydantic models."
     )
-
-
-def _check_keys(value: dict[Any, Any]) -> None:
-    for key in value:
-        if not isinstance(key, str):
-            raise Unserializable(
-                f"The key {key!r} of an object is no text, and JSON has no others: write it as a text."
-            )

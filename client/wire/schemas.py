@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from . import extras
-from .nulls import present, without_nulls
+from .nulls import of_message, present, without_nulls
 from .vectors import Vectors
 
 if TYPE_CHECKING:
@@ -42,9 +42,9 @@ class _Wire(BaseModel):
 
 def is_blank(content: str | list[dict[str, Any]] | None) -> bool:
     """Whether a message's content is none, or nothing but white space."""
-    if isinstance(content, list):
-        return all(map(is_blank_part, content))
-    return content is None or not content or content.isspace()
+    if isinstance(content, str):
+        return not content or content.isspace()
+    return content is None or all(map(is_blank_part, content))
 
 
 def is_blank_part(part: dict[str, Any]) -> bool:
@@ -55,23 +55,21 @@ def is_blank_part(part: dict[str, Any]) -> bool:
     return isinstance(text, str) and (not text or text.isspace())
 
 
-class _Request(_Wire):
-    @model_validator(mode="before")
-    @classmethod
-    def _null_is_absent(cls, data: Any) -> Any:
-        """In `metadata` null stays, as it comes back with the result."""
-        if not isinstance(data, dict):
-            return data
-        fields = present(data)
-        if isinstance(messages := fields.get("messages"), list) and len(messages) > MAX_MESSAGES:
-            raise ValueError(f"it has {len(messages):,} messages, and at most {MAX_MESSAGES:,} can be sent")
+def _given(data: Any) -> Any:
+    """The fields of a request that are not null. In `metadata` null stays, as it comes back with the result."""
+    if not isinstance(data, dict):
+        return data
+    fields = present(data)
+    if isinstance(messages := fields.get("messages"), list) and len(messages) > MAX_MESSAGES:
+        raise ValueError(f"it has {len(messages):,} messages, and at most {MAX_MESSAGES:,} can be sent")
+    if not _OF_OBJECTS.isdisjoint(fields):
         for name in _OF_OBJECTS & fields.keys():
             fields[name] = without_nulls(fields[name])
-        if isinstance(extra := fields.get("extra"), dict):
-            fields["extra"] = {
-                name: value for name, value in extra.items() if value is not None or name in _NULLABLE
-            }
-        return fields
+    if isinstance(extra := fields.get("extra"), dict):
+        fields["extra"] = {
+            name: value for name, value in extra.items() if value is not None or name in _NULLABLE
+        }
+    return fields
 
 
 class Message(BaseModel):
@@ -91,23 +89,25 @@ class Message(BaseModel):
     def _null_is_absent(cls, data: Any) -> Any:
         if not isinstance(data, dict) or (len(data) == 2 and type(data.get("content")) is str):
             return data  # nothing but a role and a text, as most are
-        fields = without_nulls(data)
-        if fields.get("content") in (None, []):
-            has_result = fields.get("role") in ("tool", "function")
-            fields["content"] = "" if has_result else None  # a tool that returned nothing
-        return fields
+        return of_message(data)
 
     @model_validator(mode="after")
     def _says_something(self) -> Message:
-        is_empty = self.role == "user" and is_blank(self.content)
-        if self.role == "assistant":  # whatever else it carries is its turn: calls, audio, a refusal
-            is_empty = self.content in (None, []) and not (self.model_extra or {}).keys() - {"name"}
+        role, content = self.role, self.content
+        if role == "user":
+            is_empty = is_blank(content)
+        else:  # whatever else an assistant's carries is its turn: calls, audio, a refusal
+            is_empty = (
+                role == "assistant"
+                and content in (None, [])
+                and not (self.model_extra or {}).keys() - {"name"}
+            )
         if is_empty:
-            raise ValueError(f"the {self.role} message is empty")
+            raise ValueError(f"the {role} message is empty")
         return self
 
 
-class ChatRequest(_Request):
+class ChatRequest(_Wire):
     """One completion to be made. `model` None means the worker's DEFAULT_MODEL.
 
     Where `model` cannot answer, the `fallbacks` are asked in turn, each with all the tries of a job.
@@ -133,8 +133,8 @@ class ChatRequest(_Request):
 
     @model_validator(mode="before")
     @classmethod
-    def _has_one_limit(cls, fields: Any) -> Any:
-        return extras.one_limit(fields)
+    def _null_is_absent(cls, data: Any) -> Any:
+        return _given(extras.one_limit(data))
 
     @field_validator("extra")
     @classmethod
@@ -156,7 +156,7 @@ class ChatRequest(_Request):
         return kept
 
 
-class EmbedRequest(_Request):
+class EmbedRequest(_Wire):
     """Texts to be turned into vectors. `model` None means the worker's DEFAULT_EMBED_MODEL.
 
     `fallbacks` as in ChatRequest; mind that the vectors of two models cannot be compared.
@@ -170,6 +170,11 @@ class EmbedRequest(_Request):
     timeout_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
     extra: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, data: Any) -> Any:
+        return _given(data)
 
     @field_validator("extra")
     @classmethod

@@ -184,6 +184,8 @@ def join_calls(parts: Iterable[ToolCallPart]) -> list[dict[str, Any]]:
 
 def count(value: Any) -> int | None:
     """A number of tokens as the provider told it; None for anything that is none, or cannot be true."""
+    if value is None:
+        return None
     if isinstance(value, str):
         try:
             value = float(value)

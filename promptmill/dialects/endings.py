@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from .answers import text_or_none
-
 _WORDS = {
     "stop": (
         "stop end_turn stop_sequence"  # OpenAI, Google; Anthropic's two
@@ -24,5 +22,4 @@ _NAMES = {word: name for name, words in _WORDS.items() for word in words.split()
 
 def finish_reason(told: Any) -> str | None:
     """Our name for the reason, or the provider's own word; gateways pass on the words of what is behind them."""
-    word = text_or_none(told)
-    return _NAMES.get(word.lower(), word) if word else None
+    return _NAMES.get(told.lower(), told) if told and isinstance(told, str) else None

@@ -36,10 +36,11 @@ _PIECES = frozenset(
 
 def unread(fields: Mapping[str, Any], read: Set[str]) -> dict[str, Any]:
     """The fields that say something and are not among those `read`; 0 and False say something."""
-    found = {}
-    for name in fields.keys() - read:
-        value = fields[name]
-        if value or isinstance(value, int | float):
+    found: dict[str, Any] = {}
+    if fields.keys() <= read:
+        return found
+    for name, value in fields.items():
+        if value is not None and name not in read and (value or isinstance(value, int | float)):
             found[name] = value
     return found
 
@@ -48,12 +49,15 @@ def unread_usage(usage: Any, read: Set[str]) -> dict[str, Any]:
     """As `unread`, inside of details, too. A count of 0 says nothing."""
     if not isinstance(usage, dict):
         return {}
-    details = {name: unread(v, read) if isinstance(v, dict) else v for name, v in usage.items()}
-    return {
-        name: {k: v for k, v in value.items() if v} if isinstance(value, dict) else value
-        for name, value in unread(details, read).items()
-        if (any(value.values()) if isinstance(value, dict) else value)
-    }
+    found: dict[str, Any] = {}
+    for name, value in usage.items():
+        if value and name not in read:
+            said = (
+                {k: v for k, v in value.items() if v and k not in read} if isinstance(value, dict) else value
+            )
+            if said:
+                found[name] = said
+    return found
 
 
 def placed(

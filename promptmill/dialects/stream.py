@@ -222,29 +222,30 @@ class Sum:
         return not (self._text or self._reasoning or self._calls or self._finish_reason)
 
     def add(self, delta: Delta) -> None:
-        if delta.text:
-            self._text.append(delta.text)
+        text, reasoning, calls, reason, usage, model, response_id, is_refusal, is_last, extra = delta
+        if text:
+            self._text.append(text)
             self.has_spoken = True
-        if delta.reasoning:
-            self._reasoning.append(delta.reasoning)
-        if delta.tool_calls:
-            self._calls += delta.tool_calls
+        if reasoning:
+            self._reasoning.append(reasoning)
+        if calls:
+            self._calls += calls
             self.has_spoken = True
-        if delta.text or delta.reasoning or delta.tool_calls:
+        if text or reasoning or calls:
             self._is_doubtful |= self._finish_reason is not None
             self.ends_in_reason = False
-        elif delta.finish_reason or (self._finish_reason and delta.usage is not None):
+        elif reason or (self._finish_reason and usage is not None):
             self.ends_in_reason = not self._is_doubtful
-        if delta.extra:
-            add(self._extra, delta.extra)
-        if delta.usage is not None:
-            self.usage = newer(self.usage, delta.usage) if self._is_told else delta.usage
+        if extra:
+            add(self._extra, extra)
+        if usage is not None:
+            self.usage = newer(self.usage, usage) if self._is_told else usage
             self._is_told = True
-        self._finish_reason = delta.finish_reason or self._finish_reason
-        self._model = delta.model or self._model
-        self._response_id = delta.response_id or self._response_id
-        self._is_refusal |= delta.is_refusal
-        self.is_over |= delta.is_last
+        self._finish_reason = reason or self._finish_reason
+        self._model = model or self._model
+        self._response_id = response_id or self._response_id
+        self._is_refusal |= is_refusal
+        self.is_over |= is_last
 
     def answer(self, model: str) -> ChatAnswer:
         """`model` is the name it was asked by, where no event told another."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from client.wire.keys import KEYS
@@ -94,7 +94,7 @@ class LimitsRoom(Room):
         """The lease with the token that it has by now."""
         by = self.aged_ms - self._aged_at.get(lease.token, self.aged_ms)
         word, micros, name = lease.token.split(":", 2)
-        return replace(lease, token=f"{word}:{int(micros) - by * 1000}:{name}")
+        return lease._replace(token=f"{word}:{int(micros) - by * 1000}:{name}")
 
     async def claim(
         self, want: int = 100, *, worker: str = "w1", queue: str = KEYS.queue, lease_ms: int = LEASE_MS,

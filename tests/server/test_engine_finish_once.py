@@ -102,27 +102,38 @@ async def test_a_job_done_costs_five_commands(room: Room) -> None:
     assert room.commands() - before <= 250 * 5 + 9
 
 
+KIND: tuple[str | int, ...] = (KEYS.queue, "done", 1, 1, 0, "", 0)
+OF_ANOTHER = ("2", "b", "t", "")  # a job
+
+
 @pytest.mark.parametrize(
-    "job",
+    ("kind", "job"),
     [
-        ("b", KEYS.queue, "t", "unknown", "", 1, 1, 0, "", "", "", ""),
-        ("b", KEYS.queue, "t", "done", "", "x", 1, 0, "", "", "", ""),
-        ("b", KEYS.queue, "t", "done", "", 1, "x", 0, "", "", "", ""),
-        ("b", KEYS.queue, "t", "done", "", 1, 1, "", "", "", "", ""),
-        ("b", KEYS.queue, "t", "done", "", 1, 1, 0),
-        (),
+        ((KEYS.queue, "unknown", 1, 1, 0, "", 0), OF_ANOTHER),
+        ((KEYS.queue, "done", "x", 1, 0, "", 0), OF_ANOTHER),
+        ((KEYS.queue, "done", 1, "x", 0, "", 0), OF_ANOTHER),
+        ((KEYS.queue, "done", 1, 1, "", "", 0), OF_ANOTHER),
+        (KIND[:-1], OF_ANOTHER),
+        (KIND, OF_ANOTHER[:-1]),
+        (KIND, (*OF_ANOTHER, "one too many")),
+        (KIND, ("3", *OF_ANOTHER[1:])),
+        (("x",) * 7, ()),
     ],
 )
 async def test_wrong_arguments_are_refused_before_anything_is_written(
-    room: Room, job: tuple[str | int, ...]
+    room: Room, kind: tuple[str | int, ...], job: tuple[str | int, ...]
 ) -> None:
     lease = await lease_of(room)
     before = room.dump()
-    good = (lease.job_id, lease.lane, lease.token, "done", "", 1, 1, 0, "", "", "", "") if job else ()
+    good = ("1", lease.job_id, lease.token, "")
     with pytest.raises(ResponseError, match="finish: "):
-        await room.scripts._finish(args=[*good, *job])
-    with pytest.raises(ResponseError, match="finish: twelve"):
-        await room.scripts._finish(args=[*good, "one too many"])
+        await room.scripts._finish(args=[2, 4, *KIND, *kind, *good, *job])
+    for width in (4, 5, 7, "x"):
+        with pytest.raises(ResponseError, match="finish: "):
+            await room.scripts._finish(args=[1, width, *KIND, *good, "one too many"])
+    for nothing in ((), ("x", 4), (1, 4)):
+        with pytest.raises(ResponseError, match="finish: "):
+            await room.scripts._finish(args=nothing)
     assert room.dump() == before
 
 

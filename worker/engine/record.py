@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any, NamedTuple
 
 from arq.jobs import DeserializationError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from client import decode, encode
 from client.errors import JobFailed, Unserializable
@@ -16,28 +15,34 @@ UNREADABLE = (
 )
 
 
+LATEST_MS = 253_402_300_799_000  # the end of the year 9999
+_KINDS = {(str, list, dict, t, int) for t in (int, type(None))}  # of a record's fields
+
+
 class Unread(Exception):
     """What was claimed is no JSON record of a job, and its deadline has not passed: it is left for another worker."""
 
 
-class JobRecord(BaseModel):
+class JobRecord(NamedTuple):
     """A job as arq writes it."""
-
-    model_config = ConfigDict(strict=True)
 
     f: str
     a: list[Any]
     k: dict[str, Any]
     t: int | None
-    et: Annotated[int, Field(ge=0, le=253_402_300_799_000)]  # Unix ms, to the end of the year 9999
+    et: int  # Unix ms
 
 
 def read_job(data: bytes) -> JobRecord:
     """The job that was enqueued. Raises Unread on what is no job, pickle included, which is not loaded."""
     try:
-        return JobRecord.model_validate(decode(data))
-    except (ValueError, ValidationError):
+        told = decode(data)
+        job = JobRecord(told["f"], told["a"], told["k"], told["t"], told["et"])
+    except (ValueError, KeyError):
         raise Unread from None
+    if tuple(map(type, job)) not in _KINDS or not 0 <= job.et <= LATEST_MS:
+        raise Unread
+    return job
 
 
 def never_read() -> JobFailed:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from arq.constants import keep_cronjob_progress
 from arq.cron import CronJob
@@ -40,6 +41,7 @@ MAX_CRASHES = 3  # workers a job may take with it before it is a dead letter
 Ending = Literal["complete", "failed", "retried", "handed back", "left unread"]
 
 logger = words.logger("arq.worker")
+_name_of = lru_cache(4_096)(KEYS.lane_name)
 
 
 @dataclass(slots=True)
@@ -91,8 +93,7 @@ class Policy:
     retry_jobs: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """A run's outcome, and which of the worker's counters it moves."""
 
     outcome: Outcome
@@ -153,7 +154,7 @@ def context(
         job_try=run.job_try,
         enqueue_time=datetime.fromtimestamp(run.enqueued_ms / 1000, UTC),
         score=claimed.score_ms,
-        lane=KEYS.lane_name(lease.lane),
+        lane=_name_of(lease.lane),
         limit_keys=keys_of(lease.limit_keys),
         token=lease.token,
         payload=claimed.payload or b"",
@@ -178,10 +179,10 @@ def failed(run: Run, error: BaseException, function: Function | CronJob | None, 
         error = JobFailed(NO_LANES, error_type="InvalidRequest")
     if isinstance(error, Reroute):
         to, text = KEYS.lane(error.lane), error.payload or b""
-        return Ended(replace(_unfinished(run, "reroute"), to=to, text=text), "handed back")
+        return Ended(_unfinished(run, "reroute")._replace(to=to, text=text), "handed back")
     if isinstance(error, Throttled) and not error.defer_score:
         text = _last(run, error)
-        return Ended(replace(_unfinished(run, "throttled"), text=text, ttl_ms=RETRY_TTL_S * 1000), "retried")
+        return Ended(_unfinished(run, "throttled")._replace(text=text, ttl_ms=RETRY_TTL_S * 1000), "retried")
     if isinstance(error, Retry) and policy.retry_jobs:
         return Ended(_again(run, "again" if isinstance(error, Throttled) else "retry", error), "retried")
     foreign_cancel = isinstance(error, asyncio.CancelledError) and run.stop is None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple
 
 from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
@@ -18,8 +18,7 @@ from worker.unreachable import as_unreachable
 Verb = Literal["done", "dead", "retry", "throttled", "again", "back", "reroute", "unread"]
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(NamedTuple):
     """The right to run a job: its id, its lane, the fencing token that proves it, and the limit keys under
     which it holds slots, with a newline between them."""
 
@@ -27,21 +26,25 @@ class Lease:
     lane: str
     token: str
     limit_keys: str = ""
+    has_run: bool = False  # before
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(NamedTuple):
     """A job this worker has leased."""
 
     lease: Lease
     payload: bytes | None  # None: its deadline has passed
-    has_run: bool  # a run of it has begun before, and ended in a retry or with its worker
-    tries_used: int
-    crashes: int  # workers that died while they ran it, now that one more has
-    abort_ms: int  # when somebody asked to abort it; 0 for nobody
+    tries_used: int = 0
+    crashes: int = 0  # workers that died while they ran it, now that one more has
+    abort_ms: int = 0  # when somebody asked to abort it; 0 for nobody
     tokens: int = 0  # reserved
     usd: float = 0.0  # reserved
     shut: str = ""  # it holds no slots, as its model takes no calls: why, where it can go on to another
+
+    @property
+    def has_run(self) -> bool:
+        """A run of it has begun before, and ended in a retry or with its worker."""
+        return self.lease.has_run
 
     @property
     def score_ms(self) -> int:
@@ -52,12 +55,6 @@ class Claimed:
     def was_unread(self) -> bool:
         """It was left unread until its deadline had passed: then its place is below 0."""
         return place_of(self.lease.token).startswith("-")
-
-
-# A job in the claim's reply, as claim.lua says
-_Row: TypeAlias = tuple[
-    bytes, bytes, bytes, bytes | None, bytes | None, int, bytes | int | None, bytes, int, bytes, bytes
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +70,7 @@ class Claim:
     unread: int = 0  # jobs found that cannot be read: they are left for a worker that can
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How a job ended, or what is to become of it."""
 
     lease: Lease
@@ -128,7 +124,7 @@ class EngineScripts:
             more == 1,
             [id_.decode() for id_ in aborts],
             now_epoch.decode(),
-            [_claimed(row, token) for row in taken],
+            [claimed for row in taken for claimed in _claimed(row, token)],
             unread,
         )
 
@@ -141,10 +137,16 @@ class EngineScripts:
 
     async def finish(self, outcomes: Sequence[Outcome]) -> list[bool]:
         """For each outcome, whether it was accepted: its lease was still this worker's. One round trip."""
-        args: list[str | bytes | int] = []
+        kinds: dict[tuple[str | int, ...], int] = {}  # what most have in common is said once
+        jobs: list[str | bytes | int] = []
+        has_more = any(o.use or o.to or o.attempts for o in outcomes)
         for o in outcomes:
-            args += (o.lease.job_id, o.lease.lane, o.lease.token, o.verb, o.text)
-            args += (o.ttl_ms, o.delay_ms, o.keep_ms, o.lease.limit_keys, o.use, o.to, o.attempts)
+            job_id, lane, token, limit_keys, has_run = o.lease
+            kind = (lane, o.verb, o.ttl_ms, o.delay_ms, o.keep_ms, limit_keys, int(has_run))
+            jobs += (kinds.setdefault(kind, len(kinds) + 1), job_id, token, o.text)
+            if has_more:
+                jobs += (o.use, o.to, o.attempts)
+        args = [len(kinds), 7 if has_more else 4, *chain.from_iterable(kinds), *jobs]
         return [reply == 1 for reply in await _run(self._finish, args)]
 
     async def keep(self, parts: Parts) -> bool:
@@ -158,16 +160,24 @@ async def _run(script: AsyncScript, args: Sequence[Any]) -> Any:
         return await script(args=args)
 
 
-def _claimed(row: _Row, token: str) -> Claimed:
-    job_id, lane, place, payload, tries, crashes, abort_ms, limit_keys, tokens, usd, shut = row
-    return Claimed(
-        lease=Lease(job_id.decode(), lane.decode(), with_place(token, place.decode()), limit_keys.decode()),
-        payload=payload,
-        has_run=tries is not None or bool(crashes),
-        tries_used=int(tries or 0),
-        crashes=crashes,
-        abort_ms=int(float(abort_ms or 0)),
-        tokens=tokens,
-        usd=float(usd),
-        shut=shut.decode(),
-    )
+def _claimed(row: Sequence[Any], token: str) -> Iterator[Claimed]:
+    """The jobs of one lane in the claim's reply, as claim.lua says."""
+    lane, limit_keys, shut = (text.decode() for text in row[:3])
+    each = iter(row[3:])
+    for job_id, place, payload, rest in zip(each, each, each, each, strict=True):
+        at = job_id.decode(), lane, with_place(token, place.decode()), limit_keys
+        if rest is None:
+            yield Claimed(Lease(*at), payload, shut=shut)
+            continue
+        tries, crashes, abort_ms, tokens, usd = rest.split()
+        has_tries, died = tries != b"-", int(crashes)
+        yield Claimed(
+            lease=Lease(*at, has_run=has_tries or died > 0),
+            payload=payload,
+            tries_used=int(tries) if has_tries else 0,
+            crashes=died,
+            abort_ms=int(float(abort_ms)),
+            tokens=int(tokens),
+            usd=float(usd),
+            shut=shut,
+        )

@@ -14,7 +14,7 @@ if #ARGV == 0 or #calls ~= (#ARGV - 1) / 2 then
   return redis.error_reply('acquire: an argument, and a ticket and a moment for each call')
 end
 
-local epoch, quiet_ms = epoch_of(ARGV[1], 100)  -- after Redis has lost its data, who held slots takes them back first
+local epoch, quiet_ms = epoch_of(ARGV[1])  -- after Redis has lost its data, who held slots takes them back first
 local quiet, lanes = quiet_ms > now, 0
 if not quiet then lanes = open_due() end
 save_all()

@@ -22,7 +22,7 @@ local function withdraw(ticket, call)
       s.used = nil
       look_anew(s)
     end
-    if anybody_waits and cmd('ZREM', KEY.blocked .. key, ticket) == 1 and s then s.oldest = nil end
+    if anybody_waits() and cmd('ZREM', KEY.blocked .. key, ticket) == 1 and s then s.oldest = nil end
   end
   return had
 end

@@ -12,7 +12,7 @@ local MAX_GATES = 32      -- that are opened by one script
 local LAPSED_MS = 3600000  -- after which a slot that its holder never gave back is swept out
 
 local function oldest(s)
-  if s.oldest == nil and not anybody_waits then s.oldest = HUGE end
+  if s.oldest == nil and not anybody_waits() then s.oldest = HUGE end
   if s.oldest == nil then
     s.oldest = cmd('ZRANGE', KEY.blocked .. s.key, 0, 0, 'WITHSCORES')[2]
     s.oldest = s.oldest and tonumber(s.oldest) or HUGE
@@ -32,7 +32,7 @@ local function wait_for(s, who, since, at, keep_place, need)
   cmd('PEXPIRE', queue, SLOTS_TTL_MS)
   cmd('ZADD', KEY.gates, 'LT', at, s.key)
   if need and since <= oldest(s) then s.need, s.changed = need, true end
-  s.oldest, anybody_waits = math.min(oldest(s), since), true
+  s.oldest, facts.anybody_waits = math.min(oldest(s), since), true
 end
 
 -- Whether all keys let one more call pass, of so many tokens and dollars. In a conversation (`found.turns`) the order
@@ -114,6 +114,7 @@ end
 
 -- Opens the keys that are due. Returns the number of lanes that are due now, and of keys.
 local function open_due()
+  if not anybody_waits() then return 0, 0 end
   local lanes, due = 0, cmd('ZRANGEBYSCORE', KEY.gates, '-inf', now, 'LIMIT', 0, MAX_GATES)
   for _, key in ipairs(due) do lanes = lanes + open(state_of(key)) end
   return lanes, #due
@@ -121,7 +122,7 @@ end
 
 -- Opens those of the keys that somebody waits for. Returns the number of lanes that are due now.
 local function open_waited(keys)
-  if #keys == 0 or not anybody_waits then return 0 end
+  if #keys == 0 or not anybody_waits() then return 0 end
   local lanes = 0
   local asked = cmd('ZMSCORE', KEY.gates, unpack(keys))
   for i, key in ipairs(keys) do

@@ -1,6 +1,6 @@
 -- state: what every script that admits or releases knows of limit keys: their limits, and what has happened to them.
 -- needs: clock, names
--- gives: BURST, HUGE, FIELDS, anybody_waits, states, most_of, states_of, state_of, used, weight_of
+-- gives: BURST, HUGE, FIELDS, facts, anybody_waits, states, most_of, states_of, state_of, used, weight_of
 --
 -- A key's state is read once a script, changed in memory, and written by `save` (reserve.lua).
 
@@ -13,9 +13,19 @@ local FIELDS = { 'req', 'req_ms', 'tok', 'tok_ms', 'day', 'day_req', 'day_tok', 
 local NO_LIMIT = {}
 local CONVERSATION = { concurrency = 1 }  -- its turns follow one another, unless configured otherwise
 
-local configured = cmd('HLEN', KEY.limits) > 0
-local anybody_waits = cmd('EXISTS', KEY.gates) == 1
 local states, patterns = {}, {}
+local facts = {}  -- of `configured` and `anybody_waits`: what is known once it was asked
+
+local function configured()
+  if facts.configured == nil then facts.configured = cmd('HLEN', KEY.limits) > 0 end
+  return facts.configured
+end
+
+-- Whether anybody waits for a limit key.
+local function anybody_waits()
+  if facts.anybody_waits == nil then facts.anybody_waits = cmd('EXISTS', KEY.gates) == 1 end
+  return facts.anybody_waits
+end
 
 local function parsed(text) return text and cjson.decode(text) or nil end
 
@@ -23,7 +33,7 @@ local function by_pattern(key)
   local prefix = string.match(key, '^(.*:)')
   while prefix do
     if patterns[prefix] == nil then
-      patterns[prefix] = configured and parsed(cmd('HGET', KEY.limits, prefix .. '*'))
+      patterns[prefix] = configured() and parsed(cmd('HGET', KEY.limits, prefix .. '*'))
         or prefix == 'conversation:' and CONVERSATION or false
     end
     if patterns[prefix] then return patterns[prefix] end
@@ -56,7 +66,7 @@ local function read_flow(s)
 end
 
 local function new_state(key, text)
-  local limit = configured and parsed(text) or by_pattern(key)
+  local limit = configured() and parsed(text) or by_pattern(key)
   local s = { key = key, limit = limit, model = provider_of(key) ~= nil, taken = {} }
   s.budget = limit.usd_per_day or limit.usd_total
   s.metered = limit.rpm or limit.tpm or limit.rpd or limit.tpd or s.budget
@@ -76,7 +86,7 @@ local function states_of(keys)
     if not found[i] then new[#new + 1] = key end
   end
   if #new > 0 then
-    local texts = configured and cmd('HMGET', KEY.limits, unpack(new)) or {}
+    local texts = configured() and cmd('HMGET', KEY.limits, unpack(new)) or {}
     for i, key in ipairs(new) do new_state(key, texts[i]) end
     for i, key in ipairs(keys) do found[i] = states[key] end
   end

@@ -18,6 +18,7 @@ from promptmill.dialects.extra import placed, unread, unread_usage
 # What is read, or says nothing of this answer: all else is kept as it came
 _REPLY_FIELDS = frozenset({"id", "object", "created", "model", "choices", "usage", "error", "obfuscation"})
 _CHOICE_FIELDS = frozenset({"index", "message", "delta", "finish_reason", "error"})
+_WORDS = frozenset({"role", "content"})
 _MESSAGE_FIELDS = frozenset({"role", "content", "tool_calls", "reasoning_content", "reasoning"})
 _USAGE_FIELDS = frozenset(
     [
@@ -69,16 +70,25 @@ def read(
     reply: Mapping[str, Any], choice: Mapping[str, Any], message: Mapping[str, Any], *, whole: bool
 ) -> Delta:
     """A plain answer (`whole`), or an event of a stream: `message` is of the `choice`, the one that we take."""
-    content, refusal, usage = message.get("content"), message.get("refusal"), reply.get("usage")
-    calls = message.get("tool_calls")
-    own = unread(message, _MESSAGE_FIELDS)
-    if isinstance(content, list) and (parts := [p for p in content if not _is_words(p)]):
-        own["content_parts"] = parts
+    content, usage = message.get("content"), reply.get("usage")
+    calls = refusal = reasoning = None
+    own: dict[str, Any] = {}
+    if not message.keys() <= _WORDS:
+        calls, refusal, own = (
+            message.get("tool_calls"),
+            message.get("refusal"),
+            unread(message, _MESSAGE_FIELDS),
+        )
+        # DeepSeek's, vLLM's and Moonshot's; OpenRouter's, Groq's and Ollama's
+        reasoning = text_or_none(message.get("reasoning_content")) or text_or_none(message.get("reasoning"))
+    if isinstance(content, list):
+        reasoning = reasoning or _thought(content)
+        if parts := [part for part in content if not _is_words(part)]:
+            own["content_parts"] = parts
     return Delta(
         # a refusal (structured outputs) stands where the content would
-        text=_text(content) or (refusal if isinstance(refusal, str) else ""),
-        # the first is DeepSeek's, vLLM's and Moonshot's; the second OpenRouter's, Groq's and Ollama's
-        reasoning=_reasoning(message.get("reasoning_content"), message.get("reasoning"), content),
+        text=_text(content) or text_or_none(refusal) or "",
+        reasoning=reasoning or "",
         tool_calls=tuple(call_parts(calls, whole=whole)) if calls else (),
         finish_reason=finish_reason(choice.get("finish_reason")),
         usage=read_usage(usage) if usage else None,
@@ -108,13 +118,8 @@ def _is_words(part: Any) -> bool:
     return not isinstance(part, dict) or part.get("type") in ("text", "thinking")
 
 
-def _reasoning(reasoning_content: Any, reasoning: Any, content: Any) -> str:
-    """The field of the one or the other, or Mistral's parts: {"type": "thinking", "thinking": [{"text": …}]}."""
-    for told in (reasoning_content, reasoning):
-        if isinstance(told, str) and told:
-            return told
-    if not isinstance(content, list):
-        return ""
+def _thought(content: list[Any]) -> str:
+    """Mistral's parts: {"type": "thinking", "thinking": [{"text": …}]}."""
     return "".join(_text(part.get("thinking")) for part in content if isinstance(part, dict))
 
 
@@ -137,8 +142,8 @@ def read_usage(usage: Any) -> Usage:
     )
 
 
-def _first(*told: Any) -> int | None:
-    return next((tokens for value in told if (tokens := count(value)) is not None), None)
+def _first(one: Any, other: Any) -> int | None:
+    return count(other) if (tokens := count(one)) is None else tokens
 
 
 def read_embed_usage(usage: Any) -> Usage:

@@ -20,17 +20,18 @@
 -- Before anything is taken, what has lapsed or waited long enough goes back to its place (places.lua).
 --
 -- Returns now (ms), the next moment to come back (ms, -1 for none known), 1 where more may be due at
--- once, the token (each job's has '@' and its place behind it), the ids to abort, the epoch, and for each job: id, lane, its place, payload or false,
--- tries used (false where it never ran), crashes, abort ms or 0, its limit keys (write_names), the tokens
--- and the dollars reserved, and why its model is shut, where it has no slots and is to go on to another.
--- Last, how many jobs were found that cannot be read.
+-- once, the token (each job's has '@' and its place behind it), the ids to abort, the epoch, the jobs, and how many
+-- were found that cannot be read. The jobs are in lists, each of one lane and in the order in which they were taken: the
+-- lane, its limit keys (write_names), and why its model is shut, where they have no slots and are to go on to another;
+-- then, for each job, four: id, its place, payload or false, and false or, with spaces between, tries used ('-' where
+-- it never ran), crashes, abort ms or 0, the tokens and the dollars reserved.
 
 local MAX_OVERDUE = 50  -- jobs that were never read, and whose deadline has passed, in one claim
 
-local own, lease_ms, worker = ARGV[1], tonumber(ARGV[3]), ARGV[5]
-claim.want, claim.hold_ms = tonumber(ARGV[2]), tonumber(ARGV[4])
+local own, lease_ms, hold_ms, worker = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
+claim.want, claim.hold_ms = tonumber(ARGV[2]), ARGV[4]
 
-if #ARGV ~= 9 or not (claim.want and lease_ms and claim.hold_ms) or lease_ms <= 0 or claim.hold_ms <= 0 then
+if #ARGV ~= 9 or not (claim.want and lease_ms and hold_ms) or lease_ms <= 0 or hold_ms <= 0 then
   return redis.error_reply('claim: nine arguments, the lease and the hold above 0')
 end
 
@@ -41,7 +42,7 @@ if #claim.aborts > 0 then  -- arq's clients also ask for ids that nobody will ev
   cmd('ZREMRANGEBYSCORE', KEY.aborts, '-inf', now - DAY_MS)
 end
 
-local epoch, quiet_ms = epoch_of(ARGV[6], 1)
+local epoch, quiet_ms = epoch_of(ARGV[6])
 if quiet_ms > now then
   return { now, quiet_ms, 0, claim.token, claim.aborts, epoch, {}, 0 }
 end
@@ -88,8 +89,8 @@ save_all()
 if let_in > 0 and claim.want <= 0 then cmd('PUBLISH', KEY.wake_channel, '') end  -- others may have room for them
 
 local first = cmd('ZRANGE', claim.lanes, 0, 0, 'WITHSCORES')
-local gate = cmd('ZRANGE', KEY.gates, 0, 0, 'WITHSCORES')
-local next_ms = math.min(tonumber(first[2] or HUGE), tonumber(gate[2] or HUGE), next_back_ms or HUGE)
+local gate_ms = anybody_waits() and cmd('ZRANGE', KEY.gates, 0, 0, 'WITHSCORES')[2]
+local next_ms = math.min(tonumber(first[2] or HUGE), tonumber(gate_ms or HUGE), next_back_ms or HUGE)
 local more = (visited == MAX_LANES or opened == MAX_GATES or claim.want <= 0 or claim.more) and 1 or 0
 return {
   now, next_ms < HUGE and math.ceil(next_ms) or -1, more, claim.token, claim.aborts, epoch, claim.taken, claim.unread,

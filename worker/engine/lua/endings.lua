@@ -58,16 +58,20 @@ local function end_stream(id, event, ttl_ms)
   cmd('PUBLISH', KEY.events_channel .. id, entry .. ' ' .. event)
 end
 
-local function leave(id, lane, verb, text, ttl_ms, keep_ms)
-  if text ~= '' and ttl_ms > 0 then
-    cmd('SET', KEY.result .. id, text, 'PX', ttl_ms)
+-- A job ends for good; `kind`: see finish.lua.
+local function leave(id, kind, text)
+  local lane, job, running = kind.lane, KEY.job .. id, KEY.in_progress .. id
+  if text ~= '' and kind.ttl_ms > 0 then
+    cmd('SET', KEY.result .. id, text, 'PX', kind.ttl_ms)
   elseif text ~= '' then
     cmd('SET', KEY.result .. id, text)
   end
-  local job, running = KEY.job .. id, KEY.in_progress .. id
-  local made = verb == 'done' and KEY.parts .. id or job  -- a dead letter that is revived has use for its parts
-  cmd('UNLINK', job, running, KEY.retry .. id, KEY.crashes .. id, KEY.attempts .. id, KEY.last .. id, made)
-  if keep_ms > 0 then cmd('SET', running, 'ended', 'PX', keep_ms) end
+  local made = kind.verb == 'done' and KEY.parts .. id or job  -- a dead letter that is revived has use for its parts
+  cmd('UNLINK', job, running, KEY.last .. id, made)
+  if kind.has_run or kind.verb == 'dead' then  -- which may have come with attempts
+    cmd('UNLINK', KEY.retry .. id, KEY.crashes .. id, KEY.attempts .. id)
+  end
+  if kind.keep_ms > 0 then cmd('SET', running, 'ended', 'PX', kind.keep_ms) end
   go(lane, id)
   if lane ~= KEY.queue then after.elsewhere[#after.elsewhere + 1] = id end
   if aborting then cmd('ZREM', KEY.aborts, id) end

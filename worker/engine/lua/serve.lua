@@ -7,8 +7,8 @@ local STEP = 50           -- read at once while passing over them
 local due_ms = now_us / 1000  -- scores are finer than `now`
 
 -- What claim.lua was asked for, and what it has taken: want, lease_end, hold_ms, token, aborts (asked for: a list),
--- aliases, taken, leased (the lanes of what it has taken); of those that cannot be read, how many were `unread`, and whether
--- there may be `more`.
+-- aliases, taken, leased (the lanes of what it has taken), the jobs taken `last`, `of` which lane's keys; of those that
+-- cannot be read, how many were `unread`, and whether there may be `more`.
 local claim = { taken = {}, leased = {}, unread = 0 }
 
 local function crash(id, old_token)
@@ -16,6 +16,24 @@ local function crash(id, old_token)
   local count = cmd('RPUSH', key, now .. ' ' .. old_token)
   cmd('PEXPIRE', key, DAY_MS)
   return count
+end
+
+-- What is told of a job that is not as most: false where it is.
+local function rest_of(tries, crashes, abort, tokens, usd)
+  if not tries and crashes == 0 and abort == 0 and tokens == 0 then return false end
+  tries = tries and (string.match(tries, '^%d+$') or '0') or '-'
+  return string.format('%s %d %s %.0f %s', tries, crashes, abort, tokens, usd and usd > 0 and text_of(usd) or '0')
+end
+
+-- Tells of a job that was taken, with those of its lane that were taken just before.
+local function tell(lane, found, id, place, payload, rest)
+  if claim.of ~= found then
+    claim.of, claim.last = found, { lane, found.names, found.shut or '' }
+    claim.taken[#claim.taken + 1] = claim.last
+  end
+  local last = claim.last
+  local at = #last
+  last[at + 1], last[at + 2], last[at + 3], last[at + 4] = id, place, payload, rest
 end
 
 -- False where the job is left alone; its score is prolonged all the same.
@@ -29,8 +47,7 @@ local function lease(lane, id, score, held, payload, tries, found, tokens, usd)
   for _, s in ipairs(found) do take(s, id, claim.lease_end, tokens, usd) end
   depart(lane, id)
   claim.leased[lane] = true
-  claim.taken[#claim.taken + 1] = { id, lane, score, payload, tries, crashes, abort, found.names, tokens,
-    usd and usd > 0 and text_of(usd) or '0', found.shut or '' }
+  tell(lane, found, id, score, payload, rest_of(tries, crashes, abort, tokens, usd))
   return true
 end
 
