@@ -14,6 +14,7 @@ import click
 from client import Queue
 from client.wire.keys import ELSEWHERE_MS, KEYS
 
+from .footprint import Footprint, read_footprint
 from .open_queue import open_queue
 from .printing import field, json_option, print_json
 from .terminal import say
@@ -36,6 +37,7 @@ class QueueStats:
     memory_bytes: int | None
     memory_limit_bytes: int | None  # None: no limit
     clients: int | None
+    footprint: Footprint | None  # None: the user may not ask
 
 
 @click.command()
@@ -58,7 +60,18 @@ def stats(as_json: bool) -> None:
         say(f"cpu       {field(line)}")
     say(f"server    {found.server}")
     say(f"memory    {found.memory_bytes or 0:,}{limit} bytes")
+    for line in _footprint_lines(found.footprint):
+        say(line)
     say(f"clients   {found.clients or 0:,}")
+
+
+def _footprint_lines(found: Footprint | None) -> list[str]:
+    if found is None:
+        return ["by kind   not known: the Redis user may not run MEMORY USAGE"]
+    lines = [f"  {kind:<8}{size:,} bytes" for kind, size in found.bytes_by_kind.items()]
+    if found.sampled < found.keys:
+        lines.append(f"  reckoned from {found.sampled:,} of {found.keys:,} keys")
+    return lines
 
 
 async def _stats() -> QueueStats:
@@ -84,6 +97,7 @@ async def read_stats(queue: Queue) -> QueueStats:
         memory_bytes=info.get("used_memory"),
         memory_limit_bytes=info.get("maxmemory") or None,
         clients=info.get("connected_clients"),
+        footprint=await read_footprint(redis, KEYS),
     )
 
 
