@@ -14,13 +14,14 @@ from benchmarks.options import Options
 from benchmarks.report import Case
 
 from .plain import plain
+from .stored import stored
 from .streams import readers, streams
 from .threads import threads
 from .transport import transport
 from .vectors import vectors
 
 CASES: dict[str, Callable[[Options], Awaitable[list[Case]]]] = {
-    measure.__name__: measure for measure in (plain, streams, readers, threads, transport, vectors)
+    measure.__name__: measure for measure in (plain, streams, readers, threads, transport, vectors, stored)
 }
 
 
