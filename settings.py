@@ -172,6 +172,7 @@ class Settings(BaseSettings):
     stream_silence_s: Seconds = 60
     max_answer_mb: Annotated[int, Field(ge=1, le=4_096)] = 64
     result_ttl_s: Seconds = 86_400
+    stream_ttl_s: Seconds = 600
     drain_s: Annotated[float, Field(ge=0, le=3_600)] = 20
     lease_s: Annotated[float, Field(ge=1, le=3_600)] = 15
     redis_outage_s: Seconds = 300

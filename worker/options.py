@@ -42,6 +42,7 @@ def shared_options(settings: Settings, limits: dict[str, Limit]) -> dict[str, An
         "drain_s": settings.drain_s,
         "lease_s": settings.lease_s,
         "outage_s": settings.redis_outage_s,
+        "stream_ttl_s": settings.stream_ttl_s,
         "on_data_lost": on_data_lost,
         "models": tuple(aliases(settings).values()),
         "make_context": JobContext,

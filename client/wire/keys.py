@@ -36,7 +36,7 @@
     mill:unreadable         zset    '{lane} LF {id}' of jobs left unread Unix ms, deadline none: members are removed
     mill:epoch              string  tells that Redis has lost its data   —               7 days after the last claim
     mill:calls:{process}    channel the ticket of a call that got its slots              (not a key)
-    mill:stream:{id}        stream  events of a streamed answer          '{µs}-{n}'      its result's, else 1 day
+    mill:stream:{id}        stream  events of a streamed answer          '{µs}-{n}'      STREAM_TTL_S after its end
     mill:parts:{id}         hash    parts of a job that are done, float32 —              1 day after the last
     mill:parts:={part}      hash    one of a job that failed, for others  —              1 day
     mill:cost:{day}         hash    'model|tenant|what' → tokens, USD, calls —           400 days

@@ -16,7 +16,9 @@ from tests.unit.given_llm import ANSWER
 from worker.engine.run import Policy, Run, failed, succeeded
 from worker.streams import Relay
 
-POLICY = Policy(timeout_s=10, max_tries=5, keep_result_s=60, keep_result_forever=False, retry_jobs=True)
+POLICY = Policy(
+    timeout_s=10, max_tries=5, keep_result_s=60, keep_result_forever=False, stream_ttl_s=30, retry_jobs=True
+)
 Tell = Callable[[str], None]
 
 

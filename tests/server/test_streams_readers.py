@@ -36,7 +36,8 @@ async def test_a_reader_gets_what_is_said_while_it_is_said(queue: Queue, worker:
     assert cast(object, await job.result(1)) == {"text": "Hello"}
     ids = [position(event.id) for event in reader.seen]
     assert all(one < two for one, two in pairwise(ids))
-    assert 0 < await queue.session.redis.ttl(KEYS.stream("a")) <= 60
+    assert 0 < await queue.session.redis.ttl(KEYS.stream("a")) <= 30
+    assert 30 < await queue.session.redis.ttl(KEYS.result("a")) <= 60
     await nobody_follows(queue)
 
 

@@ -70,11 +70,12 @@ async def test_the_end_is_written_with_the_outcome_and_only_by_its_run(queue: Qu
     (old,) = (await worker.room.claim(1)).jobs
     worker.room.lapse(old.lease)
     (new,) = (await worker.room.claim(1)).jobs
-    end = events.done().decode()
+    end = f"30000 {events.done().decode()}"
     assert not await worker.room.finish(old.lease, "done", b"{}", ttl_ms=60_000, to=end)
     assert not await queue.session.redis.exists(KEYS.stream("a"))
     assert await worker.room.finish(new.lease, "done", b"{}", ttl_ms=60_000, to=end)
     assert await queue.session.redis.xlen(KEYS.stream("a")) == 1
+    assert 20 < await queue.session.redis.ttl(KEYS.stream("a")) <= 30  # seconds; the result lives on
 
 
 async def test_a_clock_that_was_set_back_costs_no_outcome(queue: Queue, worker: Worker) -> None:

@@ -40,6 +40,7 @@ READ: list[tuple[str, str, str, Any]] = [
     ("STREAM_SILENCE_S", "4", "stream_silence_s", 4),
     ("MAX_ANSWER_MB", "5", "max_answer_mb", 5),
     ("RESULT_TTL_S", "60", "result_ttl_s", 60),
+    ("STREAM_TTL_S", "30", "stream_ttl_s", 30),
     ("DRAIN_S", "0", "drain_s", 0),
     ("LEASE_S", "30", "lease_s", 30),
     ("REDIS_OUTAGE_S", "60", "redis_outage_s", 60),

@@ -40,6 +40,7 @@ class Crew(Worker):
     """arq's Worker with another way to carry out jobs; Engine adds the loop."""
 
     make_context: type[Context]
+    stream_ttl_s: float
     _outbox: Outbox
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -61,6 +62,7 @@ class Crew(Worker):
             max_tries=self.max_tries,
             keep_result_s=self.keep_result_s,
             keep_result_forever=self.keep_result_forever,
+            stream_ttl_s=self.stream_ttl_s,
             retry_jobs=self.retry_jobs,
         )
 

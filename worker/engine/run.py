@@ -90,6 +90,7 @@ class Policy:
     max_tries: int
     keep_result_s: float
     keep_result_forever: bool
+    stream_ttl_s: float
     retry_jobs: bool
 
 
@@ -249,7 +250,10 @@ def _final(
     keep_ms = keep_cronjob_progress * 1000 if isinstance(function, CronJob) else 0
     ttl_ms = 0 if forever else round(ttl_s * 1000)
     last_id = run.meter.last_event_id
-    end = "" if last_id is None else (events.done(last_id) if success else events.failed(result)).decode()
+    end = ""
+    if last_id is not None:
+        event = events.done(last_id) if success else events.failed(result)
+        end = f"{round(policy.stream_ttl_s * 1000)} {event.decode()}"
     return Outcome(
         run.lease,
         verb,

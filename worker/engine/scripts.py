@@ -80,7 +80,7 @@ class Outcome(NamedTuple):
     delay_ms: int = 0  # retry, again: until it is back in its place
     keep_ms: int = 0
     use: str = ""  # what its calls really used (settlement.py); empty: nothing to settle
-    to: str = ""  # reroute: the lane it goes to; done, dead: the event that ends its stream, if it has one
+    to: str = ""  # reroute: the lane it goes to; done, dead: a stream's TTL, ms, and its last event
     attempts: bytes = b""  # what its calls came to, a line of JSON each, for the runs after it
 
 

@@ -42,11 +42,12 @@ logger = words.logger("arq.worker")
 
 
 class Engine(Crew):
-    """arq's Worker, with another loop. Takes arq's parameters and six of its own.
+    """arq's Worker, with another loop. Takes arq's parameters and seven of its own.
 
     :param lease_s: how long a job is this worker's without being renewed; renewed every third of it
     :param drain_s: how long running jobs may go on after TERM or INT
     :param outage_s: how long Redis may be away before the worker gives up
+    :param stream_ttl_s: how long a stream can be read after its end
     :param on_data_lost: called with arq's context when Redis has lost its data: what was configured is gone
     :param models: the models, as provider/model, of chats and embeddings whose lanes name none
     :param make_context: what the context of a run is made of, for jobs that want more than arq's
@@ -63,11 +64,13 @@ class Engine(Crew):
         lease_s: float = 15,
         drain_s: float = 20,
         outage_s: float = 300,
+        stream_ttl_s: float = 600,
         on_data_lost: Callable[[dict[Any, Any]], Awaitable[None]] | None = None,
         models: tuple[str, str] = ("", ""),
         make_context: type[Context] = Context,
         **kwargs: Any,
     ) -> None:
+        self.stream_ttl_s = stream_ttl_s
         super().__init__(*args, **kwargs)
         self.lease_s = lease_s
         self.drain_s = drain_s

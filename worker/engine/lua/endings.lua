@@ -4,7 +4,6 @@
 
 local DEAD_TTL_MS = 30 * DAY_MS  -- how long a dead letter waits for somebody to look at it
 local MAX_DEAD = 10000
-local STREAM_TTL_MS = DAY_MS  -- where the result has none
 
 -- What finish.lua has still to see to: workers are `wanted`, lanes that jobs have `left` and which, those that may stand
 -- in arq's queue as well (`elsewhere`).
@@ -48,13 +47,15 @@ local function bury(id, lane, text)
 end
 
 -- An entry's id begins with microseconds, of a run's claim or now: whatever that run writes later is refused.
-local function end_stream(id, event, ttl_ms)
+-- `last`: how long it can be read from now on, ms, and its last event.
+local function end_stream(id, last)
+  local ttl_ms, event = string.match(last, '^(%d+) (.*)$')
   local key, entry = KEY.stream .. id, string.format('%.0f-0', now_us)
   if type(redis.pcall('XADD', key, entry, FACT.event_field, event)) == 'table' then  -- the clock was set back
     entry = redis.pcall('XADD', key, '*', FACT.event_field, event)  -- behind the last, whose µs are later than any ms
   end
   if type(entry) == 'table' then return end  -- no stream is worth an outcome: readers end by the result, too
-  cmd('PEXPIRE', key, ttl_ms > 0 and ttl_ms or STREAM_TTL_MS)
+  cmd('PEXPIRE', key, ttl_ms)
   cmd('PUBLISH', KEY.events_channel .. id, entry .. ' ' .. event)
 end
 
