@@ -269,8 +269,6 @@ class Crew(Worker):
         logger.warning("%s does not end though it was cancelled: it is handed back", stubborn.ref)
         self._conclude(stubborn, self._stopped(stubborn))
 
-    # -- the end ---------------------------------------------------------------------------------------
-
     def _in_background(self, coroutine: Coroutine[object, None, None]) -> None:
         task = self.loop.create_task(coroutine)
         self._background.add(task)
