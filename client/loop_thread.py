@@ -18,9 +18,9 @@ from concurrent.futures import Future
 from functools import partial
 from types import BuiltinFunctionType
 from typing import Any, TypeVar
-from weakref import WeakSet
 
 from .errors import QueueUnavailable
+from .forks import in_child
 from .queue import Queue
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ class LoopThread:
         self._thread.start()
         self._began.result()
         self._queue = open_queue()
-        _engines.add(self)
+        in_child(self, LoopThread.disown)
 
     @property
     def is_usable(self) -> bool:
@@ -183,16 +183,3 @@ def _marks() -> tuple[Any, Any]:
 def _put(marks: tuple[Any, Any]) -> None:
     events._set_running_loop(marks[0])
     sys.set_asyncgen_hooks(*marks[1])
-
-
-_engines: WeakSet[LoopThread] = WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for engine in _engines:
-        engine.disown()
-    _engines.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

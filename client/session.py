@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from functools import partial
 from threading import Lock
 from typing import Self, TypeAlias
-from weakref import WeakSet
 
 from redis.asyncio import Redis
 
 from .errors import InvalidRequest, QueueUnavailable
 from .follow.listener import Listener
+from .forks import in_child
 from .job_scripts import Scripts
 from .limits.admin import Tools
 from .redis.connection import connect, drop, keys_at
@@ -73,7 +72,7 @@ class Session:
         # By their loops; those under None are the next loop's that comes.
         self._links: dict[AbstractEventLoop | None, Links] = {None: Links((redis, signals), self.name)}
         self._inherited: list[Links] = []  # of the parent process: freed, they would close what it uses
-        _sessions.add(self)
+        in_child(self, Session._leave_to_parent)
 
     @classmethod
     def from_url(cls, url: str, *, ssl_cert_reqs: str | None = None, name: str | None = None) -> Self:
@@ -140,18 +139,18 @@ class Session:
     def _arrive(self, loop: AbstractEventLoop | None) -> Links:
         """A loop that is new to us: it takes the links that are still nobody's, or gets its own."""
         with self._lock:
-            if loop is None and self._links:
-                return list(self._links.values())[-1]
             for closed in [at for at in self._links if at is not None and at.is_closed()]:
                 self._links.pop(closed).drop()
+            if loop is None and self._links:
+                return list(self._links.values())[-1]
             links = self._links.pop(None, None)
             if links is None and self._reopen is None:
                 raise QueueUnavailable(_NOT_HERE)
             self._links[loop] = links = links or Links(self._reopen(), self.name)  # type: ignore[misc]
             return links
 
-    def after_fork(self) -> None:
-        """In the child: the parent's connections stay the parent's alone."""
+    def _leave_to_parent(self) -> None:
+        """In a forked child: the parent's connections stay the parent's alone."""
         self._lock = Lock()  # another thread may have held it
         self._inherited += self._links.values()
         self._links = {}
@@ -184,15 +183,3 @@ def _checked(name: str | None, keys: Keys) -> str:
             f"The name of a queue is a text that can be printed, and no key of another kind, not {name!r}."
         )
     return name
-
-
-_sessions: WeakSet[Session] = WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for session in _sessions:
-        session.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -15,6 +15,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
 from .dead import DeadLetters
 from .errors import MillError, QueueUnavailable
+from .forks import in_child
 from .job import Job
 from .limits.admin import Limits
 from .limits.slots import LEASE_S, Slot, SlotBlock
@@ -177,6 +178,7 @@ class SyncQueue(_Blocking[Queue]):
         self._open = lambda: Queue.from_url(url, ssl_cert_reqs=ssl_cert_reqs, name=name)
         self._lock = threading.Lock()
         self._engine: LoopThread | None = None
+        in_child(self, SyncQueue._unlock)
         self.limits = SyncLimits(self, lambda queue: queue.limits)
         self.dead = SyncDeadLetters(self, lambda queue: queue.dead)
 
@@ -214,6 +216,10 @@ class SyncQueue(_Blocking[Queue]):
             raise
 
     _run = call
+
+    def _unlock(self) -> None:
+        """In a forked child: who has the lock may be a thread that is not there."""
+        self._lock = threading.Lock()
 
     def close(self) -> None:
         """Closes the connections and ends the thread; whoever still waits gets QueueUnavailable.

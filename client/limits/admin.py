@@ -63,7 +63,8 @@ class Limits:
         Entering raises SlotTimeout after waiting `wait_s` seconds (0: where it is not free now), InvalidRequest
         where the code has a slot already, QueueUnavailable. Cancelled, it leaves nothing behind.
         """
-        return self._calls.block((key, *more), self._held, tokens=tokens, wait_s=wait_s, lease_s=lease_s)
+        calls, here = self._calls, lambda: self._calls
+        return calls.block((key, *more), self._held, tokens=tokens, wait_s=wait_s, lease_s=lease_s, here=here)
 
     def under(self, held: Collection[str]) -> Self:
         """The same limits for a job that holds slots of these keys: its calls do not take them again."""

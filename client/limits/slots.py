@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextvars import ContextVar
+from dataclasses import replace
 from itertools import count
 from types import TracebackType
 from uuid import uuid4
@@ -49,8 +50,10 @@ class Calls:
         tokens: int,
         wait_s: float | None,
         lease_s: float,
+        here: Callable[[], Calls] | None = None,
     ) -> SlotBlock:
-        """The block for a slot of all `names` but those that are `held`. Raises InvalidRequest."""
+        """The block for a slot of all `names` but those that are `held`; `here` are the calls of the loop in which
+        it is entered. Raises InvalidRequest."""
         if isinstance(tokens, bool) or not isinstance(tokens, int) or not 0 <= tokens <= MAX_TOKENS:
             raise InvalidRequest(f"tokens is a whole number, 0 or more, not {tokens!r}.")
         if wait_s is not None and not wait_s >= 0:
@@ -59,7 +62,7 @@ class Calls:
             raise InvalidRequest(f"lease_s is {SHORTEST_LEASE_S:g} s or more, not {lease_s!r}.")
         wanted = tuple(key for key in keys_of(names) if key not in held)
         ticket = Ticket(next(self._ids), self.channel, wanted, tokens, lease_s)
-        return SlotBlock(self, Slot(Hold(ticket) if wanted else None), wait_s)
+        return SlotBlock(here or (lambda: self), Slot(Hold(ticket) if wanted else None), wait_s)
 
     async def close(self) -> None:
         """Gives back what is held; whoever waits gets QueueUnavailable."""
@@ -140,8 +143,8 @@ class Slot:
 class SlotBlock:
     """What `limits.slot(…)` returns, for one `async with`."""
 
-    def __init__(self, calls: Calls, slot: Slot, wait_s: float | None) -> None:
-        self._calls = calls
+    def __init__(self, here: Callable[[], Calls], slot: Slot, wait_s: float | None) -> None:
+        self._here = here
         self._wait_s = wait_s
         self._slot = slot
         self._outer: Slot | None = None
@@ -157,6 +160,8 @@ class SlotBlock:
         self._used = True
         hold = self._slot._hold
         if hold is not None:
+            self._calls = self._here()
+            hold.ticket = replace(hold.ticket, channel=self._calls.channel)
             hold.lose = self._lose
             await self._calls.grants.take(hold, self._wait_s)
             self._slot.held = True

@@ -86,7 +86,7 @@ def drop(redis: Redis) -> None:
     pool = redis.connection_pool
     for connection in (*pool._available_connections, *pool._in_use_connections):
         writer, connection._reader, connection._writer = connection._writer, None, None
-        with suppress(OSError):
+        with suppress(OSError, TypeError):  # uvloop's sockets cannot be shut down from here
             if writer is not None and (sock := writer.get_extra_info("socket")) is not None:
                 sock.shutdown(SHUT_RDWR)
 

@@ -17,7 +17,7 @@
                                     what was to run by a deadline, JSON                  and 1 day
     mill:lanes              zset    lanes                                Unix ms, look   none: members are removed
     mill:lanes:cpu          zset    the lanes of CPU jobs, 'cpu…'        Unix ms, look   none: members are removed
-    mill:lanes:of:{queue}   zset    that queue of arq's alone            Unix ms, look   none: it is removed
+    mill:lanes:of:{queue}   zset    that queue of arq's alone            Unix ms, look   1 day after a claim with jobs
     mill:lane:{name}        zset    job ids                              Unix ms, due    none: members are removed
     mill:returns            zset    '{ms} {lane}' of leases; of waits    Unix ms, back   none: members are removed
                                     for a try '{place} {lane} LF {id}'

@@ -196,6 +196,38 @@ if "close" in sys.argv:
 """
 
 
+LOCKED = """
+import os, sys, threading
+from client import SyncQueue
+
+mill = SyncQueue(sys.argv[1])
+held = threading.Event()
+
+def hold():
+    with mill._lock:
+        held.set()
+        threading.Event().wait()
+
+threading.Thread(target=hold, daemon=True).start()
+held.wait()
+if (child := os.fork()) == 0:
+    mill.ping()
+    os._exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+
+
+def test_a_forked_child_does_not_wait_for_a_thread_that_is_not_there(server: Server) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", LOCKED, server.url],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 LEAVES_NOTHING = """
 import sys
 from client import SyncQueue

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from client import Queue, QueueUnavailable
+from client.limits.slots import SlotBlock
 from client.session import Session
 from tests.conftest import Server, wait_blocking
 from tests.server.test_client_sync import finish
@@ -86,6 +87,22 @@ def test_a_slot_is_waited_for_in_one_loop_after_the_other(server: Server) -> Non
 
     for _ in range(2):
         in_another_loop(use)
+    in_another_loop(queue.close)
+
+
+def test_a_slot_that_was_made_outside_of_any_loop_is_for_the_next_one(server: Server) -> None:
+    queue = Queue.from_url(server.url)
+    in_another_loop(lambda: queue.limits.set("gpu", concurrency=1))
+    blocks = [queue.limits.slot("gpu") for _ in range(3)]
+
+    async def use(block: SlotBlock) -> None:
+        async with block:
+            pass
+
+    async def all_() -> None:
+        await asyncio.gather(*map(use, blocks))
+
+    in_another_loop(all_)
     in_another_loop(queue.close)
 
 
