@@ -107,7 +107,7 @@ class Fleet:
 
     async def _ended(self, name: str) -> None:
         """One that does not end when it is told to is killed, and said to have a wrong exit code."""
-        if not await self._all[name].ended(END_LIMIT_S):
+        if not await self._all[name].ends(END_LIMIT_S):
             self._record.workers[name].killed_s = monotonic()
             self._all[name].kill()
 

@@ -4,47 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import os
 import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.worker import processes as started
 
-_INHERITED = ("HOME", "LANG", "TMPDIR", "PATH")
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
-@dataclass
-class Process:
-    """A process in a session of its own, its output in a file."""
+class Process(started.Process):
+    """A process in a session of its own, its output in a file; what is done to one that has ended does nothing."""
 
-    popen: subprocess.Popen[bytes]
-    log: Path
-
-    @property
-    def alive(self) -> bool:
-        return self.popen.poll() is None
-
-    def text(self) -> str:
-        return self.log.read_text(errors="replace")
-
-    def send(self, signum: signal.Signals) -> None:
-        """Nothing where it has ended."""
-        with suppress(ProcessLookupError):
-            self.popen.send_signal(signum)
-
-    def kill(self) -> None:
-        """Stopped or not. Idempotent."""
-        self.send(signal.SIGKILL)
-        self.popen.wait(10)
-
-    async def ended(self, within_s: float) -> bool:
+    async def ends(self, within_s: float) -> bool:
         """Whether it has ended by then."""
         deadline_s = monotonic() + within_s
         while self.alive and monotonic() < deadline_s:  # noqa: ASYNC110  waitpid has no event
@@ -54,12 +29,11 @@ class Process:
 
 def start(command: Sequence[str], log: Path, env: Mapping[str, str]) -> Process:
     """A process that knows nothing of the developer's settings."""
-    inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     with log.open("ab") as output:
         popen = subprocess.Popen(
             command,
             cwd=log.parent,
-            env={**inherited, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **env},
+            env={**started.environment(), **env},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -81,7 +81,7 @@ class OneServer:
     async def stop(self) -> None:
         if self._process is not None:
             self._process.send(signal.SIGTERM)
-            await self._process.ended(10)
+            await self._process.ends(10)
             self.kill()
 
     def kill(self) -> None:
