@@ -151,8 +151,9 @@ async def test_a_long_data_path_works_and_leaves_no_socket_behind(settings: Sett
 
 
 async def test_a_momentary_owner_is_waited_for(
-    settings: Settings, owner: Callable[[str], subprocess.Popen[bytes]]
+    settings: Settings, owner: Callable[[str], subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("promptmill.cli.stack.ownership.PATIENCE_S", 30)  # a busy machine ends it late
     process = owner("obeys")
     asyncio.get_running_loop().call_later(0.2, process.send_signal, signal.SIGINT)
     async with open_stack(settings, worker=False) as stack:
