@@ -29,7 +29,7 @@ SOME = settings(
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-MAX_ANSWER_MB = 0.25  # less than can be set, so that a body without an end is soon too large
+MAX_ANSWER_MB = 0.0625  # less than can be set, so that a body without an end is soon too large
 KINDS = {"openai": "/v1", "anthropic": "", "gemini": "/v1beta"}
 
 

@@ -141,5 +141,5 @@ def test_vectors_are_in_the_order_of_the_texts(places: list[Any], order: list[in
 
 @of_those_with_vectors
 def test_vectors_beyond_all_bounds_are_refused(provider: str) -> None:
-    body = loose(body_of(provider, [[0.25] * 30_000] * 3))
+    body = loose(body_of(provider, [[0.25] * 8_000] * 3))
     assert asked(provider, body)[0] == "MalformedResponse"

@@ -42,8 +42,8 @@ print(redis.__version__.partition(".")[0], sorted(foreign))
 """
 
 
-def pip(python: Path | str, *arguments: str | Path) -> None:
-    command = [python, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
+def pip(*arguments: str | Path) -> None:
+    command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=150)
     if done.returncode and re.search("No matching distribution|connection|resol", done.stderr):
         if os.environ.get("CI"):
@@ -56,12 +56,13 @@ def pip(python: Path | str, *arguments: str | Path) -> None:
 def installed(tmp_path: Path) -> Path:
     """Both wheels: `worker` holds promptmill's, and `service` is an environment with the client's."""
     pytest.importorskip("hatchling")
-    pip(sys.executable, "wheel", "--no-deps", "--no-build-isolation", "-w", tmp_path, ROOT, ROOT / "client")
+    pip("wheel", "--no-deps", "--no-build-isolation", "-w", tmp_path, ROOT, ROOT / "client")
     (worker_wheel,), (client_wheel,) = tmp_path.glob("promptmill-*.whl"), tmp_path.glob("promptmill_c*.whl")
-    pip(sys.executable, "install", "--no-deps", "--target", tmp_path / "worker", worker_wheel)
-    venv.create(tmp_path / "service", with_pip=True)
-    pip(tmp_path / "service/bin/python", "install", client_wheel, "redis>=8,<9", "celery[redis]")
-    pip(tmp_path / "service/bin/python", "check")
+    pip("install", "--no-compile", "--no-deps", "--target", tmp_path / "worker", worker_wheel)
+    venv.create(tmp_path / "service")  # a pip of its own would take as long as all the rest
+    service = ("--python", tmp_path / "service/bin/python")
+    pip(*service, "install", "--no-compile", client_wheel, "redis>=8,<9", "celery[redis]")
+    pip(*service, "check")
     return tmp_path
 
 
