@@ -146,8 +146,7 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    # the server; unset means the embedded one
-    redis_url: SecretStr | None = None
+    redis_url: SecretStr | None = None  # unset: the embedded server
     redis_ssl_cert_reqs: Literal["none", "optional", "required"] | None = None
     data_dir: str = Field(".promptmill", validation_alias=AliasChoices("data_dir", "PROMPTMILL_DATA_DIR"))
 
@@ -169,6 +168,7 @@ class Settings(BaseSettings):
     job_timeout_s: Seconds = 900
     request_timeout_s: Seconds = 300
     connect_timeout_s: Seconds = 10
+    unreachable_s: Annotated[float, Field(ge=0, le=30 * 86_400)] = 15
     stream_silence_s: Seconds = 60
     max_answer_mb: Annotated[int, Field(ge=1, le=4_096)] = 64
     result_ttl_s: Seconds = 86_400

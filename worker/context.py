@@ -38,6 +38,9 @@ class Meter:
     refused: bool = False  # 429, 503 or 529
     overloaded: bool = False  # it was 503 or 529: whoever was not refused may be, too
     refused_s: float | None = None  # how long the provider asked us to wait, seconds
+    unreached_s: float | None = field(
+        default=None, compare=False
+    )  # nothing could be sent of late: after so long
     last_event_id: str | None = None  # of a streamed run; empty where it has said nothing
     attempts: list[Attempt] = field(
         default_factory=list, compare=False
@@ -61,8 +64,9 @@ class Asks(Protocol):
 
         `model` None is DEFAULT_MODEL, `prompt` a user's words or messages, `limits` more limit keys, `tokens`
         what is reserved (the estimate of the input, and max_tokens, by default), `wait_s` how long to wait for
-        the slot (SlotTimeout afterwards), and `fields` those of a ChatRequest, such as max_tokens. Not
-        retried: a job that lets the error escape runs again as a whole. Raises ProviderError,
+        the slot (SlotTimeout afterwards), and `fields` those of a ChatRequest, such as max_tokens. What was never
+        sent is asked again for UNREACHABLE_S. Nothing else is retried: a job that lets the error escape runs again as
+        a whole. Raises ProviderError,
         ProviderNotConfigured, SlotTimeout, InvalidRequest. Cancelling it closes the connection. A Redis that is away is
         waited for.
         """

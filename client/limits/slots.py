@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Collection, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
@@ -21,7 +22,7 @@ from .calls import CallScripts, Grant, Ticket
 from .grants import Grants
 from .holds import Hold, Holds
 from .rules.lanes import checked_key, model_part
-from .rules.refusal import refusal_s
+from .rules.refusal import refusal_s, was_unreached
 
 LEASE_S = 15.0  # how long a slot outlives its process
 SHORTEST_LEASE_S = 1.0
@@ -76,7 +77,8 @@ class Slot:
     """A call's slots, as its block sees them. What it tells of the call is settled when the block ends.
 
     A block that ends well means that the provider has answered. RateLimited and Overloaded that leave it
-    mean a refusal, and so does the error of an SDK that has a `response` of status 429, 503 or 529.
+    mean a refusal, and so does the error of an SDK that has a `response` of status 429, 503 or 529. An error by which
+    nothing was sent means that the provider cannot be reached.
     """
 
     def __init__(self, hold: Hold | None) -> None:
@@ -86,6 +88,7 @@ class Slot:
         self._usd: float | None = None
         self._signal: Signal = "-"
         self._wait_s = 0.0
+        self._began_s = 0.0  # monotonic
         self.held = False
 
     @property
@@ -120,6 +123,10 @@ class Slot:
         """The provider refused with 429, 503 or 529: its model cools down, for as long as it asked where it did."""
         self._signal, self._wait_s = "refused", retry_after_s or 0.0
 
+    def unreached(self, took_s: float) -> None:
+        """Nothing could be sent: the model cools down. The connection took so long to fail."""
+        self._signal, self._wait_s = "unreached", took_s
+
     def _ended(self, error: BaseException | None) -> None:
         if self._signal != "-":
             return
@@ -127,16 +134,23 @@ class Slot:
             self.answered()
         elif (wait_s := refusal_s(error)) is not None:
             self.refused(wait_s)
+        elif was_unreached(error):
+            self.unreached(time.monotonic() - self._began_s)
 
     def _use(self, grant: Grant) -> str:
         """The words that release.lua takes."""
-        refused = self._signal == "refused"  # then nothing is paid for
-        tokens = 0 if refused and self._tokens is None else self._tokens
-        usd = 0.0 if refused and self._usd is None else self._usd
+        free = self._signal in ("refused", "unreached")  # nothing is paid for
+        tokens = 0 if free and self._tokens is None else self._tokens
+        usd = 0.0 if free and self._usd is None else self._usd
         less_tokens = 0 if tokens is None else grant.tokens - tokens
         less_usd = 0.0 if usd is None else grant.usd - usd
         return use(
-            0, less_tokens, less_usd, output_tokens=self._output, signal=self._signal, wait_s=self._wait_s
+            int(self._signal == "unreached"),
+            less_tokens,
+            less_usd,
+            output_tokens=self._output,
+            signal=self._signal,
+            wait_s=self._wait_s,
         )
 
 
@@ -165,6 +179,7 @@ class SlotBlock:
             hold.lose = self._lose
             await self._calls.grants.take(hold, self._wait_s)
             self._slot.held = True
+        self._slot._began_s = time.monotonic()
         return self._slot
 
     async def leave(self, error: BaseException | None) -> None:

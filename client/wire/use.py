@@ -3,14 +3,15 @@
     1 250 0.0005 40 ok 0
 
 Requests, tokens and dollars that were reserved and not used, which are given back, or taken where below 0; the output
-tokens it wrote, -1 where unknown; how the provider answered; the wait it asked for, ms.
+tokens it wrote, -1 where unknown; how the provider answered; the wait it asked for, ms, or, of a call that was never
+sent (`unreached`), how long its connection took to fail.
 """
 
 from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-Signal: TypeAlias = Literal["ok", "refused", "overloaded", "-"]
+Signal: TypeAlias = Literal["ok", "refused", "overloaded", "unreached", "-"]
 
 UNUSED = "unused"  # in place of the words: all that a call has reserved is given back
 

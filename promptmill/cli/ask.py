@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from typing import Any
 
@@ -10,6 +9,7 @@ import click
 
 from client.wire.schemas import Shortfall
 
+from .interrupts import run_command
 from .open_queue import no_worker_hint, open_queue
 from .printing import print_result, print_stream
 from .terminal import say
@@ -59,7 +59,7 @@ def ask(
     if stream and as_json:
         raise click.UsageError("--stream prints text as it comes, and --json all at the end: leave one out.")
     options["stream"] = not as_json and (sys.stdout.isatty() if stream is None else stream)
-    asyncio.run(_ask(text, options, simulate=simulate, as_json=as_json, timeout_s=timeout_s))
+    run_command(_ask(text, options, simulate=simulate, as_json=as_json, timeout_s=timeout_s))
 
 
 def read_prompt() -> str:

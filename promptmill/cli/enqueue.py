@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import click
@@ -11,6 +10,7 @@ from pydantic_core import from_json
 from client import Job, Queue
 from client.tickets import HEAD_STARTS_S
 
+from .interrupts import run_command
 from .open_queue import no_worker_hint, open_queue
 from .printing import seconds_option
 from .terminal import say
@@ -47,7 +47,7 @@ def enqueue(function: str, args: tuple[str, ...], pairs: tuple[str, ...], **term
     """
     texts = function in ("chat", "embed")  # a prompt such as 42 is a text, though it reads as a number
     values = [_text_or_json(arg) if texts else read_value(arg) for arg in args]
-    asyncio.run(_enqueue(function, values, dict(map(read_pair, pairs)), terms))
+    run_command(_enqueue(function, values, dict(map(read_pair, pairs)), terms))
 
 
 def read_value(text: str) -> Any:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import click
 
 from client import Job, JobInfo, JobStatus, ResultTimeout
 
 from .failures import FAILED
+from .interrupts import run_command
 from .open_queue import no_worker_hint, open_queue, with_queue
 from .printing import field, json_option, print_json, print_result, seconds_option
 from .terminal import say
@@ -39,7 +38,7 @@ def result(job_id: str, wait_s: float, as_json: bool) -> None:
 
     Exits with 1 where the job failed, or has not finished.
     """
-    asyncio.run(_result(job_id, wait_s, as_json=as_json))
+    run_command(_result(job_id, wait_s, as_json=as_json))
 
 
 @click.command()
@@ -50,7 +49,7 @@ def abort(ctx: click.Context, job_id: str) -> None:
 
     Exits with 1 where it had finished already.
     """
-    if not asyncio.run(_abort(job_id)):
+    if not run_command(_abort(job_id)):
         say(f"Job {job_id} had finished: its result stands.", err=True)
         ctx.exit(FAILED)
     say(f"Job {job_id} was aborted.")

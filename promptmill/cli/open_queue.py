@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
@@ -10,6 +9,7 @@ from typing import TypeVar
 from client import Queue
 from settings import load
 
+from .interrupts import run_command
 from .stack import Stack, open_stack
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ def with_queue(owner: str, verb: Callable[[Queue], Awaitable[T]]) -> T:
         async with open_queue(owner) as (queue, _):
             return await verb(queue)
 
-    return asyncio.run(run())
+    return run_command(run())
 
 
 def no_worker_hint(stack: Stack) -> str:

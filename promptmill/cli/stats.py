@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -15,6 +14,7 @@ from client import Queue
 from client.wire.keys import ELSEWHERE_MS, KEYS
 
 from .footprint import Footprint, read_footprint
+from .interrupts import run_command
 from .open_queue import open_queue
 from .printing import field, json_option, print_json
 from .terminal import say
@@ -44,7 +44,7 @@ class QueueStats:
 @json_option
 def stats(as_json: bool) -> None:
     """Count the jobs and say how the server is."""
-    found = asyncio.run(_stats())
+    found = run_command(_stats())
     if as_json:
         print_json(found)
         return

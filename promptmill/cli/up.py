@@ -10,6 +10,7 @@ import click
 
 from settings import load
 
+from .interrupts import run_command
 from .stack import Stack, StackError, open_stack
 from .terminal import say
 
@@ -24,7 +25,7 @@ def up(simulate: bool, max_jobs: int | None) -> None:
 
     Every other command in the same directory uses them meanwhile.
     """
-    asyncio.run(_up(simulate=simulate, max_jobs=max_jobs))
+    run_command(_up(simulate=simulate, max_jobs=max_jobs))
 
 
 async def _up(*, simulate: bool, max_jobs: int | None) -> None:

@@ -53,6 +53,30 @@ async def test_a_job_that_kills_three_workers_is_a_dead_letter(
         assert not client.exists(KEYS.in_progress("deadly"), KEYS.crashes("deadly"))
 
 
+async def test_a_worker_that_slept_keeps_what_nobody_else_has_begun(
+    server: Server, workers: Workers, queue: Queue
+) -> None:
+    sleeper = await workers.start(server, LEASE_S="1", LIMITS="gpu concurrency=2")
+    gate = workers.directory / "gate"
+    jobs = [await queue.enqueue("gated", str(gate), _limits=["gpu"]) for _ in range(4)]
+    await workers.started(2)
+    with server.client() as client:
+        for _ in range(3):  # as many as make a dead letter of a job whose workers die
+            sleeper.send(signal.SIGSTOP)
+            await wait_until(lambda: _has_lapsed(client, jobs[0].id), description="its leases have ended")
+            sleeper.send(signal.SIGCONT)
+            await wait_until(lambda: not _has_lapsed(client, jobs[0].id), description="it renews them")
+    gate.touch()
+    assert [(await job.result(5))[1] for job in jobs] == [1] * 4
+    assert len(workers.events("start")) == 4
+    assert "was running on a worker that died" not in sleeper.text()
+
+
+def _has_lapsed(client: Any, job_id: str) -> bool:
+    (lane,) = client.scan_iter("mill:lane:*")
+    return bool(client.zscore(lane, job_id) < time() * 1000)
+
+
 async def test_a_worker_that_stood_still_gives_up_what_it_lost(
     server: Server, workers: Workers, queue: Queue
 ) -> None:

@@ -11,6 +11,7 @@ from client import Queue
 from client.wire.keys import KEYS
 from tests.conftest import Server, wait_until
 from tests.engine.rig import Workers
+from worker.engine.drain import SAME_SIGNAL_S
 
 TERM, INT = signal.SIGTERM, signal.SIGINT
 
@@ -38,7 +39,22 @@ async def test_what_ends_in_time_counts_and_the_rest_is_handed_back(
     assert [(await job.result(5))[1] for job in (*slow, *waiting)] == [1] * 5
 
 
-@pytest.mark.parametrize(("first", "second"), [(TERM, TERM), (INT, INT)], ids=["TERM", "INT"])
+@pytest.mark.parametrize("repeated", [(TERM, TERM), (INT, TERM), (TERM, INT, INT)], ids=str)
+async def test_a_signal_that_is_repeated_at_once_is_one_signal(
+    server: Server, workers: Workers, queue: Queue, repeated: tuple[signal.Signals, ...]
+) -> None:
+    process = await workers.start(server, DRAIN_S="60")
+    jobs = [await queue.enqueue("nap", 1.2) for _ in range(5)]
+    await workers.started(5)
+    for number in repeated:
+        process.send(number)
+        await process.wrote("shutdown on")
+    assert await process.ended(5) == 0
+    assert [await job.result(1) for job in jobs] == [1] * 5
+    assert len(workers.events("end")) == 5
+
+
+@pytest.mark.parametrize(("first", "second"), [(TERM, TERM), (INT, TERM)], ids=["TERM", "INT and TERM"])
 async def test_a_second_signal_ends_it_at_once_and_loses_nothing(
     server: Server, workers: Workers, queue: Queue, first: signal.Signals, second: signal.Signals
 ) -> None:
@@ -47,6 +63,8 @@ async def test_a_second_signal_ends_it_at_once_and_loses_nothing(
     await workers.started(20)
     process.send(first)
     await process.wrote("shutdown on")
+    told_s = time.monotonic()
+    await wait_until(lambda: time.monotonic() > told_s + SAME_SIGNAL_S, description="it is another signal")
     process.send(second)
     assert await process.ended(2) == 0
     with server.client() as client:

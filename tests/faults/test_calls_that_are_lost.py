@@ -82,7 +82,7 @@ async def test_a_worker_that_stood_still_counts_its_calls_once(
 async def test_connections_that_were_refused_are_no_calls(
     own_queue: Queue, processes: Processes, settings: dict[str, str]
 ) -> None:
-    nowhere = {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1", "MAX_TRIES": "1"}
+    nowhere = {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1", "MAX_TRIES": "1", "UNREACHABLE_S": "0.2"}
     await processes.informed_worker(**settings | nowhere)
     jobs: list[Job[Any]] = [
         await own_queue.chat("Hi"),

@@ -122,6 +122,12 @@ class Model:
             assert name not in self.holders or self.holders[name].end_ms <= at_ms, "held by two"
             names = tuple(key.removeprefix("!") for key in job.lease.limit_keys.split("\n") if key)
             new[name] = Holder(names, at_ms + LEASE_MS, job)
+        for lease in claim.mine:  # its slots go on, where nobody else has them
+            holder = self.holders[lease.job_id]
+            assert holder.job is not None, "taken for another's"
+            ends = {self.room.raw.zscore(KEYS.slots(key), lease.job_id) for key in holder.keys}
+            if ends == {claim.now_ms + LEASE_MS}:
+                new[lease.job_id] = Holder(holder.keys, at_ms + LEASE_MS, holder.job)
         self.granted(and_jobs=new, at_ms=at_ms)
         self.given += claim.jobs
         return claim

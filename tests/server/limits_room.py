@@ -101,7 +101,13 @@ class LimitsRoom(Room):
         epoch: str = "", models: tuple[str, str] = MODELS,
     ) -> Claim:  # fmt: skip
         claim = await self.scripts.claim(
-            queue, worker, want=want, lease_ms=lease_ms, hold_ms=HOLD_MS, epoch=epoch, models=models
+            queue,
+            self.name(worker),
+            want=want,
+            lease_ms=lease_ms,
+            hold_ms=HOLD_MS,
+            epoch=epoch,
+            models=models,
         )
         for job in claim.jobs:
             self._aged_at[job.lease.token] = self.aged_ms

@@ -210,3 +210,28 @@ async def test_wrong_arguments_are_refused_and_nothing_is_written(room: Room) ->
     with pytest.raises(ResponseError, match="claim: nine arguments"):
         await room.scripts._claim(args=[KEYS.queue, 1, 1, 1, "w1"])
     assert room.dump() == before
+
+
+# -- a worker that stood still ----------------------------------------------------------------------
+
+
+async def test_a_worker_finds_its_own_lapsed_job_and_nobody_has_died(room: Room) -> None:
+    room.put("a", "b")
+    job = await room.claim_one()
+    room.lapse(job.lease)
+    room.deaths = 0  # it only slept
+    claim = await room.claim()
+    assert (ids(claim), claim.mine) == (["b"], [job.lease])
+    assert room.score(KEYS.queue, "a") == claim.now_ms + LEASE_MS
+    assert not room.raw.exists(KEYS.crashes("a"))
+    assert await room.finish(job.lease)
+
+
+async def test_a_job_that_somebody_else_has_begun_is_not_the_sleepers_any_more(room: Room) -> None:
+    room.put("a")
+    job = await room.claim_one()
+    room.lapse(job.lease)
+    other = await room.claim_one()
+    room.deaths = 0
+    assert (await room.claim()).mine == []
+    assert (await room.finish(job.lease), await room.finish(other.lease)) == (False, True)

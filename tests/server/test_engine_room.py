@@ -31,6 +31,7 @@ class Room:
     raw: Any  # redis.Redis, whose type hints allow for awaitable replies
     scripts: EngineScripts
     pool: Redis
+    deaths: int = 0  # of workers: their names are not used again
 
     def now_ms(self) -> int:
         seconds, micros = self.raw.time()
@@ -49,7 +50,7 @@ class Room:
 
     def lapse(self, lease: Lease) -> None:
         """Ages a lease, or the wait for another try, until it has ended."""
-        past_ms = self.now_ms() - 1
+        past_ms, self.deaths = self.now_ms() - 1, self.deaths + 1
         self.raw.zadd(lease.lane, {lease.job_id: past_ms}, xx=True)
         if self.raw.zscore(KEYS.returns, return_of(lease)):
             self.raw.zadd(KEYS.returns, {return_of(lease): past_ms})
@@ -66,7 +67,13 @@ class Room:
     async def claim(
         self, want: int = 100, *, worker: str = "w1", queue: str = KEYS.queue, lease_ms: int = LEASE_MS
     ) -> Claim:
-        return await self.scripts.claim(queue, worker, want=want, lease_ms=lease_ms, hold_ms=HOLD_MS)
+        return await self.scripts.claim(
+            queue, self.name(worker), want=want, lease_ms=lease_ms, hold_ms=HOLD_MS
+        )
+
+    def name(self, worker: str) -> str:
+        """Of the process that does now what `worker` did."""
+        return f"{worker}.{self.deaths}" if self.deaths else worker
 
     async def claim_one(self, *, worker: str = "w1") -> Claimed:
         (job,) = (await self.claim(1, worker=worker)).jobs

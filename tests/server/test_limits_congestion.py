@@ -175,6 +175,59 @@ async def test_nothing_is_cut_while_the_provider_is_down_and_refuses_the_probes(
     assert len(await recovered(room)) == 70
 
 
+async def test_a_provider_that_cannot_be_reached_cools_down_and_keeps_its_number(room: LimitsRoom) -> None:
+    room.limit(MODEL, concurrency=100)
+    room.calls(200)
+    await refuse(room, *(await room.claim(100)).jobs, signal="unreached")
+    assert (await room.claim()).jobs == []
+    for n in range(2, 6):
+        room.age(COOLDOWN_MS)
+        (probe,) = (await room.claim(1_000)).jobs  # by whichever worker: one at a time
+        await refuse(room, probe, signal="unreached")
+        assert room.flow(MODEL)["cool_n"] == n
+    assert "eff" not in room.flow(MODEL)
+    assert len(await recovered(room)) == 100
+
+
+async def test_a_probe_whose_connection_hangs_is_waited_for(room: LimitsRoom) -> None:
+    room.calls(20)
+    await refuse(room, *(await room.claim(10)).jobs, signal="unreached", wait_ms=4_000)
+    room.age(COOLDOWN_MS)
+    (probe,) = (await room.claim(1_000)).jobs
+    room.age(4_500)
+    assert (await room.claim(1_000)).jobs == []
+    await answer(room, probe)
+    room.age(1_001)
+    assert len((await room.claim(1_000)).jobs) == 19
+    assert "hang" not in room.flow(MODEL)
+
+
+async def test_a_connection_that_fails_while_others_are_answered_waits_alone(room: LimitsRoom) -> None:
+    room.calls(200)
+    jobs = (await room.claim(50)).jobs
+    await answer(room, *jobs[:20])
+    await refuse(room, jobs[20], signal="unreached")
+    assert len((await room.claim(10)).jobs) == 10
+    assert room.flow(MODEL).get("cool_n", 0) == 0
+
+
+async def test_a_number_that_was_found_outlives_an_outage_of_the_provider(room: LimitsRoom) -> None:
+    room.limit(MODEL, concurrency=50)
+    room.calls(400)
+    jobs = (await room.claim(50)).jobs
+    await refuse(room, *jobs[20:])
+    await answer(room, *jobs[:20])
+    jobs = await recovered(room)
+    found = room.flow(MODEL)["bad"]
+    await refuse(room, *jobs, signal="unreached")
+    for _ in range(3):
+        room.age(COOLDOWN_MS)
+        await refuse(room, *(await room.claim()).jobs, signal="unreached")
+    again = await recovered(room)
+    assert room.flow(MODEL)["bad"] == found
+    assert len(again) in (len(jobs), len(jobs) + 1)
+
+
 async def test_a_single_call_that_is_refused_leaves_one(room: LimitsRoom) -> None:
     room.calls(3)
     await refuse(room, *(await room.claim(1)).jobs)

@@ -141,3 +141,19 @@ async def test_a_worker_that_knows_of_the_lost_data_stops_the_others_though_a_ne
     assert (await room.claim(1, worker="old", epoch=before)).jobs == []
     assert (await room.claim(1, worker="new", epoch=fresh.epoch)).jobs == []
     assert await room.finish(fresh.jobs[0].lease)
+
+
+async def test_a_worker_that_slept_has_its_slots_before_anybody_else_gets_them(room: LimitsRoom) -> None:
+    room.calls(10)
+    slept = (await room.claim(lease_ms=5_000)).jobs
+    past_ms = room.now_ms() - 1
+    for job in slept:
+        room.lapse(job.lease)
+        room.raw.zadd(KEYS.slots(MODEL), {job.lease.job_id: past_ms})
+    room.deaths = 0  # nobody has died
+    claim = await room.claim()
+    assert (claim.jobs, [lease.job_id for lease in claim.mine]) == ([], ["0", "1"])
+    assert room.holders(MODEL) == {"0", "1"}
+    assert await room.renew(*slept) == [1, 1]
+    assert await room.finish_all(slept) == [True] * 2
+    assert ids(await room.claim()) == ["2", "3"]

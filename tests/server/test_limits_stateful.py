@@ -49,6 +49,7 @@ uses = st.sampled_from(
         used(signal="refused"),
         used(signal="refused", wait_ms=3_000),
         used(signal="overloaded"),
+        used(requests=1, signal="unreached", wait_ms=2_000),
         used(requests=1, tokens=50),
         used(tokens=-5_000, output=40, signal="ok"),
     ]
@@ -63,6 +64,7 @@ class Flow(RuleBasedStateMachine):
         super().__init__()
         self.model = start()
         self.workers: dict[str, set[str]] = {worker: set() for worker in WORKERS}  # jobs it knows it runs
+        self.deaths = 0
 
     # -- jobs ---------------------------------------------------------------------------------------
 
@@ -73,7 +75,7 @@ class Flow(RuleBasedStateMachine):
 
     @rule(worker=st.sampled_from(WORKERS), want=st.integers(1, 6))
     def a_worker_claims(self, worker: str, want: int) -> None:
-        claim = self.model.claim(worker, want)
+        claim = self.model.claim(f"{worker}.{self.deaths}", want)
         assert len(claim.jobs) <= want
         self.workers[worker] |= {job.lease.job_id for job in claim.jobs}
 
@@ -95,6 +97,9 @@ class Flow(RuleBasedStateMachine):
     @rule(worker=st.sampled_from(WORKERS))
     def a_worker_dies(self, worker: str) -> None:
         self.workers[worker] = set()
+        self.deaths += (
+            1  # whoever comes in its place has another name; so have the others, who know what they run
+        )
 
     # -- calls of their own -------------------------------------------------------------------------
 

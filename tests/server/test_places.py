@@ -76,7 +76,7 @@ async def test_a_lane_that_is_parked_is_looked_at_when_a_lease_ends(limits: Limi
     limits.raw.zadd(KEYS.slots(MODEL), {job.lease.job_id: past_ms for job in jobs})
     limits.raw.zadd(lane, {job.lease.job_id: past_ms for job in jobs})
     limits.raw.zadd(KEYS.returns, {f"{past_ms} {lane}": past_ms})
-    assert ids(await limits.claim()) == ["0", "1"]
+    assert ids(await limits.claim(worker="w2")) == ["0", "1"]
 
 
 async def test_a_whole_fleets_jobs_go_back_in_one_claim(room: Room) -> None:
@@ -90,7 +90,7 @@ async def test_a_whole_fleets_jobs_go_back_in_one_claim(room: Room) -> None:
     pipe.zadd(KEYS.queue, {job.lease.job_id: past_ms for job in jobs})
     pipe.zadd(KEYS.returns, {f"{past_ms} {KEYS.queue}": past_ms})
     pipe.execute()
-    assert ids(await room.claim(500)) == [str(n) for n in range(500)]
+    assert ids(await room.claim(500, worker="w2")) == [str(n) for n in range(500)]
 
 
 async def test_a_late_worker_that_renews_takes_its_job_out_of_its_place_again(limits: LimitsRoom) -> None:

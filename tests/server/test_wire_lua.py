@@ -112,7 +112,7 @@ async def test_the_words_of_a_use_are_read_as_they_are_written(any_queue: Queue)
     assert words == "1 -20 1.25e-05 40 overloaded 1500"
     assert NOTHING == "0 0 0 -1 - 0"
     settled = "(function() settle(states_of({ 'bulk' }), now, ARGV[1]) return 'settled' end)()"
-    for text in (words, NOTHING, use(signal="ok")):
+    for text in (words, NOTHING, use(signal="ok"), use(1, signal="unreached", wait_s=0.25)):
         assert await lua(any_queue, settled, text) == ["settled"]
 
 

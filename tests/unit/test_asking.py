@@ -12,6 +12,7 @@ from client import InvalidRequest, errors
 from client.limits.slots import Slot
 from client.wire.schemas import ChatRequest
 from tests.unit.given_llm import ANSWER, HI, ScriptedLLM, a_context
+from worker.jobs import job_llm
 from worker.jobs.job_llm import JobLLM
 
 
@@ -33,8 +34,8 @@ class Limits:
             raise
 
 
-def a_run(*outcomes: Any, held: tuple[str, ...] = ()) -> Any:
-    ctx = a_context(ScriptedLLM(*outcomes), lane="tenant:acme", limit_keys=held)
+def a_run(*outcomes: Any, held: tuple[str, ...] = (), **settings: Any) -> Any:
+    ctx = a_context(ScriptedLLM(*outcomes, **settings), lane="tenant:acme", limit_keys=held)
     ctx["limits"] = Limits()
     return ctx
 
@@ -89,11 +90,32 @@ async def test_of_a_call_that_broke_off_nobody_knows_what_it_used() -> None:
 
 
 async def test_a_call_that_was_never_sent_gives_all_back() -> None:
-    ctx = a_run(errors.ProviderUnreachable("refused", sent=False))
+    ctx = a_run(errors.ProviderUnreachable("refused", sent=False), unreachable_s=0)
     with pytest.raises(errors.ProviderUnreachable):
         await JobLLM(ctx).ask("openai/gpt-4o", "Hi")
-    assert ctx["limits"].slots[0]._tokens == 0
+    (slot,) = ctx["limits"].slots
+    assert (slot._signal, slot._tokens) == ("unreached", 0)
     assert (ctx.services.totals, ctx.services.totals.open) == ([], 0)
+
+
+@pytest.mark.parametrize("held", [(), ("openai/gpt-4o", "openai")])
+async def test_what_was_never_sent_is_asked_again_under_another_slot(
+    held: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_llm, "backoff_s", lambda attempts, roll: 0.0)
+    refused, hung = errors.ProviderUnreachable("x", sent=False), errors.ProviderTimeout("x", sent=False)
+    ctx = a_run(refused, hung, ANSWER, held=held)
+    assert await JobLLM(ctx).ask("openai/gpt-4o", "Hi") is ANSWER
+    assert [slot._signal for slot in ctx["limits"].slots[:-1]] == ["unreached", "unreached"]
+    assert (ctx.meter.requests, ctx.meter.unreached_s) == (1, None)  # the run has reached it in the end
+    assert len(ctx.services.totals) == 1
+
+
+async def test_what_may_have_been_sent_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    ctx = a_run(errors.ProviderUnreachable("x", sent=False), errors.ProviderUnreachable("cut off"))
+    monkeypatch.setattr(job_llm, "backoff_s", lambda attempts, roll: 0.0)
+    with pytest.raises(errors.ProviderUnreachable, match="cut off"):
+        await JobLLM(ctx).ask("openai/gpt-4o", "Hi")
 
 
 async def test_what_cannot_be_asked_is_refused_before_a_slot_is_taken() -> None:

@@ -62,6 +62,7 @@ def test_what_happened_decides_the_error(kind: type[Exception], expected: type[e
     [
         (httpx.ConnectError, False),
         (httpx.ConnectTimeout, False),
+        (httpx.PoolTimeout, False),
         (httpx.ProxyError, False),
         (httpx.InvalidURL, False),
         (httpx.ReadTimeout, None),

@@ -86,4 +86,6 @@ def test_after_a_timeout_or_a_cut_connection_nobody_knows_what_was_used(error: e
     ],
 )
 def test_what_never_went_out_was_no_call(error: errors.JobError) -> None:
-    assert failed(error) == Meter()
+    meter = failed(error)
+    assert meter == Meter()
+    assert (meter.unreached_s is not None) == error.retryable  # another moment may cure it

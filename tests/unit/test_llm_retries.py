@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from client import errors
-from worker.jobs.retries import Again, NextModel, TurnedAway, backoff_s, decide, uses_a_try
+from client.wire.schemas import Attempt
+from worker.jobs.retries import Again, NextModel, TurnedAway, backoff_s, count_tries, decide, uses_a_try
 
 
 def decided(
@@ -131,3 +133,55 @@ def test_the_ledger_tells_which_attempts_used_a_try() -> None:
     assert [uses_a_try(name) for name in (None, "RateLimited", "Overloaded", "ServerError")] == [
         False, False, False, True,
     ]  # fmt: skip
+
+
+def attempts(*rows: tuple[float, str, bool]) -> list[Attempt]:
+    """Each by when it began, its error, and whether it was sent."""
+    noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    return [
+        Attempt(
+            number=number,
+            model="a/m",
+            started_at=noon + timedelta(seconds=at_s),
+            duration_s=0.5,
+            error=error,
+            sent=sent,
+        )
+        for number, (at_s, error, sent) in enumerate(rows, 1)
+    ]
+
+
+AWAY, HUNG = "ProviderUnreachable", "ProviderTimeout"
+
+
+@pytest.mark.parametrize(
+    ("rows", "used"),
+    [
+        ([], 0),
+        ([(0, AWAY, False), (4, HUNG, False), (8, AWAY, False)], 0),  # never sent
+        ([(0, AWAY, True), (4, HUNG, True)], 2),  # cut off, and not answered: they may have been paid for
+        ([(0, AWAY, False), (9, AWAY, False), (10, AWAY, False), (60, HUNG, False)], 2),  # for 10 s and no longer
+        ([(9.6, AWAY, False), (19.2, AWAY, False)], 1),  # of the attempt's end
+        ([(0, AWAY, False), (9, "ServerError", True), (18, AWAY, False), (27, AWAY, False)], 1),  # each row has 10 s
+        ([(0, AWAY, False), (9, "Overloaded", True), (18, AWAY, False)], 0),
+        ([(0, "JobCrashed", True), (1, "CancelledError", True), (2, "RateLimited", True)], 0),
+        ([(0, "SlotTimeout", False), (50, "BadRequest", False)], 2),
+    ],
+)  # fmt: skip
+def test_what_was_never_sent_uses_no_try_for_a_bounded_time(
+    rows: list[tuple[float, str, bool]], used: int
+) -> None:
+    assert count_tries(attempts(*rows), unreachable_s=10) == used
+
+
+def test_without_patience_what_was_never_sent_uses_a_try_at_once() -> None:
+    assert count_tries(attempts((0, AWAY, False), (1, AWAY, False)), unreachable_s=0) == 2
+
+
+@pytest.mark.parametrize("kind", [errors.ProviderUnreachable, errors.ProviderTimeout])
+def test_what_was_never_sent_waits_as_what_was_turned_away(kind: type[errors.JobError]) -> None:
+    error = kind("x", sent=False)
+    assert decided(error, tries_used=99, is_free=True, admitted=True) == Again(0.0, uses_a_try=False)
+    tired = TurnedAway(15, most_s=15)
+    assert decided(error, is_free=True, fallbacks=1, waiting=tired) == NextModel()
+    assert decided(error, tries_used=4) is None

@@ -37,6 +37,7 @@ READ: list[tuple[str, str, str, Any]] = [
     ("JOB_TIMEOUT_S", "1.5", "job_timeout_s", 1.5),
     ("REQUEST_TIMEOUT_S", "2", "request_timeout_s", 2),
     ("CONNECT_TIMEOUT_S", "3", "connect_timeout_s", 3),
+    ("UNREACHABLE_S", "0", "unreachable_s", 0),
     ("STREAM_SILENCE_S", "4", "stream_silence_s", 4),
     ("MAX_ANSWER_MB", "5", "max_answer_mb", 5),
     ("RESULT_TTL_S", "60", "result_ttl_s", 60),

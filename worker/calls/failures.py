@@ -21,6 +21,7 @@ FOREIGN = (httpx.HTTPError, httpx.InvalidURL, httpx.CookieConflict, httpx.Stream
 # by these no request has gone out, and so nothing was used and nothing will be paid for
 _NOT_SENT = (
     httpx.ConnectTimeout,
+    httpx.PoolTimeout,
     httpx.ConnectError,
     httpx.ProxyError,
     httpx.UnsupportedProtocol,
@@ -35,7 +36,12 @@ _CHECK_ADDRESS = "Check its base URL, the network and the proxy."
 
 # what is raised, what stands for it, what happened, and the next step
 _TRANSLATIONS: tuple[tuple[tuple[type[BaseException], ...], type[JobError], str, str], ...] = (
-    ((httpx.ConnectTimeout,), ProviderTimeout, "did not take the connection in time", _CHECK_ADDRESS),
+    (
+        (httpx.ConnectTimeout, httpx.PoolTimeout),
+        ProviderTimeout,
+        "did not take the connection in time",
+        _CHECK_ADDRESS,
+    ),
     (
         (TimeoutError,),
         ProviderTimeout,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import Any, Literal
@@ -24,13 +24,9 @@ from .pace import Pace
 from .renew import Lost
 from .run import Ended, Policy, Run
 from .scripts import Claimed, Lease, Outcome, Parts
+from .telling import LEFT_UNREAD, tell_end
 
 NEWEST_ABORTS = 100  # requests looked at: old ones, for jobs that had ended, must not hide new ones
-# said once in a worker's life
-LEFT_UNREAD = (
-    "there are jobs that are no JSON records of jobs, such as arq's pickles, which are never read: they are left in "
-    "their queue for a worker that can read them, until their deadlines; `promptmill stats` counts them"
-)
 LEAVE_LIMIT_S = 2.0  # for hooks, and for runs that were lost, to end before the worker does
 
 logger = words.logger("arq.worker")
@@ -126,7 +122,7 @@ class Crew(Worker):
 
     def _failed(self, current: Run, error: BaseException, function: Function | CronJob | None) -> Ended:
         ended = run.failed(current, error, function, self._policy)
-        _log(current, ended, error)
+        tell_end(current, ended, error)
         return ended
 
     def _conclude(self, current: Run, ended: Ended) -> None:
@@ -260,6 +256,12 @@ class Crew(Worker):
                 lost,
             )
 
+    def _keep_mine(self, leases: Sequence[Lease]) -> None:
+        """Leases of ours that had ended, and nobody else has. What does not run here goes back: its claim was lost."""
+        for lease in leases:
+            if (held := self.held.get(lease.job_id)) is None or held.token != lease.token:
+                self._outbox.put(Outcome(lease, "back"))
+
     def _runs_under(self, lease: Lease) -> bool:
         current = self.runs.get(lease.job_id)
         return current is not None and current.lease is lease
@@ -283,18 +285,3 @@ class Crew(Worker):
             await asyncio.wait(waiting, timeout=LEAVE_LIMIT_S)
         for rest in (self.runs, self.held, self.tasks, self._afterwards):
             rest.clear()
-
-
-def _log(current: Run, ended: Ended, error: BaseException) -> None:
-    if ended.ending == "left unread":
-        return  # said once, for all
-    if current.stop == "lost" or ended.ending == "handed back":
-        logger.info("↻ %s stopped here", current.ref)
-    elif ended.ending == "retried":
-        delay_ms = ended.outcome.delay_ms
-        when = f"in {delay_ms / 1000:.2f} s" if delay_ms else "in its turn"
-        logger.info("↻ %s runs again %s: %s", current.ref, when, run.why_again(error))
-    elif isinstance(error, asyncio.CancelledError):
-        logger.info("⊘ %s aborted", current.ref)
-    else:
-        logger.warning("! %s failed, %s: %s", current.ref, type(error).__name__, error)

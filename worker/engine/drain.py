@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Collection
+from signal import Signals
+from time import monotonic
 from typing import Any
 
 from client import words
@@ -11,10 +14,40 @@ from client import words
 from .finish import Outbox
 from .run import Run
 
+SAME_SIGNAL_S = (
+    1.0  # from the first signal: platforms, groups and parents repeat it, and mean nothing by that
+)
 CANCEL_LIMIT_S = 1.0  # for cancelled jobs to end; those that swallow it are not waited for
 COMMIT_LIMIT_S = 4.0  # for the last outcomes to be written; what Heroku leaves after the drain
 
 logger = words.logger("arq.worker")
+
+
+class StopSignals:
+    """What signals ask for: `stopping`, to drain; `hurry`, to end the drain at once."""
+
+    def __init__(self) -> None:
+        self.stopping = asyncio.Event()
+        self.hurry = asyncio.Event()
+        self._first_s = math.inf  # monotonic
+
+    def hear(self, sig: Signals) -> bool:
+        """Whether it says anything new. Those within SAME_SIGNAL_S of the first are the same, of whatever kind."""
+        if sig == Signals.SIGUSR1:  # arq's own, for a reload: no draining
+            self.hurry.set()
+        elif not self.stopping.is_set():
+            self._first_s = monotonic()
+        elif monotonic() < self._first_s + SAME_SIGNAL_S:
+            return False
+        else:
+            self.hurry.set()
+        self.stopping.set()
+        return True
+
+    def forget(self) -> None:
+        """As if no signal had come."""
+        self.stopping.clear()
+        self.hurry.clear()
 
 
 async def drain(runs: Collection[Run], limit_s: float, hurry: asyncio.Event) -> list[Run]:

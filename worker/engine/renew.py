@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -14,6 +15,7 @@ from worker.unreachable import UNREACHABLE
 
 from .scripts import EngineScripts, Lease
 
+GRACE_S = 1.0  # after it stood still, for others that did, too, to renew before anything is claimed
 BATCH = 500  # leases a script: about a millisecond of the server's time
 PER_LEASE = 3  # renewals in a lease: two may be lost
 
@@ -47,6 +49,7 @@ class Renewer:
         self._redis = connect(address, max_connections=1, retries=0)
         self._scripts = EngineScripts(self._redis, keys_at(self._redis))
         self._main: asyncio.Task[None] | None = None
+        self._awake_at_s = time.time()  # by the clock that goes on while a machine sleeps
 
     def start(self) -> None:
         self._thread.start()
@@ -63,6 +66,14 @@ class Renewer:
         """Renews all leases, now. Raises what redis-py raises."""
         future = asyncio.run_coroutine_threadsafe(self._renew(), self._loop)
         await asyncio.wrap_future(future)
+
+    async def catch_up(self) -> None:
+        """Before each claim. Where this worker has stood still for so long that leases may have ended, it renews its
+        own first: these jobs still run here. Raises what redis-py raises."""
+        before_s, self._awake_at_s = self._awake_at_s, time.time()
+        if self._awake_at_s - before_s > self._lease_s * (1 - 1 / PER_LEASE):
+            await self.renew_now()
+            await asyncio.sleep(min(GRACE_S, self._lease_s / PER_LEASE))
 
     def _cancel(self) -> None:
         if self._main is not None:

@@ -68,6 +68,7 @@ class Claim:
     epoch: str  # another one than before: Redis has lost its data
     jobs: list[Claimed]
     unread: int = 0  # jobs found that cannot be read: they are left for a worker that can
+    mine: Sequence[Lease] = ()  # leases of this worker's that had ended, and are prolonged: nobody has died
 
 
 class Outcome(NamedTuple):
@@ -114,7 +115,7 @@ class EngineScripts:
         """Leases up to `want` jobs of `queue` and of all lanes, that are due and have room under all their
         limits. `epoch` is the one of the claim before, `models` the defaults for chats and embeddings.
         With `overdue`, also jobs that were left unread until their deadline. One round trip."""
-        now_ms, next_ms, more, token, aborts, now_epoch, taken, unread = await _run(
+        now_ms, next_ms, more, token, aborts, now_epoch, taken, unread, mine = await _run(
             self._claim, [queue, want, lease_ms, hold_ms, worker, epoch, *models, int(overdue)]
         )
         token = token.decode()
@@ -126,6 +127,7 @@ class EngineScripts:
             now_epoch.decode(),
             [claimed for row in taken for claimed in _claimed(row, token)],
             unread,
+            list(_leases(mine)),
         )
 
     async def renew(self, leases: Sequence[Lease], lease_ms: int) -> list[int]:
@@ -158,6 +160,12 @@ class EngineScripts:
 async def _run(script: AsyncScript, args: Sequence[Any]) -> Any:
     with as_unreachable():
         return await script(args=args)
+
+
+def _leases(words: Sequence[bytes]) -> Iterator[Lease]:
+    each = map(bytes.decode, words)
+    for job_id, lane, token, limit_keys in zip(each, each, each, each, strict=True):
+        yield Lease(job_id, lane, token, limit_keys)
 
 
 def _claimed(row: Sequence[Any], token: str) -> Iterator[Claimed]:

@@ -25,11 +25,19 @@ def use(claimed: Claimed, meter: Meter, verb: Verb) -> str:
         requests = 1 - meter.requests
         tokens = 0 if meter.tokens is None else claimed.tokens - meter.tokens
         usd = 0.0 if meter.usd is None else claimed.usd - meter.usd
-    elif verb in _GIVEN_BACK or claimed.payload is None:  # it had expired
+    elif (
+        verb in _GIVEN_BACK or claimed.payload is None or meter.unreached_s is not None
+    ):  # expired, or never sent
         requests = 1
-    refusal: Signal = "overloaded" if meter.overloaded else "refused"
-    signal: Signal = refusal if meter.refused else "ok" if meter.answered else "-"
-    words = in_words(
-        requests, tokens, usd, output_tokens=meter.output_tokens, signal=signal, wait_s=meter.refused_s
-    )
+    signal, wait_s = _signal(meter)
+    words = in_words(requests, tokens, usd, output_tokens=meter.output_tokens, signal=signal, wait_s=wait_s)
     return "" if words == NOTHING else words
+
+
+def _signal(meter: Meter) -> tuple[Signal, float | None]:
+    """What the run tells of its model, and the seconds that go with it."""
+    if meter.refused:
+        return "overloaded" if meter.overloaded else "refused", meter.refused_s
+    if meter.unreached_s is not None:
+        return "unreached", meter.unreached_s
+    return "ok" if meter.answered else "-", None

@@ -79,8 +79,8 @@ class Engine(Crew):
         self.models = models
         self.make_context = make_context
         self.name = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:6]}"
-        self._stopping = asyncio.Event()
-        self._hurry = asyncio.Event()
+        self._signals = drain.StopSignals()
+        self._stopping = self._signals.stopping
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -121,7 +121,7 @@ class Engine(Crew):
         self._rooms.append(riding)  # until the end, as an outage may begin while the worker drains
         try:
             await self._serve_through_outages(riding)
-            for stubborn in await drain.drain(list(self.runs.values()), self.drain_s, self._hurry):
+            for stubborn in await drain.drain(list(self.runs.values()), self.drain_s, self._signals.hurry):
                 self._abandon(stubborn)
             await drain.commit(self._outbox)
         except RedisGone as error:
@@ -139,9 +139,8 @@ class Engine(Crew):
 
     def _stop(self, signum: Signals) -> None:
         sig = Signals(signum)
-        if self._stopping.is_set() or sig == Signals.SIGUSR1:  # arq's own, for a reload: no draining
-            self._hurry.set()
-        self._stopping.set()
+        if not self._signals.hear(sig):
+            return
         self._woken.set()
         logger.info(
             "shutdown on %s ◆ %d jobs complete ◆ %d failed ◆ %d retries ◆ %d to be completed",
@@ -171,8 +170,7 @@ class Engine(Crew):
             await self.on_shutdown(self.ctx)
         await self.pool.aclose()
         self._pool = None
-        self._stopping.clear()  # arq's --watch runs the same worker again
-        self._hurry.clear()
+        self._signals.forget()  # arq's --watch runs the same worker again
 
     # -- the loop ----------------------------------------------------------------------------------
 
@@ -240,6 +238,7 @@ class Engine(Crew):
         if want <= 0 or not self.allow_pick_jobs:
             self._wants_more = True
             return self.poll_delay_s
+        await self._renewer.catch_up()
         claim = await self._scripts.claim(
             self.queue_name,
             self.name,
@@ -254,6 +253,7 @@ class Engine(Crew):
         self._tell_of_unread(claim.unread)
         for claimed in claim.jobs:
             self._start(claimed)
+        self._keep_mine(claim.mine)
         if any(job_id in self.runs for job_id in claim.aborts):
             await self._find_aborts()
         self._wants_more = claim.more

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
 from client.errors import ContentFiltered, JobError, MalformedResponse, Overloaded, ProviderError, RateLimited
+from client.limits.rules.refusal import was_unreached
 from client.wire.refusals import GAVE_UP_STATUSES
 from client.wire.schemas import Attempt, Timings, Usage
 from promptmill.dialects import Delta, Route
@@ -75,7 +76,7 @@ class Call:
             answer = await calling
         except BaseException as error:  # cancelled, too: the provider may well send its bill
             if isinstance(error, JobError):
-                meter_failure(self._meter, error)
+                meter_failure(self._meter, error, time.monotonic() - self._progress.began_s)
             self._take_down(self._progress.usage, self._route.model, error)
             raise
         self._take_down(answer.usage, answer.model)
@@ -131,7 +132,7 @@ def meter_answer(meter: Meter, usage: Usage, usd: float | None) -> None:
         meter.tokens = usage.input_tokens + usage.output_tokens
 
 
-def meter_failure(meter: Meter, error: JobError) -> None:
+def meter_failure(meter: Meter, error: JobError, took_s: float = 0.0) -> None:
     """Takes a failure down. After a timeout or a cut connection the reservation stands: who knows?"""
     status = error.status if isinstance(error, ProviderError) else None
     if isinstance(error, RateLimited | Overloaded):
@@ -143,6 +144,7 @@ def meter_failure(meter: Meter, error: JobError) -> None:
         meter.tokens, meter.usd = 0, 0.0
     elif not was_sent(error) or (status is None and not _may_have_answered(error)):
         meter.called = False  # no connection, or a request that could not be put into words
+        meter.unreached_s = took_s if was_unreached(error) else None
 
 
 def _may_have_answered(error: JobError) -> bool:
@@ -162,6 +164,8 @@ def add_up(total: Meter, part: Meter, *, signals: bool) -> None:
     `signals` is False for a call under another slot than the run's: what that slot signals of its model is not
     signalled again.
     """
+    if signals and (part.answered or part.unreached_s is not None):
+        total.unreached_s = part.unreached_s  # the last news counts
     if not part.called:
         return
     is_first, total.called = not total.called, True

@@ -25,7 +25,7 @@ from .call import Call, add_up
 from .done_parts import Vectored
 from .embed_split import Part
 from .request import Start
-from .retries import uses_a_try
+from .retries import uses_a_try, was_unreached
 from .services import JobContext
 
 RUNNERS = 8  # calls of one job at once
@@ -112,6 +112,8 @@ class Embedding:
                     failed = await self._ask(part, own_slot=False)
                     if failed and isinstance(failed.error, RateLimited | Overloaded):
                         slot.refused(failed.error.retry_after_s)
+                    elif failed and was_unreached(failed.attempt):
+                        slot.unreached(failed.attempt.duration_s)
             except MillError as error:  # no slot to be had, or it was lost
                 logger.debug("%s: one runner less: %s", self._ctx.job_id, error)
                 return
@@ -172,14 +174,14 @@ class Embedding:
         """The other parts go on, unless they would fail, too."""
         self._failures.append(failed)
         self._in_a_row += 1
-        hopeless = not failed.error.retryable or not uses_a_try(failed.attempt.error)
+        hopeless = not failed.error.retryable or not _is_its_own(failed.attempt)
         if hopeless or self._in_a_row >= FAILURES_IN_A_ROW:
             self._stop()
 
     def _weight(self, failed: Failed) -> tuple[bool, bool, int]:
         """The permanent failure decides, then that of the part that has failed most often."""
         again = [past for past in self._start.earlier if past.part == failed.attempt.part]
-        return not failed.error.retryable, uses_a_try(failed.attempt.error), len(again)
+        return not failed.error.retryable, _is_its_own(failed.attempt), len(again)
 
     # -- what is done stays done -----------------------------------------------------------------------
 
@@ -203,6 +205,11 @@ class Embedding:
         if part not in self._names:
             self._names[part] = done_parts.name(self._asked, self._start.route, part)
         return self._names[part]
+
+
+def _is_its_own(attempt: Attempt) -> bool:
+    """Whether the part is at fault, and not the provider, which would turn the others away as well."""
+    return uses_a_try(attempt.error) and not was_unreached(attempt)
 
 
 async def packed(answer: EmbedAnswer, model: str) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from client.errors import JobError
@@ -49,11 +49,11 @@ def concluded(error: JobError, attempts: Sequence[Attempt]) -> JobError:
     return error
 
 
-def waiting_s(attempts: Sequence[Attempt], turned_away: Sequence[str]) -> float:
-    """For how long the last of the attempts, without a break, have ended in one of these errors: seconds."""
+def waiting_s(attempts: Sequence[Attempt], turned_away: Callable[[Attempt], bool]) -> float:
+    """For how long the last of the attempts, without a break, have ended so: seconds."""
     first = time.time()
     for attempt in reversed(attempts):
-        if attempt.error not in turned_away:
+        if not turned_away(attempt):
             break
         first = attempt.started_at.timestamp()
     return max(0.0, time.time() - first)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from asyncio import CancelledError
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import takewhile
@@ -26,6 +26,8 @@ from client.errors import (
     PermissionRefused,
     ProviderError,
     ProviderNotConfigured,
+    ProviderTimeout,
+    ProviderUnreachable,
     QuotaExhausted,
     RateLimited,
 )
@@ -48,6 +50,7 @@ CAP_S = 60.0  # seconds; the ceiling of every wait
 # job was handed back; the request is not at fault. A worker of an earlier version counts the last as a try.
 _TURNED_AWAY = (RateLimited.__name__, Overloaded.__name__)
 _USES_NO_TRY = frozenset({*_TURNED_AWAY, JobCrashed.__name__, CancelledError.__name__})
+_UNREACHED = (ProviderUnreachable.__name__, ProviderTimeout.__name__)  # where nothing was sent
 
 # Permanent for this model; another provider, or a larger model, may well answer
 _ANOTHER_MODEL_MAY_HELP = (
@@ -95,16 +98,19 @@ async def what_follows(
     `last` is the attempt that ended in `error`; its part of the job has its tries to itself.
     """
     of_this_model = takewhile(lambda past: past.model == last.model, reversed(start.earlier))
-    alike = [past for past in of_this_model if past.part == last.part]
+    alike = [past for past in reversed([*of_this_model]) if past.part == last.part]
+    settings = ctx.services.llm.settings
+    tries_used = count_tries(alike, settings.unreachable_s)
     follows = decide(
         error,
-        tries_used=sum(uses_a_try(past.error) for past in alike),
-        max_tries=ctx.services.llm.settings.max_tries,
+        tries_used=tries_used,
+        max_tries=settings.max_tries,
         attempts=len(alike) + 1,
+        is_free=count_tries([*alike, last], settings.unreachable_s) == tries_used,
         roll=random.random(),  # noqa: S311  jitter, not a secret
         admitted=start.admitted,
         fallbacks=len(asked.fallbacks),
-        waiting=await _waiting(ctx, asked, [*reversed(alike), last], error),
+        waiting=await _waiting(ctx, asked, [*alike, last], error),
         translated=start.translated,
     )
     if isinstance(follows, NextModel):
@@ -124,7 +130,7 @@ async def _waiting(
     """Costs a round trip, where a job with other models to go on to may be kept by this one."""
     if not (asked.fallbacks and error.retryable):
         return TurnedAway()
-    waited_s = failure.waiting_s(attempts, _TURNED_AWAY)
+    waited_s = failure.waiting_s(attempts, _turned_away)
     try:
         left_s = max(0, await ctx.services.redis.pttl(KEYS.job(ctx.job_id))) / 1000
     except (RedisError, OSError):
@@ -145,20 +151,22 @@ def decide(
     fallbacks: int = 0,
     waiting: TurnedAway | None = None,
     translated: bool = False,
+    is_free: bool = False,
 ) -> Again | NextModel | None:
     """What follows the attempt that just ended in `error`; None means that the job has failed.
 
     `tries_used` are the tries this model used before this attempt, `attempts` all its physical calls
     including it, `fallbacks` the models left to go on to and `roll` a random number in [0, 1).
-    RateLimited and Overloaded use no try and never fail the job: its deadline does. A job that was
-    `admitted` under its model's limit waits for nothing else, as the cooldown of that limit does the
-    waiting. With fallbacks it goes on where its patience ends, or would end before the provider's
-    Retry-After does, or where half of its life is over, whatever tries are left; also where the provider
-    cannot be asked this or, as the request was `translated`, refuses what another may take. Otherwise the
+    RateLimited and Overloaded use no try and never fail the job: its deadline does. An attempt that `is_free`,
+    as nothing was sent (count_tries), is like these. A job that was `admitted` under its model's limit waits
+    for nothing else, as the cooldown of that limit does the waiting. With fallbacks it goes on where its
+    patience ends, or would end before the provider's Retry-After does, or where half of its life is over,
+    whatever tries are left; also where the provider cannot be asked this or, as the request was `translated`,
+    refuses what another may take. Otherwise the
     provider's Retry-After is the least we wait; the jitter comes on top, so that a fleet that was turned
     away together does not return together.
     """
-    if not uses_a_try(type(error).__name__):
+    if is_free or not uses_a_try(type(error).__name__):
         if fallbacks and (waiting or TurnedAway()).ends_within(asked_s(error)):
             return NextModel()
         return Again(0.0 if admitted else wait_s(error, attempts, roll), uses_a_try=False)
@@ -178,6 +186,30 @@ def _another_model_may_help(error: JobError, translated: bool) -> bool:
 def uses_a_try(error: str | None) -> bool:
     """Whether an attempt that ended in an error of that class name counts against MAX_TRIES."""
     return error is not None and error not in _USES_NO_TRY
+
+
+def count_tries(attempts: Iterable[Attempt], unreachable_s: float) -> int:
+    """The tries that attempts at one model, oldest first, have used. What was never sent, as the provider could not
+    be reached, uses none for `unreachable_s` seconds from the first of such attempts in a row; then each uses one."""
+    used, since_s = 0, None
+    for attempt in attempts:
+        if not was_unreached(attempt):
+            since_s = None
+            used += uses_a_try(attempt.error)
+            continue
+        began_s = attempt.started_at.timestamp()
+        since_s = began_s if since_s is None else since_s
+        used += began_s + attempt.duration_s - since_s >= unreachable_s
+    return used
+
+
+def was_unreached(attempt: Attempt) -> bool:
+    """Whether nothing was sent, as the provider could not be reached."""
+    return not attempt.sent and attempt.error in _UNREACHED
+
+
+def _turned_away(attempt: Attempt) -> bool:
+    return attempt.error in _TURNED_AWAY or was_unreached(attempt)
 
 
 def backoff_s(attempts: int, roll: float) -> float:

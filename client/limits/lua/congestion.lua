@@ -7,6 +7,7 @@
 -- in flight then and are answered tell how many the provider takes; that number + 1 is `bad`. Answers raise the limit
 -- to just below `bad`, one each; beyond it only seldom, as a probe; where nothing is known to be bad, up to what was
 -- in flight before by one each, then by one a round or a twentieth, whichever is more.
+-- A provider that cannot be reached cools the model down, too. It says nothing of how many it takes.
 
 local CUT = 0.7               -- of what was in flight, until it is known how many are taken
 local SETTLE = 0.95           -- of what is taken
@@ -67,6 +68,18 @@ local function refused(s, claimed, asked_ms, before, overloaded)
   look_anew(s)
 end
 
+-- A call claimed at `claimed` was never sent: its connection failed after `took_ms`. Returns as `refused` does.
+local function unreached(s, claimed, took_ms, before)
+  local alone = alone_ms(s, claimed, 0, before)
+  if alone or claimed <= (s.cut_ms or 0) then return alone end  -- of the same round
+  if (s.cool_n or 0) == 0 then s.since_ms = now end
+  if s.hit then forget(s, 'hit', 'low', 'ok_n', 'sure') end  -- counted by an older cut
+  s.cut_ms, s.cool_n, s.down, s.odd = now, (s.cool_n or 0) + 1, 2, 0  -- neither full nor overloaded
+  s.hang, s.changed = math.min(took_ms, DOWN_MOST_MS), true  -- ms
+  cool_down(s, 0)
+  look_anew(s)
+end
+
 local function raised(s, before)
   local eff, bad = s.eff, s.bad
   if before < math.floor(eff) - 1 then return eff end  -- the limit is not used
@@ -86,8 +99,9 @@ end
 -- A call claimed at `claimed` was answered; `before` were in flight, itself among them.
 local function answered(s, claimed, before)
   -- A provider that is overloaded may still end what it began; one that limits calls may be asked again.
-  if (s.cool_n or 0) > 0 and (claimed > s.cut_ms or s.down ~= 1) then
+  if (s.cool_n or 0) > 0 and (claimed > s.cut_ms or (s.down or 0) == 0) then
     if s.down == 1 and s.cool_n > 1 then forget(s, 'bad', 'low', 'ok_n', 'sure') end  -- it was away, not full
+    if s.hang then forget(s, 'hang') end
     s.cool_n, s.slow_ms, s.changed = 0, now, true
     look_anew(s)
   end
@@ -110,8 +124,7 @@ local function answered(s, claimed, before)
   s.most = most_of(s)
 end
 
--- What a call really used, given back or taken for all its keys: requests, tokens and dollars that were reserved
--- and not used; the output it wrote (-1: unknown); 'ok', 'refused', 'overloaded' or '-'; the wait asked for, ms.
+-- What a call really used (client/wire/use.py), given back or taken for all its keys.
 -- Returns how long a refused call waits alone, ms; nil for any other.
 local function settle(found, claimed, words)
   local requests, tokens, usd, output, signal, asked_ms =
@@ -128,6 +141,8 @@ local function settle(found, claimed, words)
   end
   if signal == 'refused' or signal == 'overloaded' then
     return refused(model, claimed, tonumber(asked_ms), used(model), signal == 'overloaded')
+  elseif signal == 'unreached' then
+    return unreached(model, claimed, tonumber(asked_ms), used(model))
   elseif signal == 'ok' and (model.eff or (model.cool_n or 0) > 0 or (model.odd or 0) > 0
       or now - (model.seen_ms or 0) >= PROOF_GAP_MS) then
     answered(model, claimed, used(model))

@@ -8,10 +8,12 @@ local RAMP_FROM = 0.5         -- of it, at once, where calls were answered all t
 local PATIENCE_MS = 1000      -- no refusal of a probe for so long is as good as an answer
 local SOON_MS = 20            -- the shortest time between two looks at a key
 
--- After a cooldown one call goes first; the others follow when it has been answered, or not refused for a while.
+-- After a cooldown one call goes first; the others follow when it has been answered, or not refused for a while: longer
+-- than the last connection that failed took to do so.
 local function half_open(s)
   if (s.half_ms or 0) < (s.cool_ms or 0) then return 1 end
-  if now < s.half_ms + PATIENCE_MS then return 0, s.half_ms + PATIENCE_MS end
+  local patient_ms = s.half_ms + PATIENCE_MS + (s.hang or 0)
+  if now < patient_ms then return 0, patient_ms end
   s.cool_n, s.slow_ms, s.changed = 0, now, true
 end
 

@@ -9,7 +9,7 @@ local HUGE = math.huge
 local FIELDS = { 'req', 'req_ms', 'tok', 'tok_ms', 'day', 'day_req', 'day_tok', 'day_usd', 'usd', 'eff', 'was', 'bad',
   'probe_ms', 'gap_ms', 'up_ms', 'cut_ms', 'low', 'ok_n', 'sure', 'cool_ms', 'cool_n', 'down', 'half_ms', 'slow_ms',
   'rpm_seen', 'tpm_seen', 'out', 'in_usd', 'out_usd', 'unpriced', 'need', 'proof', 'proof_was', 'proof_ms', 'seen_ms',
-  'odd', 'hit', 'hits', 'easy', 'since_ms' }
+  'odd', 'hit', 'hits', 'easy', 'since_ms', 'hang' }
 local NO_LIMIT = {}
 local CONVERSATION = { concurrency = 1 }  -- its turns follow one another, unless configured otherwise
 

@@ -1,10 +1,14 @@
-"""Which exceptions mean that a provider had no room: ours, and by their shape those of the SDKs. Imports none."""
+"""Which exceptions mean that a provider had no room, or could not be reached: ours, and by their shape those of the
+SDKs. Imports none."""
 
 from __future__ import annotations
 
-from ...errors import Overloaded, QuotaExhausted, RateLimited
+from ...errors import JobError, Overloaded, QuotaExhausted, RateLimited
 from ...wire.refusals import BY_CODE, BY_STATUS
 from .retry_after import retry_after_s
+
+# By these names of httpx no request has gone out; an SDK chains its own error to them
+_NEVER_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError")
 
 
 def refusal_s(error: BaseException) -> float | None:
@@ -24,3 +28,12 @@ def refusal_s(error: BaseException) -> float | None:
         return None
     headers = getattr(response, "headers", None)
     return 0.0 if headers is None else retry_after_s(headers) or 0.0
+
+
+def was_unreached(error: BaseException) -> bool:
+    """Whether a call ended in `error` because nothing could be sent, which another moment may cure: the provider knows
+    nothing of it."""
+    if isinstance(error, JobError):
+        return error.retryable and error.details.get("sent") is False
+    chain = (type(each) for each in (error, error.__cause__))
+    return any(kind.__name__ in _NEVER_SENT and kind.__module__.startswith("httpx") for kind in chain)

@@ -9,6 +9,7 @@ import click
 from client import MillError
 from client.redis.url import server_address
 from promptmill.cli.failures import FAILED
+from promptmill.cli.interrupts import run_command
 from promptmill.cli.open_queue import open_queue
 from promptmill.cli.printing import field, print_json
 from promptmill.cli.stack import StackError
@@ -42,7 +43,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 
     Each check is ok, warn, fail or unknown. Exits with 1 where one fails.
     """
-    findings = asyncio.run(examine(load()))
+    findings = run_command(examine(load()))
     if as_json:
         print_json(findings)
     else:

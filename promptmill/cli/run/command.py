@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import click
 
 from client import InvalidRequest, Queue
 from client.limits.rules.lanes import place
+from promptmill.cli.interrupts import SAME_SIGNAL_S, interrupted
 from promptmill.cli.printing import print_json
 from promptmill.cli.stack import is_simulated, open_stack
 from promptmill.cli.terminal import say
@@ -32,7 +32,6 @@ from .table import table
 
 LARGE_BYTES = 20 * 2**20  # an input whose check takes seconds
 MOST_COMPLAINTS = 15  # lines of a file that is refused that are named
-SAME_SIGNAL_S = 0.2  # what signals a process and then its group signals us twice, and means one
 WRONG_USAGE = 2  # exit status: nothing was sent
 
 
@@ -183,23 +182,13 @@ async def _with_stack(plan: Plan, settings: Settings, *, simulate: bool) -> RunS
 @contextmanager
 def _stopping(stop: StopSignal, progress: PlainProgress) -> Iterator[None]:
     """Ctrl-C asks to stop; a second one ends the process, whose children end with it."""
-    loop = asyncio.get_running_loop()
-    first_s: float | None = None
 
-    def interrupt() -> None:
-        nonlocal first_s
-        if first_s is None:
-            first_s = loop.time()
-            stop.request()
-        elif loop.time() - first_s >= SAME_SIGNAL_S:
-            progress.__exit__(None, None, None)
-            os._exit(INTERRUPTED)
+    def leave() -> None:
+        progress.__exit__(None, None, None)
+        os._exit(INTERRUPTED)
 
-    loop.add_signal_handler(signal.SIGINT, interrupt)
-    try:
+    with interrupted(stop.request, leave, same_s=SAME_SIGNAL_S):
         yield
-    finally:
-        loop.remove_signal_handler(signal.SIGINT)
 
 
 @contextmanager

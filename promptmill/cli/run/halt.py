@@ -1,4 +1,5 @@
-"""When a run has no use: the account is empty, the key is revoked, the model is gone. That is no fault of the lines.
+"""When a run has no use: the account is empty, the key is revoked, the model is gone, or nobody is at its address. That
+is no fault of the lines.
 
 A line that is refused so is held back, and counts as failed once an answer, or a fault of a line, follows. After a
 handful in a row the run stops; what is held back, or was taken back, counts as not sent.
@@ -20,10 +21,12 @@ from client.errors import (
     ModelNotFound,
     PermissionRefused,
     ProviderNotConfigured,
+    ProviderUnreachable,
     QueueUnavailable,
     QuotaExhausted,
     ResultTimeout,
 )
+from client.limits.rules.refusal import was_unreached
 
 from .feed import LineJob
 from .window import Waitable
@@ -73,7 +76,7 @@ class Refusals:
         passed: list[LineOutcome] = []
         for outcome in outcomes:
             place = self._places.pop(outcome.line_job.job_id)
-            is_refusal = isinstance(outcome.result, _OF_THE_ACCOUNT)
+            is_refusal = _is_of_all(outcome.result)
             if self.reason and (is_refusal or isinstance(outcome.result, JobAborted)):
                 self._row.append(outcome)
                 continue
@@ -116,6 +119,13 @@ class Refusals:
         held = [*self._row, *(end for end in self._ends.values() if isinstance(end, LineOutcome))]
         self._row, self._ends = [], {}
         return held
+
+
+def _is_of_all(result: object) -> bool:
+    """Whether any line would have ended so."""
+    return isinstance(result, _OF_THE_ACCOUNT) or (
+        isinstance(result, ProviderUnreachable) and was_unreached(result)
+    )
 
 
 def _shows_life(result: object) -> bool:

@@ -16,6 +16,7 @@ from time import monotonic
 
 from .stack import StackError
 
+HURRY_S = 3.0  # for a process that was told a second time
 POLL_S = 0.01  # how often a child's end is looked for while something waits for it
 LOG_LIMIT_BYTES = 10_000_000  # a longer log is put aside as {log}.1 at the next start
 
@@ -67,15 +68,23 @@ class ChildProcess:
             await asyncio.sleep(POLL_S)
 
     async def stop(self, grace_s: float) -> None:
-        """TERM, and KILL after `grace_s` seconds. Cancelling kills at once. Idempotent."""
+        """TERM, and KILL after `grace_s` seconds. Cancelled, it is told a second time, and gets HURRY_S: a worker then
+        hands back what it has not finished. Idempotent."""
         try:
-            if self.alive:
-                self._process.terminate()
-            deadline = monotonic() + grace_s
-            while self.alive and monotonic() < deadline:  # noqa: ASYNC110  waitpid has no event
-                await asyncio.sleep(POLL_S)
+            await self._told_to_stop(grace_s)
+        except asyncio.CancelledError:
+            await self._told_to_stop(HURRY_S)
+            raise
         finally:
             self.kill()
+
+    async def _told_to_stop(self, grace_s: float) -> None:
+        """Sends TERM; returns when it has ended, or after `grace_s` seconds."""
+        if self.alive:
+            self._process.terminate()
+        deadline = monotonic() + grace_s
+        while self.alive and monotonic() < deadline:  # noqa: ASYNC110  waitpid has no event
+            await asyncio.sleep(POLL_S)
 
     def kill(self) -> None:
         """KILL, its own children too, and wait for its end. Idempotent."""

@@ -24,18 +24,19 @@
 -- were found that cannot be read. The jobs are in lists, each of one lane and in the order in which they were taken: the
 -- lane, its limit keys (write_names), and why its model is shut, where they have no slots and are to go on to another;
 -- then, for each job, four: id, its place, payload or false, and false or, with spaces between, tries used ('-' where
--- it never ran), crashes, abort ms or 0, the tokens and the dollars reserved.
+-- it never ran), crashes, abort ms or 0, the tokens and the dollars reserved. Last, of each job whose lease had ended and
+-- that the worker has still, as nobody else has begun it, four: id, lane, token, limit keys.
 
 local MAX_OVERDUE = 50  -- jobs that were never read, and whose deadline has passed, in one claim
 
-local own, lease_ms, hold_ms, worker = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
-claim.want, claim.hold_ms = tonumber(ARGV[2]), ARGV[4]
+local own, lease_ms, hold_ms = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4])
+claim.want, claim.hold_ms, claim.worker = tonumber(ARGV[2]), ARGV[4], ARGV[5]
 
 if #ARGV ~= 9 or not (claim.want and lease_ms and hold_ms) or lease_ms <= 0 or hold_ms <= 0 then
   return redis.error_reply('claim: nine arguments, the lease and the hold above 0')
 end
 
-claim.lease_end, claim.token = now + lease_ms, new_token(worker)
+claim.lease_end, claim.token = now + lease_ms, new_token(claim.worker)
 claim.lanes, claim.aliases = lanes_of(own), { ['@chat'] = ARGV[7], ['@embed'] = ARGV[8] }
 claim.aborts = cmd('ZREVRANGE', KEY.aborts, 0, 99)
 if #claim.aborts > 0 then  -- arq's clients also ask for ids that nobody will ever run
@@ -44,7 +45,7 @@ end
 
 local epoch, quiet_ms = epoch_of(ARGV[6])
 if quiet_ms > now then
-  return { now, quiet_ms, 0, claim.token, claim.aborts, epoch, {}, 0 }
+  return { now, quiet_ms, 0, claim.token, claim.aborts, epoch, {}, 0, {} }
 end
 
 local function take_overdue()
@@ -95,4 +96,5 @@ local next_ms = math.min(tonumber(first[2] or HUGE), tonumber(gate_ms or HUGE), 
 local more = (visited == MAX_LANES or opened == MAX_GATES or claim.want <= 0 or claim.more) and 1 or 0
 return {
   now, next_ms < HUGE and math.ceil(next_ms) or -1, more, claim.token, claim.aborts, epoch, claim.taken, claim.unread,
+  claim.mine,
 }

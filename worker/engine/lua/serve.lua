@@ -1,15 +1,15 @@
 -- serve: takes the jobs of a lane that are due, and leases them.
--- needs: gates, places, conversations, unread
+-- needs: gates, leases, places, conversations, unread
 -- gives: claim, due_ms, lease, serve
 
 local MAX_FOREIGN = 1000  -- jobs of stock arq workers passed over in one claim, and those that it sets aside unread
 local STEP = 50           -- read at once while passing over them
 local due_ms = now_us / 1000  -- scores are finer than `now`
 
--- What claim.lua was asked for, and what it has taken: want, lease_end, hold_ms, token, aborts (asked for: a list),
--- aliases, taken, leased (the lanes of what it has taken), the jobs taken `last`, `of` which lane's keys; of those that
--- cannot be read, how many were `unread`, and whether there may be `more`.
-local claim = { taken = {}, leased = {}, unread = 0 }
+-- What claim.lua was asked for, and what it has taken: want, lease_end, hold_ms, worker, token, aborts (asked for: a list),
+-- aliases, taken, leased (the lanes of what it has taken), the jobs taken `last`, `of` which lane's keys; what had lapsed
+-- and is the worker's still (`mine`); of those that cannot be read, how many were `unread`; and whether there may be `more`.
+local claim = { taken = {}, leased = {}, mine = {}, unread = 0 }
 
 local function crash(id, old_token)
   local key = KEY.crashes .. id
@@ -36,12 +36,32 @@ local function tell(lane, found, id, place, payload, rest)
   last[at + 1], last[at + 2], last[at + 3], last[at + 4] = id, place, payload, rest
 end
 
+-- Whether the worker that asks has made the token: its name is one process's.
+local function is_mine(token) return string.match(token, '^%a+:%d+:(.*)@%S+$') == claim.worker end
+
+-- The lease of a job that its worker has still goes on, and so do its slots where nobody else has them.
+local function go_on(lane, id, token, found)
+  local run = { id = id, keys = {} }
+  for i, s in ipairs(found) do
+    run.keys[i] = s.key
+    look_anew(s)
+  end
+  prolong(run, ends_of({ run }), claim.lease_end)
+  for _, word in ipairs({ id, lane, token, found.names }) do claim.mine[#claim.mine + 1] = word end
+  claim.leased[lane] = true
+  depart(lane, id)
+end
+
 -- False where the job is left alone; its score is prolonged all the same.
 local function lease(lane, id, score, held, payload, tries, found, tokens, usd)
   local abort = #claim.aborts > 0 and cmd('ZSCORE', KEY.aborts, id) or 0
   -- arq's client makes what it aborts due at 1, running or not: then the lease has not lapsed, and
   -- the worker that runs it reads KEY.aborts.
   if held and score == '1' and abort ~= 0 then return false end
+  if held and is_mine(held) then  -- it stood still: nobody has died
+    go_on(lane, id, held, found)
+    return true
+  end
   local crashes = held and crash(id, held) or 0
   cmd('SET', KEY.in_progress .. id, claim.token .. '@' .. score, 'PX', claim.hold_ms)
   for _, s in ipairs(found) do take(s, id, claim.lease_end, tokens, usd) end
