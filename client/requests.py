@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any, TypeAlias, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -86,20 +87,17 @@ async def in_portions(value: Any, steps: Steps) -> Any:
 
 def check_length(value: Any) -> None:
     """Raises InvalidRequest where texts within `value` are far too large to queue, before they are copied."""
-    pending, size_chars = [value], 0
-    for _ in range(MOST_LOOKED_AT):
-        if not pending:
-            return
-        part = pending.pop()
+    parts, size_chars = [value], 0
+    for part in islice(parts, MOST_LOOKED_AT):  # which grow meanwhile
         kind = type(part)
         if kind is str:
             size_chars += len(part)
             if size_chars > FAR_TOO_LARGE_CHARS:
                 raise InvalidRequest(f"The request has more than {FAR_TOO_LARGE_CHARS:,} bytes{_SPLIT_IT}")
         elif kind is dict:
-            pending += part.values()
+            parts += part.values()
         elif kind is list or kind is tuple:
-            pending += part
+            parts += part
 
 
 def check_writable(fields: dict[str, Any]) -> None:

@@ -26,11 +26,13 @@ _KINDS = (
 def check_plain(*values: Any) -> None:
     """Raises Unserializable, naming the first kind of value that is neither JSON data nor a pydantic model, a dataclass
     or an exception. These have been written by now: so they hold no circle. Numbers in a list cost next to nothing."""
-    waiting = [value for value in values if type(value) not in _SCALARS]
+    waiting = list(values)
     for value in waiting:  # which grows meanwhile
+        if type(value) in _SCALARS:
+            continue
         if isinstance(value, dict):
             for key, each in value.items():
-                if not isinstance(key, str):
+                if type(key) is not str and not isinstance(key, str):
                     raise Unserializable(
                         f"The key {key!r} of an object is no text, and JSON has no others: write it as a text."
                     )

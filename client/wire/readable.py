@@ -33,12 +33,12 @@ def check_readable(json: bytes) -> None:
 
 
 def _is_doubtful(json: bytes) -> bool:
-    return (
-        json.count(b"{") + json.count(b"[") >= MAX_LEVELS
-        or b"NaN" in json
-        or b"Infinity" in json
-        or (len(json) > MAX_DIGITS and _has_long_number(json))
-    )
+    if b"NaN" in json or b"Infinity" in json:
+        return True
+    if len(json) < 2 * MAX_LEVELS:  # each level has a bracket at both ends
+        return False
+    is_deep = json.count(b"{") + json.count(b"[") >= MAX_LEVELS
+    return is_deep or (len(json) > MAX_DIGITS and _has_long_number(json))
 
 
 def _has_long_number(json: bytes) -> bool:

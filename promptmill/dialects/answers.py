@@ -184,6 +184,8 @@ def join_calls(parts: Iterable[ToolCallPart]) -> list[dict[str, Any]]:
 
 def count(value: Any) -> int | None:
     """A number of tokens as the provider told it; None for anything that is none, or cannot be true."""
+    if type(value) is int:
+        return value if 0 <= value <= MAX_TOKENS else None
     if value is None:
         return None
     if isinstance(value, str):

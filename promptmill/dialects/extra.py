@@ -67,10 +67,16 @@ def placed(
     usage: dict[str, Any] | None = None,
 ) -> Extra | None:
     """The places where there is something; None for nothing."""
-    if not (message or choice or response or usage):
-        return None
-    places = {"message": message, "choice": choice, "response": response, "usage": usage}
-    return {place: fields for place, fields in places.items() if fields}
+    found: Extra = {}
+    if message:
+        found["message"] = message
+    if choice:
+        found["choice"] = choice
+    if response:
+        found["response"] = response
+    if usage:
+        found["usage"] = usage
+    return found or None
 
 
 def add(total: Extra, told: Extra) -> None:

@@ -12,7 +12,7 @@ from redis.commands.core import AsyncScript
 
 from client.redis.scripts import scripts
 from client.wire.keys import Keys
-from client.wire.token import place_of, with_place
+from client.wire.token import with_place
 from worker.unreachable import as_unreachable
 
 Verb = Literal["done", "dead", "retry", "throttled", "again", "back", "reroute", "unread"]
@@ -34,6 +34,7 @@ class Claimed(NamedTuple):
 
     lease: Lease
     payload: bytes | None  # None: its deadline has passed
+    place: str = "0"  # in its lane: a score
     tries_used: int = 0
     crashes: int = 0  # workers that died while they ran it, now that one more has
     abort_ms: int = 0  # when somebody asked to abort it; 0 for nobody
@@ -49,12 +50,12 @@ class Claimed(NamedTuple):
     @property
     def score_ms(self) -> int:
         """When it was due."""
-        return int(float(place_of(self.lease.token)))
+        return int(float(self.place))
 
     @property
     def was_unread(self) -> bool:
         """It was left unread until its deadline had passed: then its place is below 0."""
-        return place_of(self.lease.token).startswith("-")
+        return self.place.startswith("-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,16 +173,18 @@ def _claimed(row: Sequence[Any], token: str) -> Iterator[Claimed]:
     """The jobs of one lane in the claim's reply, as claim.lua says."""
     lane, limit_keys, shut = (text.decode() for text in row[:3])
     each = iter(row[3:])
-    for job_id, place, payload, rest in zip(each, each, each, each, strict=True):
-        at = job_id.decode(), lane, with_place(token, place.decode()), limit_keys
+    for job_id, score, payload, rest in zip(each, each, each, each, strict=True):
+        place = score.decode()
+        at = job_id.decode(), lane, with_place(token, place), limit_keys
         if rest is None:
-            yield Claimed(Lease(*at), payload, shut=shut)
+            yield Claimed(Lease(*at), payload, place, shut=shut)
             continue
         tries, crashes, abort_ms, tokens, usd = rest.split()
         has_tries, died = tries != b"-", int(crashes)
         yield Claimed(
             lease=Lease(*at, has_run=has_tries or died > 0),
             payload=payload,
+            place=place,
             tries_used=int(tries) if has_tries else 0,
             crashes=died,
             abort_ms=int(float(abort_ms)),
