@@ -15,6 +15,8 @@ from pydantic_core import from_json
 
 from .errors import JobNotFound
 from .redis.connection import reachable
+from .redis.rights import asked
+from .redis.scripts import check
 from .session import Session
 from .terms import LIFE_S
 from .wire.codec import decode, describe
@@ -22,6 +24,7 @@ from .wire.record import utc
 from .wire.schemas import Attempt
 
 PAGE = 500  # letters a round trip
+_DELETE = asked("del exec multi zrem", "dead dead_letters")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,7 @@ class DeadLetters:
         ids = await self._ids() if job_ids is None else list(job_ids)
         gone = 0
         with reachable():
+            await check(self._session.redis, KEYS, _DELETE)
             for at in range(0, len(ids), PAGE):
                 page = ids[at : at + PAGE]
                 pipe = self._session.redis.pipeline(transaction=True)

@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 
 from .errors import JobError, JobNotFound
+from .redis.rights import PRODUCER
 from .redis.scripts import scripts
 from .tickets import JobTicket
 from .wire.events import FIELD, Position, position
@@ -28,8 +29,9 @@ class Scripts:
         self._queue = queue
         self.keys = keys
         self._redis = redis
-        verbs = scripts(redis, __package__, keys, "enqueue", "look", "abort", "revive")
-        self._enqueue, self._look, self._abort, self._revive = verbs
+        self._enqueue, self._look = scripts(redis, __package__, keys, "enqueue", "look", beside=PRODUCER)
+        (self._abort,) = scripts(redis, __package__, keys, "abort")
+        (self._revive,) = scripts(redis, __package__, keys, "revive")
 
     async def enqueue(self, tickets: Sequence[JobTicket]) -> list[bool]:
         """One round trip: all tickets into their lanes, and workers woken. True where the id was new."""

@@ -27,6 +27,7 @@ from .connections import (
     TLSConnection,
     UnixConnection,
 )
+from .rights import refused_rights
 from .url import ServerAddress
 
 COMMAND_CONNECTIONS = 2
@@ -102,10 +103,8 @@ def reachable() -> Iterator[None]:
 
 def _sentence(error: BaseException) -> str:
     words = f"{error} {error.__cause__ or ''}"
-    if isinstance(error, redis_errors.AuthenticationError | redis_errors.NoPermissionError) or (
-        "NOAUTH" in words or "WRONGPASS" in words or "NOPERM" in words
-    ):
-        return "Redis refused the user or the password: check the credentials in REDIS_URL."
+    if (refused := _of_the_user(error, words)) is not None:
+        return refused
     if "CERTIFICATE_VERIFY_FAILED" in words or "certificate verify failed" in words:
         return (
             "Redis shows a certificate that cannot be verified. If it is self-signed, as on Heroku: "
@@ -122,10 +121,23 @@ def _sentence(error: BaseException) -> str:
     if isinstance(error, redis_errors.BusyLoadingError):
         return "Redis is still loading its data: try again in a moment."
     if isinstance(error, redis_errors.OutOfMemoryError) or "'maxmemory'" in words:
-        return "Redis is out of memory: raise maxmemory or let results expire sooner (RESULT_TTL_S)."
+        return (
+            "Redis is out of memory: raise maxmemory or let results expire sooner (RESULT_TTL_S). "
+            "Workers go on with what is queued."
+        )
     if isinstance(error, redis_errors.ResponseError):
         return f"Redis refused a command: {error}."
     return "Redis cannot be reached: check REDIS_URL and that the server is up."
+
+
+def _of_the_user(error: BaseException, words: str) -> str | None:
+    if (rights := refused_rights(error)) is not None:
+        return (
+            f"Redis does not allow its user all that is needed: grant {rights} (docs/operations.md, Rights)."
+        )
+    if isinstance(error, redis_errors.AuthenticationError) or "NOAUTH" in words or "WRONGPASS" in words:
+        return "Redis refused the user or the password: check the credentials in REDIS_URL."
+    return None
 
 
 def _where(address: ServerAddress) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The one loader of Lua, for the client and the worker.
+"""The one loader of Lua, for the client and the worker, which finds out first whether it may be run.
 
 Each file of Lua begins with its contract. It names the shared files that it needs (`-- needs: state, room`), which are
 read before it, each once and with their own needs. In front of all stands KEY, the names of client/wire/keys.py, and
@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, reduce
 from importlib.resources import files
+from operator import or_
+from typing import Any
+from weakref import WeakKeyDictionary
 
 from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
@@ -18,8 +21,9 @@ from redis.commands.core import AsyncScript
 from ..wire.events import FIELD, RESET
 from ..wire.keys import ATTEMPTS_TTL_S, ELSEWHERE_MS, MAX_ATTEMPTS, Keys
 from ..wire.reservation import FALLBACK_AFTER_MS, FALLBACK_LIFE_SHARE
+from .rights import NOTHING, Needs, RightsMissing, as_rules, needs_of
 
-_CLIENT = __name__.removesuffix(".redis.scripts")  # whatever it is called where it is vendored
+CLIENT = __name__.removesuffix(".redis.scripts")  # whatever it is called where it is vendored
 _NEEDS = re.compile(r"^-- needs: (.+)$", re.MULTILINE)
 _FACTS = {
     "elsewhere_ms": ELSEWHERE_MS,
@@ -32,9 +36,50 @@ _FACTS = {
 }
 
 
-def scripts(redis: Redis, room: str, keys: Keys, *verbs: str) -> Iterator[AsyncScript]:
-    """The verbs in a package's folder `lua`, for one server. What the server has forgotten is sent again."""
-    return (redis.register_script(source(room, verb, keys)) for verb in verbs)
+_allowed: WeakKeyDictionary[object, set[Needs]] = WeakKeyDictionary()  # by pool of connections
+
+
+class Verb(AsyncScript):
+    """A script that is not sent before its user is known to be allowed all that it and its siblings do."""
+
+    def __init__(self, redis: Redis, text: str, keys: Keys, needs: Needs) -> None:
+        super().__init__(redis, text)
+        self._keys, self._needs = keys, needs
+        self._is_allowed = False
+
+    async def __call__(self, *given: Any, **more: Any) -> Any:
+        if not self._is_allowed:
+            await check(self.registered_client, self._keys, self._needs)
+            self._is_allowed = True
+        return await super().__call__(*given, **more)
+
+
+def scripts(redis: Redis, room: str, keys: Keys, *verbs: str, beside: Needs = NOTHING) -> Iterator[Verb]:
+    """The verbs in a package's folder `lua`, for one server. What the server has forgotten is sent again.
+
+    The first call of one asks whether the user may do all that they need, and what is needed `beside` them.
+    """
+    texts = [source(room, verb, keys) for verb in verbs]
+    needs = reduce(or_, map(needs_of, texts), beside)
+    return (Verb(redis, text, keys, needs) for text in texts)
+
+
+async def check(redis: Redis, keys: Keys, needs: Needs) -> None:
+    """Raises RightsMissing where the user may not do all of it. One round trip for each pool of connections."""
+    allowed = _allowed.setdefault(redis.connection_pool, set())
+    if needs in allowed:
+        return
+    _, missing = await missing_rights(redis, keys, needs)
+    if missing:
+        raise RightsMissing(" ".join(missing))
+    allowed.add(needs)
+
+
+async def missing_rights(redis: Redis, keys: Keys, needs: Needs) -> tuple[bool, list[str]]:
+    """Whether the server can tell, and what the user may not do, as ACL SETUSER takes it."""
+    script = AsyncScript(redis, source(CLIENT, "rights", keys))
+    can_tell, missing = await script(args=needs.words(keys.names()))
+    return can_tell == 1, as_rules(missing)
 
 
 @cache
@@ -67,7 +112,7 @@ def _table(table: str, values: Mapping[str, object], code: str) -> str:
 
 @cache
 def _read(room: str, name: str) -> str:
-    folders = (files(package).joinpath("lua") for package in (room, _CLIENT, f"{_CLIENT}.limits"))
+    folders = (files(package).joinpath("lua") for package in (room, CLIENT, f"{CLIENT}.limits"))
     return next(file for folder in folders if (file := folder.joinpath(f"{name}.lua")).is_file()).read_text(
         encoding="utf-8"
     )

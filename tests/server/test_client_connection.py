@@ -164,8 +164,13 @@ async def test_the_right_password(locked: Server) -> None:
 async def test_a_user_without_rights(own_server: Server) -> None:
     with own_server.client() as client:
         client.execute_command("ACL", "SETUSER", "guest", "on", f">{PASSWORD}", "+client", "+hello")
-    sentence = await refusal(f"unix://guest:{PASSWORD}@{own_server.socket}")
-    assert "Redis refused the user or the password" in sentence
+    async with Queue.from_url(f"unix://guest:{PASSWORD}@{own_server.socket}") as queue:
+        with pytest.raises(
+            QueueUnavailable, match=r"does not allow its user all that is needed: grant \+ping "
+        ):
+            await queue.ping()
+        with pytest.raises(QueueUnavailable, match=r"grant \+evalsha "):
+            await queue.chat("hi")
 
 
 async def test_a_database_that_is_not_there(server: Server) -> None:

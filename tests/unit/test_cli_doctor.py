@@ -15,7 +15,9 @@ from promptmill.cli.doctor.checks import (
     check_cpu_workers,
     check_drain,
     check_eviction,
+    check_memory,
     check_persistence,
+    check_rights,
     check_transport,
     check_version,
     check_workers,
@@ -45,6 +47,32 @@ def test_a_server_that_evicts_fails_and_one_that_does_not_say_is_unknown() -> No
     assert check_eviction({}, {"maxmemory-policy": "noeviction"}).level == "ok"
     assert check_eviction({"maxmemory_policy": "allkeys-lru"}, {}).level == "fail"
     assert check_eviction({}, {}).level == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("used", "limit", "level"),
+    [
+        (79, 100, "ok"),
+        (80, 100, "warn"),
+        (99, 100, "warn"),
+        (100, 100, "fail"),
+        (5, 0, "ok"),
+        (5, None, "unknown"),
+    ],
+)
+def test_memory_is_warned_of_before_the_server_is_full(used: int, limit: int | None, level: str) -> None:
+    info = {"used_memory": used} | ({} if limit is None else {"maxmemory": limit})
+    assert check_memory(info, {}).level == level
+    assert (
+        check_memory({"used_memory": used}, {} if limit is None else {"maxmemory": str(limit)}).level == level
+    )
+
+
+def test_rights_that_are_missing_are_named() -> None:
+    assert (check_rights([]).level, check_rights(None).level) == ("ok", "unknown")
+    finding = check_rights(["+publish", "&mill:*"])
+    assert finding.level == "fail"
+    assert "+publish &mill:*" in finding.found
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@
     renew    one call prolongs every lease, from a thread of its own     renew.py    lua/renew.lua
     finish   outcomes that come together are written together            finish.py   lua/finish.lua
     wake     a signal, not a poll, starts the next claim                 wake.py
+    report   what it asks of a server first, and tells of itself         report.py
     drain    what a worker does when it is told to stop                  drain.py
     outage   what it does when Redis cannot be reached                   outage.py
 

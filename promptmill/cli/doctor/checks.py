@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ Level = Literal["ok", "warn", "fail", "unknown"]
 OLDEST_VERSION = (6, 2)
 _HERE = ("localhost", "127.0.0.1", "::1")
 _ADVICE = "Switch on appendonly (appendfsync everysec), or choose a plan with persistence."
+MEMORY_WARN = 0.8  # of maxmemory: from here on it is time to act
 CLIENT_CONNECTIONS = 3  # of one client process, whatever its load
 WORKER_CONNECTIONS = 4  # of one worker at most, whatever its load
 HEROKU_S = 30  # from TERM to KILL
@@ -113,6 +114,39 @@ def check_connections(info: Mapping[str, Any], config: Mapping[str, str]) -> Fin
         return Finding("connections", "ok", found)
     return Finding(
         "connections", "warn", found, "Choose a plan with more connections, or run fewer processes."
+    )
+
+
+def check_memory(info: Mapping[str, Any], config: Mapping[str, str]) -> Finding:
+    """What is used of maxmemory. A full server drains, and takes nothing new."""
+    used, limit = _number(info.get("used_memory")), _number(config.get("maxmemory", info.get("maxmemory")))
+    if used is None or limit is None:
+        return Finding("memory", "unknown", "what is used is not told", "Look at the memory of your plan.")
+    if not limit:
+        return Finding("memory", "ok", f"{used:,} bytes in use; maxmemory is not set")
+    found = f"{used / limit:.0%} of {limit:,} bytes in use"
+    if used < MEMORY_WARN * limit:
+        return Finding("memory", "ok", found)
+    full = used >= limit
+    return Finding(
+        "memory",
+        "fail" if full else "warn",
+        f"{found}: nothing new is taken, what is queued runs" if full else found,
+        "Raise maxmemory, let results expire sooner (RESULT_TTL_S), or delete dead letters: `promptmill dead delete`.",
+    )
+
+
+def check_rights(missing: Sequence[str] | None) -> Finding:
+    """Whether the user of REDIS_URL may do all that a worker and a producer need."""
+    if missing is None:
+        return Finding("rights", "unknown", "the server does not tell", "See docs/operations.md, Rights.")
+    if not missing:
+        return Finding("rights", "ok", "all that a worker and a producer need")
+    return Finding(
+        "rights",
+        "fail",
+        f"its user lacks {' '.join(missing)}",
+        "Grant them with ACL SETUSER (docs/operations.md, Rights); a producer needs fewer than a worker.",
     )
 
 

@@ -10,15 +10,18 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from client import Queue
+from client.redis.connection import reachable
+from client.redis.rights import PRODUCER, WORKER
+from client.redis.scripts import missing_rights
 from client.wire.keys import KEYS
-from promptmill.cli.stats import CPU_QUEUE, count_unreadable
+from promptmill.cli.stats import CPU_QUEUE, count_unreadable, server_info
 
-_ASKED = ("appendonly", "maxclients", "maxmemory-policy", "save")
+_ASKED = ("appendonly", "maxclients", "maxmemory", "maxmemory-policy", "save")
 
 
 @dataclass(frozen=True)
 class Facts:
-    """INFO and CONFIG as the server tells them. `config` is empty where the server forbids CONFIG."""
+    """INFO and CONFIG as the server tells them; each is empty where the user may not ask."""
 
     info: Mapping[str, Any]
     config: Mapping[str, str]
@@ -26,16 +29,25 @@ class Facts:
     cpu_workers_alive: bool
     cpu_jobs: bool  # some wait or run
     unreadable: int  # jobs that workers have left in their queue
+    rights_missing: (
+        list[str] | None
+    )  # for a worker or a producer, as ACL SETUSER takes them; None: it cannot tell
 
 
 async def probe(queue: Queue) -> Facts:
     """The facts of the queue's server. Raises QueueUnavailable."""
+    with reachable():
+        return await _probe(queue)
+
+
+async def _probe(queue: Queue) -> Facts:
     await queue.ping()
-    info: dict[str, Any] = await queue.session.redis.info()
+    info = await server_info(queue)
     config: dict[str, str] = {}
     with suppress(RedisError):  # managed servers forbid it
         for name in _ASKED:  # before version 7 a server takes one name at a time
             config |= await queue.session.redis.config_get(name)
+    can_tell, missing = await missing_rights(queue.session.redis, KEYS, WORKER | PRODUCER)
     lanes = await queue.session.redis.zrange(KEYS.cpu_lanes, 0, -1)
     return Facts(
         info,
@@ -44,4 +56,5 @@ async def probe(queue: Queue) -> Facts:
         cpu_workers_alive=bool(await queue.session.redis.exists(KEYS.health(CPU_QUEUE))),
         cpu_jobs=bool(lanes and await queue.session.redis.exists(*lanes)),
         unreadable=await count_unreadable(queue),
+        rights_missing=missing if can_tell or missing else None,
     )
