@@ -171,6 +171,7 @@ class Settings(BaseSettings):
     unreachable_s: Annotated[float, Field(ge=0, le=30 * 86_400)] = 15
     stream_silence_s: Seconds = 60
     max_answer_mb: Annotated[int, Field(ge=1, le=4_096)] = 64
+    max_result_mb: Annotated[int, Field(ge=1, le=500)] = 250  # half of what Redis takes as one value
     result_ttl_s: Seconds = 86_400
     stream_ttl_s: Seconds = 600
     drain_s: Annotated[float, Field(ge=0, le=3_600)] = 20

@@ -17,7 +17,7 @@
         │   ├── TriesExhausted         failed on every try it had
         │   ├── JobCrashed             took three workers with it
         │   ├── ProcessDied            a CPU job's process crashed, or ran out of memory
-        │   └── Unserializable         its arguments or its result are not JSON
+        │   └── Unserializable         its arguments or its result are not JSON, or too large
         ├── ProviderNotConfigured      no such provider, or no key for it
         └── ProviderError              the provider refused or failed
             ├── TransientProviderError worth another try
@@ -136,7 +136,7 @@ class ProcessDied(JobFailed):
 
 
 class Unserializable(JobFailed):
-    """The job's arguments or its result are not JSON."""
+    """The job's arguments or its result are not JSON, or its result is too large."""
 
 
 class ProviderNotConfigured(JobError):

@@ -19,11 +19,12 @@ from .requests import ChatInput, EmbedInput, chat_request, each, embed_request, 
 from .session import Session
 from .steps import Steps
 from .terms import LIFE_S, ChatOptions, EmbedOptions, EnqueueTerms, Priority, Terms, only, spelled_out
-from .tickets import Work, job_work, llm_work, tickets
+from .tickets import Work, in_batches, job_work, llm_work, tickets
 from .wire.schemas import ChatRequest, Completion, Embeddings, EmbedRequest
 
 NO_CALLS = "There are no chats and no embeddings"
 BATCH = 200  # jobs a round trip: large enough to forget the trip, small enough to let others in
+BATCH_BYTES = 64_000_000  # of their payloads: Redis hangs up on a command of 1 GB
 
 ChatJob = Job[Completion]
 EmbedJob = Job[Embeddings]
@@ -213,7 +214,7 @@ class Queue:
     async def _put(self, works: list[Work], terms: Terms) -> list[Job[Any]]:
         all_, jobs = tickets(works, terms), list[Job[Any]]()
         with reachable():
-            while batch := list(islice(all_, BATCH)):
+            for batch in in_batches(all_, BATCH, BATCH_BYTES):
                 new = await self.session.scripts.enqueue(batch)
                 if self.session.is_named and not all(new):
                     await self._refuse_theirs([ticket.job_id for ticket in batch])

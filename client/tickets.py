@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Any, TypeAlias
@@ -120,3 +120,17 @@ def _checked(job_ids: Sequence[str], count: int) -> list[str]:
         except UnicodeEncodeError:
             raise InvalidRequest(f"The job id {id_!r} is not valid Unicode.") from None
     return ids
+
+
+def in_batches(all_: Iterable[JobTicket], most: int, most_bytes: int) -> Iterator[list[JobTicket]]:
+    """At most so many at once, and so many bytes of payloads, but at least one."""
+    batch: list[JobTicket] = []
+    size_bytes = 0
+    for ticket in all_:
+        size_bytes += len(ticket.payload)
+        if batch and (len(batch) == most or size_bytes > most_bytes):
+            yield batch
+            batch, size_bytes = [], len(ticket.payload)
+        batch.append(ticket)
+    if batch:
+        yield batch

@@ -43,6 +43,7 @@ def shared_options(settings: Settings, limits: dict[str, Limit]) -> dict[str, An
         "lease_s": settings.lease_s,
         "outage_s": settings.redis_outage_s,
         "stream_ttl_s": settings.stream_ttl_s,
+        "max_result_bytes": settings.max_result_mb * 1_000_000,
         "on_data_lost": on_data_lost,
         "models": tuple(aliases(settings).values()),
         "make_context": JobContext,

@@ -14,13 +14,17 @@ from typing import Any
 import pytest
 from redis.exceptions import ConnectionError, OutOfMemoryError, ResponseError
 
+from client import decode
+from client.errors import Unserializable
+from client.redis.connection import connect
+from client.redis.url import server_address
 from client.wire.keys import KEYS
 from tests.conftest import Server, wait_until
 from tests.server.test_engine_room import Room, opened
 from worker.engine import finish
 from worker.engine.finish import BATCH, Outbox
 from worker.engine.outage import Outage
-from worker.engine.scripts import Lease, Outcome, Parts
+from worker.engine.scripts import EngineScripts, Lease, Outcome, Parts
 from worker.unreachable import UNREACHABLE
 
 TTL_MS = 60_000
@@ -166,19 +170,15 @@ async def test_a_batch_whose_reply_was_lost_is_written_once(
     assert "not accepted" not in caplog.text
 
 
-async def test_outcomes_are_kept_while_redis_is_out_of_memory(own_server: Server) -> None:
+async def test_outcomes_are_written_while_redis_is_out_of_memory(own_server: Server) -> None:
     async with opened(own_server) as room:
         (lease,) = await claimed(room, 1)
         async with at_work(room) as desk:
             room.raw.config_set("maxmemory", "1")
             desk.outbox.put(done(lease))
-            await desk.outage.begun()
-            with pytest.raises(OutOfMemoryError):
-                await room.claim()
-            room.raw.config_set("maxmemory", "0")
-            await _ride_out(desk, room)
             await desk.emptied()
             assert desk.settled == [("0", True)]
+            assert not desk.outage.lasting
 
 
 @pytest.mark.parametrize(
@@ -230,6 +230,124 @@ async def test_outcomes_are_kept_when_redis_refuses_them(
         await desk.emptied()
         assert desk.settled == [("0", True)]
     assert [record.levelno for record in caplog.records] == 2 * [logging.ERROR]
+
+
+# -- an outcome that is at fault ---------------------------------------------------------------------
+
+MB = 1024 * 1024
+
+
+@asynccontextmanager
+async def narrow(server: Server, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Room]:
+    """A room on a server that hangs up on what has more than a megabyte."""
+    monkeypatch.setattr(finish, "REFUSED_RETRY_S", 0)
+    async with opened(server) as room:
+        room.raw.config_set("proto-max-bulk-len", str(MB))
+        impatient = connect(server_address(server.url), retries=0)
+        room.scripts = EngineScripts(impatient, KEYS)
+        yield room
+        await impatient.aclose()
+
+
+async def test_an_outcome_that_redis_hangs_up_on_fails_alone_and_others_are_written(
+    own_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with narrow(own_server, monkeypatch) as room:
+        leases = await claimed(room, 9)
+        async with at_work(room) as desk:
+            for n, lease in enumerate(leases):
+                large = Outcome(
+                    lease, "done", b'{"t":1,"f":"large","r":"%s"}' % (b"x" * 2 * MB), ttl_ms=TTL_MS
+                )
+                desk.outbox.put(large if n in (0, 5) else done(lease))
+            await desk.emptied()
+            assert desk.settled == [(lease.job_id, True) for lease in leases]
+            assert not desk.outage.lasting
+        for n, text in enumerate(answers(room, 9)):
+            if n not in (0, 5):
+                assert text == f"answer {n}".encode()
+                continue
+            ended = decode(text)
+            assert (ended["f"], ended["s"], ended["q"]) == ("large", False, KEYS.queue)
+            assert isinstance(ended["r"], Unserializable)
+            assert "2,097,17" in str(ended["r"])
+
+
+@pytest.mark.parametrize("verb", ["retry", "again", "throttled", "reroute", "dead"])
+async def test_whatever_was_to_become_of_its_job_it_ends(
+    verb: Any, own_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with narrow(own_server, monkeypatch) as room:
+        (lease,) = await claimed(room, 1)
+        async with at_work(room) as desk:
+            big = b"x" * 2 * MB
+            to = KEYS.lane("other") if verb == "reroute" else ""
+            desk.outbox.put(Outcome(lease, verb, b"{}", ttl_ms=TTL_MS, delay_ms=5, to=to, attempts=big))
+            await desk.emptied()
+            assert desk.settled == [("0", True)]
+        assert isinstance(decode(room.raw.get(KEYS.result("0")))["r"], Unserializable)
+        assert room.raw.pttl(KEYS.result("0")) > 0
+        assert room.raw.exists(KEYS.dead("0")) == (verb == "dead")
+
+
+async def test_parts_that_redis_hangs_up_on_are_dropped(
+    own_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with narrow(own_server, monkeypatch) as room:
+        (lease,) = await claimed(room, 1)
+        async with at_work(room) as desk:
+            desk.outbox.put(Parts(lease, {"0:a": b"x" * 2 * MB}))
+            desk.outbox.put(done(lease))
+            await desk.emptied()
+            assert desk.settled == [("0", True)]
+
+
+async def test_one_that_a_script_refuses_fails_alone(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finish, "REFUSED_RETRY_S", 0)
+    leases = await claimed(room, 20)
+    write = room.scripts.finish
+
+    async def strict(outcomes: Sequence[Outcome]) -> list[bool]:
+        if any(outcome.text == b"answer 7" for outcome in outcomes):
+            raise ResponseError("a script does not like it")
+        return await write(outcomes)
+
+    monkeypatch.setattr(room.scripts, "finish", strict)
+    async with at_work(room) as desk:
+        for lease in leases:
+            desk.outbox.put(done(lease))
+        await desk.emptied()
+        assert desk.settled == [(lease.job_id, True) for lease in leases]
+    texts = answers(room, 20)
+    assert isinstance(decode(texts.pop(7))["r"], Unserializable)
+    assert texts == [f"answer {n}".encode() for n in range(20) if n != 7]
+
+
+async def test_what_is_refused_with_all_others_is_kept(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finish, "REFUSED_RETRY_S", 0)
+    (lease,) = await claimed(room, 1)
+    async with at_work(room) as desk:
+        _wrap(room, after=ResponseError("NOPERM of all"), instead=True, times=13)
+        desk.outbox.put(done(lease))
+        await desk.emptied()
+    assert answers(room, 1) == [b"answer 0"]
+
+
+async def test_a_batch_has_as_many_megabytes_as_a_server_reads_at_once(room: Room) -> None:
+    leases = await claimed(room, 5)
+    sizes: list[int] = []
+    write = room.scripts.finish
+
+    async def measured(outcomes: Sequence[Outcome]) -> list[bool]:
+        sizes.append(len(outcomes))
+        return await write(outcomes)
+
+    room.scripts.finish = measured  # type: ignore[method-assign]
+    async with at_work(room) as desk:
+        for lease in leases:
+            desk.outbox.put(Outcome(lease, "done", b"x" * (finish.BATCH_BYTES // 2), ttl_ms=TTL_MS))
+        await desk.emptied()
+    assert sizes == [2, 2, 1]
 
 
 async def _ride_out(desk: Desk, room: Room) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import pytest
 from arq import Retry
-from redis.exceptions import ResponseError
+from redis.exceptions import ConnectionError, ResponseError
 
 from client import Queue
 from client.errors import ServerError
 from client.wire import events
 from client.wire.keys import KEYS
+from client.wire.token import claimed_us
 from promptmill.dialects import Delta
 from tests.conftest import Server, wait_until
 from tests.server.streams_room import Reader, Worker, hired
@@ -125,22 +127,54 @@ async def test_words_that_were_never_stored_are_told_of(
     assert await Reader(queue, after=reader.seen[1].id).ends() == ["done"]
 
 
-async def test_a_full_server_is_waited_for(
-    own_server: Server, own_queue: Queue, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+async def test_a_full_server_takes_what_running_jobs_say(own_server: Server, own_queue: Queue) -> None:
+    async with hired(own_server) as worker:
+        await own_queue.chat("Hi", stream=True, job_id="a")
+        worker.room.raw.config_set("maxmemory", "1")
+        async with worker.run() as tell:
+            tell("Hello")
+        assert await Reader(own_queue).ends() == ["Hello", "done"]
+
+
+async def test_an_event_that_redis_hangs_up_on_is_lost_alone(
+    own_server: Server, own_queue: Queue, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR, "promptmill.streams")
+    async with hired(own_server) as worker:
+        worker.room.raw.config_set("proto-max-bulk-len", str(1024 * 1024))
+        await own_queue.chat("Hi", stream=True, job_id="a")
+        (claimed,) = (await worker.room.claim(1)).jobs
+        run = claimed_us(claimed.lease.token)
+        events_ = [
+            b"%d-%d %b" % (run, n, events.delta("x" * size)) for n, size in ((1, 1), (2, 1_500_000), (3, 2))
+        ]
+        await worker.relay._write([("a", event) for event in events_])
+        redis = worker.room.raw
+        assert [len(fields[b"e"]) for _, fields in redis.xrange(KEYS.stream("a"))] == [
+            len(events.delta("x" * size)) for size in (1, 2)
+        ]
+    assert caplog.text.count("lost now") == 1
+
+
+async def test_an_outage_is_waited_out(
+    worker: Worker, queue: Queue, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(relay, "RETRY_S", 0.01)
     caplog.set_level(logging.DEBUG, "promptmill.streams")
-    async with hired(own_server) as worker:
-        await own_queue.chat("Hi", stream=True, job_id="a")
-        reader = Reader(own_queue)
-        async with worker.run() as tell:
-            tell("Hel")
-            await reader.has("Hel")
-            worker.room.raw.config_set("maxmemory", "1")
-            tell("lo")
-            await wait_until(lambda: "streams wait" in caplog.text, description="the refusal")
-            worker.room.raw.config_set("maxmemory", "0")
-        assert await reader.ends() == ["Hel", "lo", "done"]
+    script, refusals = worker.relay._script, [ConnectionError("away")] * 3
+
+    async def away(**args: Any) -> Any:
+        if refusals:
+            raise refusals.pop()
+        return await script(**args)
+
+    await queue.chat("Hi", stream=True, job_id="a")
+    async with worker.run() as tell:
+        monkeypatch.setattr(worker.relay, "_script", away)
+        tell("lo")
+        await wait_until(lambda: not refusals, description="the refusals")
+    assert "streams wait" in caplog.text
+    assert await Reader(queue).ends() == ["lo", "done"]
 
 
 async def _forget(rows: object) -> None:

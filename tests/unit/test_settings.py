@@ -40,6 +40,7 @@ READ: list[tuple[str, str, str, Any]] = [
     ("UNREACHABLE_S", "0", "unreachable_s", 0),
     ("STREAM_SILENCE_S", "4", "stream_silence_s", 4),
     ("MAX_ANSWER_MB", "5", "max_answer_mb", 5),
+    ("MAX_RESULT_MB", "7", "max_result_mb", 7),
     ("RESULT_TTL_S", "60", "result_ttl_s", 60),
     ("STREAM_TTL_S", "30", "stream_ttl_s", 30),
     ("DRAIN_S", "0", "drain_s", 0),

@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any, Literal
 
 from arq.cron import CronJob
-from arq.worker import Function, Worker
+from arq.worker import Function
 
 from client import words
 from client.wire.keys import Keys
@@ -22,9 +22,11 @@ from . import run
 from .finish import Outbox
 from .pace import Pace
 from .renew import Lost
+from .report import Reporter
 from .run import Ended, Policy, Run
 from .scripts import Claimed, Lease, Outcome, Parts
 from .telling import LEFT_UNREAD, tell_end
+from .too_large import fitting
 
 NEWEST_ABORTS = 100  # requests looked at: old ones, for jobs that had ended, must not hide new ones
 LEAVE_LIMIT_S = 2.0  # for hooks, and for runs that were lost, to end before the worker does
@@ -32,11 +34,12 @@ LEAVE_LIMIT_S = 2.0  # for hooks, and for runs that were lost, to end before the
 logger = words.logger("arq.worker")
 
 
-class Crew(Worker):
+class Crew(Reporter):
     """arq's Worker with another way to carry out jobs; Engine adds the loop."""
 
     make_context: type[Context]
     stream_ttl_s: float
+    max_result_bytes: int
     _outbox: Outbox
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -48,7 +51,6 @@ class Crew(Worker):
         self._pace = Pace()
         self._woken = asyncio.Event()
         self._wants_more = False  # the last claim left due jobs behind
-        self._has_told_of_unread = False
         self._overdue_s = -math.inf  # when unread jobs were last looked for; monotonic
         self._epoch = ""  # as the last claim told
         self.keys = Keys()  # those of its connection, once there is one
@@ -133,6 +135,7 @@ class Crew(Worker):
             del self.runs[job_id]
             self.tasks.pop(job_id, None)
         if mine and current.stop != "lost":
+            ended = fitting(ended, self.max_result_bytes)
             self._count(ended)
             self._outbox.put(ended.outcome)
         else:
@@ -167,11 +170,6 @@ class Crew(Worker):
             return False
         self._overdue_s = now_s
         return True
-
-    def _tell_of_unread(self, count: int) -> None:
-        if count and not self._has_told_of_unread:
-            self._has_told_of_unread = True
-            logger.warning(LEFT_UNREAD)
 
     def _on_written(self, outcome: Outcome, accepted: bool) -> None:
         """The outcome is written, or was refused."""

@@ -15,9 +15,14 @@ from client.redis.connection import reachable
 from client.redis.note import note
 from client.redis.rights import WORKER
 from client.redis.scripts import check
-from client.wire.keys import KEYS
+from client.wire.keys import Keys
 from worker.unreachable import as_unreachable
 
+# said once in a worker's life
+LEFT_UNREAD = (
+    "there are jobs that are no JSON records of jobs, such as arq's pickles, which are never read: they are left in "
+    "their queue for a worker that can read them, until their deadlines; `promptmill stats` counts them"
+)
 FULL_EVERY_S = 60.0  # how often it is said that cron jobs wait
 
 logger = words.logger("arq.worker")
@@ -26,9 +31,12 @@ logger = words.logger("arq.worker")
 class Reporter(Worker):
     """arq's Worker, with another first contact, report and enqueueing of cron jobs."""
 
+    keys: Keys
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._full_told_s: float | None = None  # monotonic
+        self._has_told_of_unread = False
 
     async def meet_redis(self) -> None:
         """Makes sure that it may do all that its jobs will need, and logs what the server tells of itself, if it does.
@@ -36,7 +44,7 @@ class Reporter(Worker):
         Raises QueueUnavailable.
         """
         with reachable():
-            await check(self.pool, KEYS, WORKER)
+            await check(self.pool, self.keys, WORKER)
             try:
                 await log_redis_info(self.pool, logger.info)
             except ResponseError as error:  # INFO counts as dangerous: not everybody may use it
@@ -74,3 +82,8 @@ class Reporter(Worker):
             if self._full_told_s is None or now_s - self._full_told_s >= FULL_EVERY_S:
                 self._full_told_s = now_s
                 logger.warning("Redis is full: cron jobs wait until it has room (%s)", error)
+
+    def _tell_of_unread(self, count: int) -> None:
+        if count and not self._has_told_of_unread:
+            self._has_told_of_unread = True
+            logger.warning(LEFT_UNREAD)

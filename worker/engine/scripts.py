@@ -98,6 +98,7 @@ class EngineScripts:
     """The scripts, bound to one connection pool."""
 
     def __init__(self, redis: Redis, keys: Keys) -> None:
+        self.ping = redis.ping
         verbs = scripts(redis, __package__, keys, "claim", "renew", "finish", "keep")
         self._claim, self._renew, self._finish, self._keep = verbs
 

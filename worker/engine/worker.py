@@ -16,12 +16,11 @@ from uuid import uuid4
 
 import click
 from arq import ArqRedis
-from arq.connections import log_redis_info
 from arq.worker import Worker
 
 from client import words
 from client.errors import QueueUnavailable
-from client.redis.connection import keys_at, reachable
+from client.redis.connection import keys_at
 from worker.context import Context
 from worker.unreachable import UNREACHABLE, as_unreachable
 
@@ -48,6 +47,7 @@ class Engine(Crew):
     :param drain_s: how long running jobs may go on after TERM or INT
     :param outage_s: how long Redis may be away before the worker gives up
     :param stream_ttl_s: how long a stream can be read after its end
+    :param max_result_bytes: a larger outcome fails its job
     :param on_data_lost: called with arq's context when Redis has lost its data: what was configured is gone
     :param models: the models, as provider/model, of chats and embeddings whose lanes name none
     :param make_context: what the context of a run is made of, for jobs that want more than arq's
@@ -65,6 +65,7 @@ class Engine(Crew):
         drain_s: float = 20,
         outage_s: float = 300,
         stream_ttl_s: float = 600,
+        max_result_bytes: int = 250_000_000,
         on_data_lost: Callable[[dict[Any, Any]], Awaitable[None]] | None = None,
         models: tuple[str, str] = ("", ""),
         make_context: type[Context] = Context,
@@ -75,6 +76,7 @@ class Engine(Crew):
         self.lease_s = lease_s
         self.drain_s = drain_s
         self.outage_s = outage_s
+        self.max_result_bytes = max_result_bytes
         self.on_data_lost = on_data_lost
         self.models = models
         self.make_context = make_context
@@ -99,8 +101,7 @@ class Engine(Crew):
         self.keys = keys_at(self._pool)
         self._pool.expires_extra_ms = self.expires_extra_ms
         logger.info("Starting worker for %d functions: %s", len(self.functions), ", ".join(self.functions))
-        with reachable():
-            await log_redis_info(self.pool, logger.info)
+        await self.meet_redis()
         self.ctx["redis"] = self.pool
         if self.on_startup:
             await self.on_startup(self.ctx)

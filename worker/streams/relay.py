@@ -23,6 +23,7 @@ from .lines import Coalescer, Line, Row
 BATCH = 500  # events a script: some 3 ms of the server's time
 LIFE_MS = 2 * 86_400_000  # of a stream while its job runs; the end of the job sets another
 RETRY_S = 0.1
+LEAST_LIMIT_BYTES = 1024 * 1024  # proto-max-bulk-len cannot be lower
 FLUSH_LIMIT_S = 1.0  # how long a run that has ended waits for its last words to be written
 
 logger = words.logger("promptmill.streams")
@@ -33,6 +34,7 @@ class Relay:
 
     def __init__(self, redis: Any, keys: Keys) -> None:
         (self._script,) = scripts(redis, __package__, keys, "relay")
+        self._redis = redis
         self._coalescer = Coalescer(asyncio.get_running_loop().time)
         self._kick = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -94,6 +96,8 @@ class Relay:
                     line.waiter.set_result(None)
 
     async def _write(self, rows: list[Row]) -> None:
+        """Writes them all; by halves where they are not taken though the server is there, and so loses no more than
+        the one that is at fault."""
         args: list[Any] = [LIFE_MS]
         for row in rows:
             args += row
@@ -101,11 +105,27 @@ class Relay:
             try:
                 with as_unreachable():
                     await self._script(args=args)
-            except UNREACHABLE as error:
-                logger.debug("streams wait, as Redis is away: %s", error)
-                await asyncio.sleep(RETRY_S)
-            except RedisError:
-                logger.exception("Redis refuses %s of streams, lost now", words.counted(len(rows), "event"))
                 return
-            else:
-                return
+            except (*UNREACHABLE, RedisError) as error:
+                is_away = isinstance(error, UNREACHABLE) and not await self._hung_up_on(rows)
+                if is_away:
+                    logger.debug("streams wait, as Redis is away: %s", error)
+                    await asyncio.sleep(RETRY_S)
+                elif len(rows) == 1:
+                    logger.error("%s: Redis refuses an event of its stream, lost now: %s", rows[0][0], error)
+                    return
+                else:
+                    half = len(rows) // 2
+                    await self._write(rows[:half])
+                    await self._write(rows[half:])
+                    return
+
+    async def _hung_up_on(self, rows: list[Row]) -> bool:
+        """Whether the server is there, and may have hung up because of an event's size."""
+        if max(len(event) for _, event in rows) < LEAST_LIMIT_BYTES:
+            return False
+        try:
+            await self._redis.ping()
+        except (RedisError, OSError):
+            return False
+        return True
