@@ -180,7 +180,6 @@ class Settings(BaseSettings):
     job_modules: Names = ()
     loop_lag_warn_ms: Annotated[int, Field(ge=0, le=60_000)] = 100
 
-    # the worker for CPU jobs
     cpu_processes: Annotated[int, Field(ge=1, le=1_024)] | None = None
     cpu_memory_mb: Annotated[int, Field(ge=0)] = 0
 

@@ -111,7 +111,7 @@ class DeadLetters:
         ids = await self._ids() if job_ids is None else list(job_ids)
         gone = 0
         with reachable():
-            await check(self._session.redis, KEYS, _DELETE)
+            await check(self._session.redis, self._session.keys, _DELETE)
             for at in range(0, len(ids), PAGE):
                 page = ids[at : at + PAGE]
                 pipe = self._session.redis.pipeline(transaction=True)

@@ -12,6 +12,7 @@ from client import InvalidRequest, Limit, Limits
 from client.limits.rules.lanes import model_key
 from client.limits.rules.limit import checked_name, made, parse_limit
 from client.redis.connection import keys_at, reachable
+from client.redis.note import note
 from settings import Settings, SettingsError
 
 ALIASES_TTL_S = 7 * 86_400  # a client that asks why a job waits knows the default models for so long
@@ -32,10 +33,7 @@ async def publish(redis: ArqRedis, settings: Settings, limits: dict[str, Limit])
     """Puts the limits in force and says what the aliases are. Returns the keys that were changed."""
     keys = keys_at(redis)
     with reachable():
-        async with redis.pipeline(transaction=True) as write:
-            write.hset(keys.aliases, mapping=aliases(settings))
-            write.expire(keys.aliases, ALIASES_TTL_S)
-            await write.execute()
+        await note(redis, keys.aliases, ALIASES_TTL_S, aliases(settings))
     return await Limits(redis).seed(limits)
 
 

@@ -46,7 +46,9 @@ end
 local channel_commands, channels = words(ARGV[3]), words(ARGV[4])
 if may then
   for _, command in ipairs(words(ARGV[5])) do
-    if not may(command) then missing[#missing + 1] = '+' .. command end
+    local name, sub = string.match(command, '^([^|]+)|(.+)$')
+    local allowed = name and may(name, sub, '') or not name and may(command)
+    if not allowed then missing[#missing + 1] = '+' .. command end
   end
   try(words(ARGV[1]), words(ARGV[2]), '~', function(command, key) return may(command, key, key, key, key) end)
   try(channel_commands, channels, '&', function(command, channel) return may(command, channel) end)

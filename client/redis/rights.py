@@ -18,7 +18,9 @@ from ..wire.keys import KEYS
 _IN_LUA = re.compile(r"\b(?:cmd|p?call)\('([A-Z]+)'")
 _KEY = re.compile(r"\bKEY\.(\w+)")
 _ON_CHANNELS = frozenset({"PUBLISH", "SUBSCRIBE"})
-_ON_NOTHING = frozenset({"EXEC", "MULTI", "TIME", "UNSUBSCRIBE"})  # or on channels that were allowed
+_ON_NOTHING = frozenset(
+    {"EXEC", "MULTI", "SCRIPT|LOAD", "TIME", "UNSUBSCRIBE"}
+)  # or on channels that were allowed
 # What a server's refusal names: Redis 6, Redis 7 and Valkey, and all of them from within scripts
 _REFUSED = re.compile(r"NOPERM|no permissions|ACL failure in script|user executing the script can't")
 _COMMAND = re.compile(r"run the '([^']+)' command")
@@ -40,7 +42,9 @@ class Needs:
         on_channels = self.commands & _ON_CHANNELS if channels else frozenset[str]()
         parts = (
             self.commands - _ON_CHANNELS - _ON_NOTHING,
-            {keys[name] for name in self.names - channels},
+            {
+                keys[name] for name in self.names - channels or {"lanes", "queue"}
+            },  # the server wants a key to judge by
             on_channels,
             {keys[name] for name in channels},
             self.commands & _ON_NOTHING,
@@ -58,14 +62,16 @@ def asked(commands: str, names: str) -> Needs:
 
 # Of producers, beside their scripts: to wait for a result, and to follow a stream. Where MULTI is refused, redis-py
 # sends what was to be one transaction all the same.
-PRODUCER = asked("exec get multi subscribe unsubscribe xrange", "done_channel events_channel result stream")
+PRODUCER = asked(
+    "exec get multi script|load subscribe unsubscribe xrange", "done_channel events_channel result stream"
+)
 # Of a worker, its scripts included: it asks once, before it claims anything
 WORKER = asked(
     """del exec exists expire get getrange hdel hget hincrby hincrbyfloat hkeys hlen hmget hset incrby lrange ltrim
-    mget multi pexpire pttl publish rpush set subscribe time unlink unsubscribe xadd xrange xtrim zadd zcard
+    mget multi pexpire pttl publish rpush script|load set subscribe time unlink unsubscribe xadd xrange xtrim zadd zcard
     zcount zmscore zpopmin zrange zrangebyscore zrank zrem zremrangebyrank zremrangebyscore zrevrange zscore""",
     """aborts aliases attempts blocked calls_channel cost counted cpu_lanes crashes dead dead_letters done_channel epoch
-    events_channel flow gates in_progress job lane lanes last limits limits_seeded nothing parts queue result retry
+    events_channel flow gates in_progress job lane lanes last limits limits_seeded own_lanes parts queue result retry
     returns slots stream turns unreadable wake_channel""",
 )
 

@@ -15,6 +15,7 @@ from operator import or_
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from redis import exceptions as redis_errors
 from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
 
@@ -24,6 +25,7 @@ from ..wire.reservation import FALLBACK_AFTER_MS, FALLBACK_LIFE_SHARE
 from .rights import NOTHING, Needs, RightsMissing, as_rules, needs_of
 
 CLIENT = __name__.removesuffix(".redis.scripts")  # whatever it is called where it is vendored
+ADDS = ("enqueue",)  # verbs that a full server refuses: they add jobs
 _NEEDS = re.compile(r"^-- needs: (.+)$", re.MULTILINE)
 _FACTS = {
     "elsewhere_ms": ELSEWHERE_MS,
@@ -40,10 +42,17 @@ _allowed: WeakKeyDictionary[object, set[Needs]] = WeakKeyDictionary()  # by pool
 
 
 class Verb(AsyncScript):
-    """A script that is not sent before its user is known to be allowed all that it and its siblings do."""
+    """A script that is not sent before its user is known to be allowed all that it and its siblings do.
 
-    def __init__(self, redis: Redis, text: str, keys: Keys, needs: Needs) -> None:
+    Redis at its maxmemory refuses a script's first write if it may need memory, and none that comes after it. So what
+    was refused goes again, behind a write that needs none: all verbs but ADDS, those that free memory and those without
+    which no job would end. What they add to a full server has a bound: for each job that was queued one result, its
+    stream and a few lines, all of which expire, and nothing new is queued meanwhile.
+    """
+
+    def __init__(self, redis: Redis, text: str, if_full: str | None, keys: Keys, needs: Needs) -> None:
         super().__init__(redis, text)
+        self._if_full = if_full
         self._keys, self._needs = keys, needs
         self._is_allowed = False
 
@@ -51,7 +60,12 @@ class Verb(AsyncScript):
         if not self._is_allowed:
             await check(self.registered_client, self._keys, self._needs)
             self._is_allowed = True
-        return await super().__call__(*given, **more)
+        try:
+            return await super().__call__(*given, **more)
+        except redis_errors.ResponseError as error:  # before Redis 7 it is none of its own
+            if self._if_full is None or "'maxmemory'" not in str(error):
+                raise
+            return await AsyncScript(self.registered_client, self._if_full)(*given, **more)
 
 
 def scripts(redis: Redis, room: str, keys: Keys, *verbs: str, beside: Needs = NOTHING) -> Iterator[Verb]:
@@ -59,9 +73,12 @@ def scripts(redis: Redis, room: str, keys: Keys, *verbs: str, beside: Needs = NO
 
     The first call of one asks whether the user may do all that they need, and what is needed `beside` them.
     """
-    texts = [source(room, verb, keys) for verb in verbs]
-    needs = reduce(or_, map(needs_of, texts), beside)
-    return (Verb(redis, text, keys, needs) for text in texts)
+    texts = {verb: source(room, verb, keys) for verb in verbs}
+    needs = reduce(or_, map(needs_of, texts.values()), beside)
+    return (
+        Verb(redis, text, None if verb in ADDS else source(room, verb, keys, if_full=True), keys, needs)
+        for verb, text in texts.items()
+    )
 
 
 async def check(redis: Redis, keys: Keys, needs: Needs) -> None:
@@ -83,9 +100,10 @@ async def missing_rights(redis: Redis, keys: Keys, needs: Needs) -> tuple[bool, 
 
 
 @cache
-def source(room: str, verb: str, keys: Keys) -> str:
-    """The whole text of a script."""
-    return whole(_read(room, verb), room, keys)
+def source(room: str, verb: str, keys: Keys, *, if_full: bool = False) -> str:
+    """The whole text of a script; `if_full`, behind a write that a full server takes: of what is never there."""
+    text = _read(room, verb)
+    return whole(f"redis.call('DEL', KEY.nothing)\n{text}" if if_full else text, room, keys)
 
 
 def whole(text: str, room: str, keys: Keys) -> str:

@@ -35,6 +35,8 @@
     mill:gates              zset    limit keys that are waited for       Unix ms, look   none: members are removed
     mill:unreadable         zset    '{lane} LF {id}' of jobs left unread Unix ms, deadline none: members are removed
     mill:epoch              string  tells that Redis has lost its data   —               7 days after the last claim
+    mill:nothing            —       never there: on a full server        —               —
+                                    scripts delete it first (scripts.py)
     mill:calls:{process}    channel the ticket of a call that got its slots              (not a key)
     mill:stream:{id}        stream  events of a streamed answer          '{µs}-{n}'      STREAM_TTL_S after its end
     mill:parts:{id}         hash    parts of a job that are done, float32 —              1 day after the last
@@ -114,6 +116,7 @@ class Keys:
     aliases = _Name("mill:aliases")
     gates = _Name("mill:gates")
     epoch = _Name("mill:epoch")
+    nothing = _Name("mill:nothing")
     unreadable = _Name("mill:unreadable")
     returns = _Name("mill:returns")
     dead_letters = _Name("mill:dead")

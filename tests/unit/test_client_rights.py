@@ -33,7 +33,7 @@ SCRIPTS = {
     | needs("client.limits", "seed"),
     "operator": CLIENT
     | needs("client", "abort", "revive")
-    | needs("client.limits", "explain", "seed", "change", "evict"),
+    | needs("client.limits", "explain", "seed", "change", "evict", "reset"),
 }
 
 

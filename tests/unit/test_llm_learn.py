@@ -95,7 +95,7 @@ async def test_a_redis_that_is_away_is_a_debug_line_and_is_tried_again_soon(
 ) -> None:
     caplog.set_level(logging.DEBUG, "promptmill.learn")
     with monkeypatch.context() as patch:
-        patch.setattr(redis, "pipeline", lambda **_: (_ for _ in ()).throw(RedisDown("away")))
+        patch.setattr(redis, "evalsha", lambda *_: (_ for _ in ()).throw(RedisDown("away")))
         assert await learned(500) == {}
     (record,) = caplog.records
     assert record.levelno == logging.DEBUG

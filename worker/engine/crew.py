@@ -25,7 +25,7 @@ from .renew import Lost
 from .report import Reporter
 from .run import Ended, Policy, Run
 from .scripts import Claimed, Lease, Outcome, Parts
-from .telling import LEFT_UNREAD, tell_end
+from .telling import tell_end
 from .too_large import fitting
 
 NEWEST_ABORTS = 100  # requests looked at: old ones, for jobs that had ended, must not hide new ones

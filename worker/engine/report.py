@@ -18,11 +18,8 @@ from client.redis.scripts import check
 from client.wire.keys import Keys
 from worker.unreachable import as_unreachable
 
-# said once in a worker's life
-LEFT_UNREAD = (
-    "there are jobs that are no JSON records of jobs, such as arq's pickles, which are never read: they are left in "
-    "their queue for a worker that can read them, until their deadlines; `promptmill stats` counts them"
-)
+from .telling import LEFT_UNREAD
+
 FULL_EVERY_S = 60.0  # how often it is said that cron jobs wait
 
 logger = words.logger("arq.worker")
@@ -43,6 +40,7 @@ class Reporter(Worker):
 
         Raises QueueUnavailable.
         """
+        logger.info("Starting worker for %d functions: %s", len(self.functions), ", ".join(self.functions))
         with reachable():
             await check(self.pool, self.keys, WORKER)
             try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Any
 
 from pydantic_core import from_json
@@ -59,8 +58,7 @@ def refused(outcome: Outcome, why: str) -> Outcome:
         "et": began_ms,
     }
     ended = {"s": False, "r": error, "st": began_ms, "ft": now_ms(), "q": lease.lane, "id": lease.job_id}
-    return replace(
-        outcome,
+    return outcome._replace(
         verb=outcome.verb if is_end else "done",
         text=encode(told | ended),
         ttl_ms=outcome.ttl_ms if is_end else RETRY_TTL_S * 1000,

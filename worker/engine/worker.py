@@ -41,7 +41,7 @@ logger = words.logger("arq.worker")
 
 
 class Engine(Crew):
-    """arq's Worker, with another loop. Takes arq's parameters and seven of its own.
+    """arq's Worker, with another loop. Takes arq's parameters and eight of its own.
 
     :param lease_s: how long a job is this worker's without being renewed; renewed every third of it
     :param drain_s: how long running jobs may go on after TERM or INT
@@ -100,7 +100,6 @@ class Engine(Crew):
         self._pool.default_queue_name = self.queue_name
         self.keys = keys_at(self._pool)
         self._pool.expires_extra_ms = self.expires_extra_ms
-        logger.info("Starting worker for %d functions: %s", len(self.functions), ", ".join(self.functions))
         await self.meet_redis()
         self.ctx["redis"] = self.pool
         if self.on_startup:

@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 
 from client import words
 from client.limits.rules.lanes import model_key
+from client.redis.note import note
 from client.wire.keys import KEYS
 from promptmill.dialects import Route
 from promptmill.dialects.rates import SeenRates
@@ -78,10 +79,7 @@ class Learner:
         key = KEYS.flow(model_key(str(route)))
         try:
             price = per_token_usd(route.provider.name, route.model, own=self._own_prices)
-            async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.hset(key, mapping=fields(known.rpm, known.tpm, price))
-                pipe.expire(key, TTL_S)
-                await pipe.execute()
+            await note(self._redis, key, TTL_S, fields(known.rpm, known.tpm, price))
         except (RedisError, OSError) as error:
             known.written = None  # so that it is written again in CHANGE_S, and not in REWRITE_S
             logger.debug("%s: what was learned cannot be written: %s", route, error)

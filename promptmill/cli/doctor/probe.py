@@ -10,7 +10,7 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from client import Queue
-from client.redis.connection import reachable
+from client.redis.connection import keys_at, reachable
 from client.redis.rights import PRODUCER, WORKER
 from client.redis.scripts import missing_rights
 from client.wire.keys import KEYS
@@ -47,7 +47,9 @@ async def _probe(queue: Queue) -> Facts:
     with suppress(RedisError):  # managed servers forbid it
         for name in _ASKED:  # before version 7 a server takes one name at a time
             config |= await queue.session.redis.config_get(name)
-    can_tell, missing = await missing_rights(queue.session.redis, KEYS, WORKER | PRODUCER)
+    can_tell, missing = await missing_rights(
+        queue.session.redis, keys_at(queue.session.redis), WORKER | PRODUCER
+    )
     lanes = await queue.session.redis.zrange(KEYS.cpu_lanes, 0, -1)
     return Facts(
         info,
