@@ -17,6 +17,7 @@ from tests.soak.record import Planned, Record
 
 TEXTS_PER_CALL = 2
 LATEST_DEFER_S = 5
+ABORT_S = 30  # a killed worker's job is ended where its lease has ended, and Redis may be away on top of that
 TRIES = 60  # to enqueue while Redis is away, one in half a second
 
 
@@ -143,7 +144,7 @@ class Producers:
         await asyncio.sleep(after_s)
         job.abort_asked = True
         with suppress(QueueUnavailable):
-            await self._queue.job(job.id).abort(10)
+            await self._queue.job(job.id).abort(ABORT_S)
 
 
 def _words(job: Planned) -> str:

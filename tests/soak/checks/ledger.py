@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from math import inf
 
 from client import Completion, Embeddings
-from tests.soak.plan import LEASE_S
+from tests.soak.plan import DRAIN_S, LEASE_S
 from tests.soak.record import FAILURES, Call, Record, WorkerLife
 
 from .finding import Finding, found
@@ -14,6 +14,7 @@ from .finding import Finding, found
 FLUSH_S = (
     0.5  # of totals that a worker had not written when it was killed; a tenth of a second, and a busy machine
 )
+ARRIVAL_S = 0.3  # of an answer, and for the worker to take it, on a busy machine
 _CUT_OFF = ("JobCrashed", "CancelledError")
 
 
@@ -98,7 +99,8 @@ def _may_be_unwritten(record: Record, call: Call) -> bool:
 
 
 def parts(record: Record) -> Finding:
-    """What a worker that was told to end had finished of an embedding is not paid again."""
+    """What a worker that was told to end had finished of an embedding is not paid again. An answer that was sent as the
+    drain ended may not have arrived before its call was cut off."""
     again: dict[str, list[str]] = defaultdict(list)
     finished = 0
     for prompt, calls in record.by_prompt().items():
@@ -116,4 +118,5 @@ def parts(record: Record) -> Finding:
 
 def _drained(record: Record, call: Call) -> bool:
     worker = record.workers[call.worker]
-    return worker.told_s < inf and worker.killed_s == inf and record.dead_from_s(call) == inf
+    told = worker.told_s < inf and worker.killed_s == inf and record.dead_from_s(call) == inf
+    return told and call.ended_s < worker.told_s + DRAIN_S - ARRIVAL_S
