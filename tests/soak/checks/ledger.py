@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from math import inf
 
 from client import Completion, Embeddings
-from tests.soak.plan import DRAIN_S, LEASE_S
+from tests.soak.plan import CONCURRENCY, DRAIN_S, LEASE_S
 from tests.soak.record import FAILURES, Call, Record, WorkerLife
 
 from .finding import Finding, found
@@ -14,6 +14,7 @@ from .finding import Finding, found
 FLUSH_S = (
     0.5  # of totals that a worker had not written when it was killed; a tenth of a second, and a busy machine
 )
+COMMIT_S = 5.0  # in which a worker that is told to end writes the last of what it has
 ARRIVAL_S = 0.3  # of an answer, and for the worker to take it, on a busy machine
 _CUT_OFF = ("JobCrashed", "CancelledError")
 
@@ -78,12 +79,17 @@ def cost(record: Record) -> Finding:
     unwritten = Counter(call.model for call in record.calls if _may_be_unwritten(record, call))
     sums, wrong = [], []
     for model in sorted(seen):
-        least, most = seen[model] - unwritten[model], seen[model]
+        least, most = seen[model] - unwritten[model], seen[model] + _unread(record, model)
         told = record.told_calls.get(model, 0)
         sums.append(f"{model} {told} told of {seen[model]}")
         if not least <= told <= most:
             wrong.append(f"{model}: cost tells {told}, and {least} to {most} could be explained")
     return found("cost", wrong, ", ".join(sums))
+
+
+def _unread(record: Record, model: str) -> int:
+    """Requests that may have lain in the provider's sockets, sent and never read, as it closed them."""
+    return CONCURRENCY[model] * sum(span.what == "refuse connections" for span in record.faults)
 
 
 def _may_be_unwritten(record: Record, call: Call) -> bool:
@@ -100,7 +106,7 @@ def _may_be_unwritten(record: Record, call: Call) -> bool:
 
 def parts(record: Record) -> Finding:
     """What a worker that was told to end had finished of an embedding is not paid again. An answer that was sent as the
-    drain ended may not have arrived before its call was cut off."""
+    drain ended may not have arrived before its call was cut off, and what cannot be written is lost with the worker."""
     again: dict[str, list[str]] = defaultdict(list)
     finished = 0
     for prompt, calls in record.by_prompt().items():
@@ -119,4 +125,6 @@ def parts(record: Record) -> Finding:
 def _drained(record: Record, call: Call) -> bool:
     worker = record.workers[call.worker]
     told = worker.told_s < inf and worker.killed_s == inf and record.dead_from_s(call) == inf
-    return told and call.ended_s < worker.told_s + DRAIN_S - ARRIVAL_S
+    drained_s = worker.told_s + DRAIN_S
+    unwritten = any(span.meets(call.ended_s, drained_s + COMMIT_S) for span in record.redis_away())
+    return told and call.ended_s < drained_s - ARRIVAL_S and not unwritten
