@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal, TypeAlias, get_args
@@ -11,11 +11,13 @@ from redis.asyncio import Redis
 
 from .errors import InvalidRequest
 from .redis.connection import reachable
+from .redis.strange import nothing_if_strange
 from .wire.keys import Keys
 
 By: TypeAlias = Literal["model", "tenant", "day"]
 
 KEPT_DAYS = 400
+MOST = 10**15  # tokens, or US dollars, of a day: a larger number is nobody's count
 NO_TENANT = "-"
 _SCAN = 1_000  # fields a round trip
 _GROUPS: tuple[By, ...] = get_args(By)
@@ -74,21 +76,40 @@ async def costs(
     totals: dict[tuple[Any, ...], Cost] = {}
     with reachable():
         for day in _days(since, until):
-            async for field, value in redis.hscan_iter(keys.cost(day.isoformat()), count=_SCAN):
-                model, tenant, what = field.decode().rsplit("|", 2)
-                whole = {"model": model, "tenant": tenant, "day": day}
+            async for field, value in _totals(redis, keys.cost(day.isoformat())):
+                if (read := _read(field, value)) is None:
+                    continue
+                model, tenant, what, number = read
+                whole: dict[Any, Any] = {"model": model, "tenant": tenant, "day": day}
                 told = {name: whole[name] for name in groups}
                 total = totals.setdefault(tuple(told.values()), Cost(**told))
-                _add(total, what, value)
+                _add(total, what, number)
     order = sorted(totals, key=lambda key: tuple(map(str, key)))
     return [totals[key] for key in order if totals[key].calls]  # not one that was never sent after all
 
 
-def _add(total: Cost, what: str, value: bytes) -> None:
+def _read(field: bytes, value: bytes) -> tuple[str, str, str, float] | None:
+    """Model, tenant, what, and the number; None for what is no total of ours, or cannot be one."""
+    try:
+        model, tenant, what = field.decode().rsplit("|", 2)
+        number = float(value) if what == "usd" else int(value)
+    except ValueError:
+        return None
+    return (model, tenant, what, number) if abs(number) <= MOST else None
+
+
+def _add(total: Cost, what: str, number: float) -> None:
     if what == "usd":
-        total.usd = (total.usd or 0.0) + float(value)
+        total.usd = (total.usd or 0.0) + number
     elif name := WHATS.get(what):  # another version may count more
-        setattr(total, name, getattr(total, name) + int(value))
+        setattr(total, name, getattr(total, name) + int(number))
+
+
+async def _totals(redis: Redis, key: str) -> AsyncIterator[tuple[bytes, bytes]]:
+    """Of a day. What is no hash has none: the next writing sets it aside."""
+    with nothing_if_strange():
+        async for field, value in redis.hscan_iter(key, count=_SCAN):
+            yield field, value
 
 
 def _days(since: date | None, until: date | None) -> Iterable[date]:

@@ -6,10 +6,10 @@ caller of the job has long had its error; this is for the person who is paged.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 from pydantic_core import from_json
 
@@ -64,38 +64,27 @@ class DeadLetters:
 
     async def latest(self, *, limit: int = 100, offset: int = 0) -> list[DeadLetter]:
         """The latest first, `limit` of them from `offset` on."""
-        redis = self._session.redis
         with reachable():
-            rows = await redis.zrevrange(
+            rows = await self._session.redis.zrevrange(
                 self._session.keys.dead_letters, offset, offset + limit - 1, withscores=True
             )
-            pipe = redis.pipeline(transaction=False)
-            for job_id, _ in rows:
-                pipe.hgetall(self._session.keys.dead(job_id.decode()))
-            found = await pipe.execute()
-        return [
-            _letter(id_.decode(), died_ms, data)
-            for (id_, died_ms), data in zip(rows, found, strict=True)
-            if data
-        ]
+            return await self._letters(rows)
 
     async def get(self, job_id: str) -> DeadLetter:
         """One, with its history. Raises JobNotFound."""
         with reachable():
             died_ms = await self._session.redis.zscore(self._session.keys.dead_letters, job_id)
-            data = await cast(
-                Awaitable[dict[bytes, bytes]], self._session.redis.hgetall(self._session.keys.dead(job_id))
-            )
-        if died_ms is None or not data:
+            found = [] if died_ms is None else await self._letters([(job_id.encode(), died_ms)])
+        if not found:
             raise JobNotFound(f"There is no dead letter {job_id!r}: see `promptmill dead list`.")
-        return _letter(job_id, died_ms, data)
+        return found[0]
 
     async def retry(self, job_ids: Sequence[str] | None = None, *, spread_s: float = 0) -> list[str]:
         """Queues these again, or all, with all their tries; evenly staggered over `spread_s` seconds.
 
         Returns the ids that are queued again; a letter whose id a new job has taken is left alone.
         """
-        ids = await self._ids() if job_ids is None else list(job_ids)
+        ids = await self._ids(job_ids)
         step_ms = spread_s * 1000 / max(1, len(ids))
         waits = [(id_, round(n * step_ms)) for n, id_ in enumerate(ids)]
         revived: list[str] = []
@@ -103,12 +92,12 @@ class DeadLetters:
             for at in range(0, len(waits), PAGE):
                 page = waits[at : at + PAGE]
                 replies = await self._session.scripts.revive(page, round(LIFE_S * 1000))
-                revived += [id_ for (id_, _), ok in zip(page, replies, strict=True) if ok]
+                revived += [_name(id_) for (id_, _), ok in zip(page, replies, strict=True) if ok]
         return revived
 
     async def delete(self, job_ids: Sequence[str] | None = None) -> int:
         """Deletes these for good, or all. Returns how many there were."""
-        ids = await self._ids() if job_ids is None else list(job_ids)
+        ids = await self._ids(job_ids)
         gone = 0
         with reachable():
             await check(self._session.redis, self._session.keys, _DELETE)
@@ -116,16 +105,41 @@ class DeadLetters:
                 page = ids[at : at + PAGE]
                 pipe = self._session.redis.pipeline(transaction=True)
                 pipe.zrem(self._session.keys.dead_letters, *page)
-                pipe.delete(*map(self._session.keys.dead, page))
+                pipe.delete(*map(self._key, page))
                 gone += (await pipe.execute())[0]
         return gone
 
-    async def _ids(self) -> list[str]:
+    async def _ids(self, job_ids: Sequence[str] | None) -> list[bytes]:
+        """These ids, or all."""
+        if job_ids is not None:
+            return [job_id.encode() for job_id in job_ids]
         with reachable():
-            return [
-                id_.decode()
-                for id_ in await self._session.redis.zrange(self._session.keys.dead_letters, 0, -1)
-            ]
+            ids: list[bytes] = await self._session.redis.zrange(self._session.keys.dead_letters, 0, -1)
+            return ids
+
+    def _key(self, job_id: bytes) -> bytes:
+        return self._session.keys.dead("").encode() + job_id
+
+    async def _letters(self, rows: Sequence[tuple[bytes, float]]) -> list[DeadLetter]:
+        """Those of these ids that are there; one that cannot be read is told as such, among the others."""
+        pipe = self._session.redis.pipeline(transaction=False)
+        for job_id, _ in rows:
+            pipe.execute_command("HGETALL", self._key(job_id))
+        found = zip(rows, await pipe.execute(raise_on_error=False), strict=True)
+        return [_letter_or_why(_name(id_), died_ms, data) for (id_, died_ms), data in found if data]
+
+
+def _name(job_id: bytes) -> str:
+    """An id as it is told; one that is no text, as near as can be."""
+    return job_id.decode(errors="backslashreplace")
+
+
+def _letter_or_why(job_id: str, died_ms: float, data: Any) -> DeadLetter:
+    try:
+        return _letter(job_id, died_ms, data)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+        error = f"This letter cannot be read: `promptmill dead delete {job_id}` takes it away."
+        return DeadLetter(job_id, utc(died_ms), "<unknown>", "", error, "Unserializable", [], {}, [], [])
 
 
 def _letter(job_id: str, died_ms: float, data: dict[bytes, bytes]) -> DeadLetter:

@@ -10,11 +10,14 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Generic, Literal, TypeVar, cast
 
+from redis.exceptions import ResponseError
+
 from .errors import JobAborted, JobError, JobExpired, JobNotFound, ResultTimeout, Unserializable
 from .follow.streams import follow
 from .job_scripts import Seen, as_seen, not_found
 from .limits.why import Waiting, why
 from .redis.connection import reachable
+from .redis.strange import is_strange, nothing_if_strange
 from .session import Session
 from .wire.codec import decode, describe
 from .wire.events import START, StreamEvent, position
@@ -63,10 +66,11 @@ class Job(Generic[T]):
         record = await self._record(timeout_s)
         with _readable(self.id):
             data = decode(record)
+            succeeded, outcome = data["s"], data["r"]
         self._refuse_another_queues(str(data.get("q", "")))
-        if data["s"]:
-            return cast(T, data["r"])
-        raise describe(_raised(data["r"]))
+        if succeeded:
+            return cast(T, outcome)
+        raise describe(_raised(outcome))
 
     async def _record(self, timeout_s: float | None) -> bytes:
         listener = self._session.listener
@@ -110,7 +114,7 @@ class Job(Generic[T]):
 
     async def _look(self) -> tuple[JobInfo, bytes]:
         """The job without why it waits, and its payload."""
-        with reachable():
+        with reachable(), _readable(self.id):
             seen, payload, token, due_ms = await self._at_one_moment()
         stands = (
             "" if due_ms is None else self._session.name
@@ -179,7 +183,9 @@ async def lane_at(session: Session, job_id: str) -> str:
 async def request_abort(session: Session, job_id: str) -> Literal["ended", "asked", "absent"]:
     """What `Job.abort` sends; it waits for no worker."""
     with reachable():
-        data = await session.redis.get(session.keys.job(job_id))
+        data: bytes | None = None
+        with nothing_if_strange():
+            data = await session.redis.get(session.keys.job(job_id))
         lane = lane_of(data, session.name)
         if session.is_named and not session.is_ours(await lane_at(session, job_id)):
             return "absent"
@@ -190,7 +196,7 @@ def _finished(job_id: str, result: dict[str, Any]) -> JobInfo:
     return JobInfo(
         job_id,
         JobStatus.complete,
-        result["f"],
+        str(result["f"]),
         utc(result["et"]),
         started_at=utc(result["st"]),
         finished_at=utc(result["ft"]),
@@ -202,9 +208,9 @@ def _finished(job_id: str, result: dict[str, Any]) -> JobInfo:
 
 def _unfinished(job_id: str, job: dict[str, Any], token: bytes | None, due_ms: float | None) -> JobInfo:
     due_at = None if due_ms is None else utc(due_ms)
-    waits = JobStatus.deferred if int(due_ms or 0) > now_ms() else JobStatus.queued
+    waits = JobStatus.deferred if (due_ms or 0) > now_ms() else JobStatus.queued
     status = JobStatus.in_progress if token else waits
-    return JobInfo(job_id, status, job["f"], utc(job["et"]), due_at=due_at)
+    return JobInfo(job_id, status, str(job["f"]), utc(job["et"]), due_at=due_at)
 
 
 def _expired(job_id: str, error: JobExpired) -> JobInfo:
@@ -224,7 +230,9 @@ def _overdue(job_id: str, token: bytes | None) -> JobInfo:
 def _readable(job_id: str) -> Iterator[None]:
     try:
         yield
-    except (ValueError, KeyError, TypeError, OverflowError):
+    except (ValueError, KeyError, TypeError, OverflowError, AttributeError, ResponseError) as error:
+        if isinstance(error, ResponseError) and not is_strange(error):
+            raise
         raise Unserializable(
             f"Job {job_id} is not written in JSON and is not read: give its producer and its worker our "
             "encode and decode as job_serializer and job_deserializer."

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
+from redis.exceptions import ResponseError
 
 from .errors import JobError, JobNotFound
 from .redis.rights import PRODUCER
 from .redis.scripts import scripts
+from .redis.strange import nothing_if_strange
 from .tickets import JobTicket
 from .wire.events import FIELD, Position, position
 from .wire.keys import Keys
@@ -52,7 +54,10 @@ class Scripts:
     async def absence(self, job_id: str, seen: Unfinished) -> JobError:
         """Why there is no use in waiting for the job."""
         if seen == "expired":
-            return expired(await self._redis.get(self.keys.last(job_id)))
+            last: bytes | None = None
+            with nothing_if_strange():
+                last = await self._redis.get(self.keys.last(job_id))
+            return expired(last)
         return not_found(job_id)
 
     async def abort(self, job_id: str, lane: str, aborted: bytes) -> Literal["ended", "asked", "absent"]:
@@ -61,9 +66,9 @@ class Scripts:
         answer: Literal["ended", "asked", "absent"] = reply.decode()
         return answer
 
-    async def revive(self, waits: Sequence[tuple[str, int]], life_ms: int) -> list[bool]:
+    async def revive(self, waits: Sequence[tuple[bytes, int]], life_ms: int) -> list[bool]:
         """Dead letters back into their lanes: (id, ms to wait) each. True where one is queued again."""
-        args: list[str | int] = [life_ms]
+        args: list[bytes | int] = [life_ms]
         for wait in waits:
             args += wait
         return [revived == 1 for revived in await self._revive(args=args)]
@@ -75,9 +80,19 @@ class Scripts:
         async with self._redis.pipeline(transaction=False) as pipe:
             for job_id, first in places:
                 pipe.xrange(self.keys.stream(job_id), first, "+", count)
-            replies = await pipe.execute()
-        field = FIELD.encode()
-        return [[(position(id_), entry[field]) for id_, entry in reply] for reply in replies]
+            replies = await pipe.execute(raise_on_error=False)
+        return [[] if _is_no_stream(reply) else [_entry(*row) for row in reply] for reply in replies]
+
+
+def _is_no_stream(reply: Any) -> bool:
+    """Whether something else is there, or nothing that could be read from that place on."""
+    if isinstance(reply, Exception) and not isinstance(reply, ResponseError):
+        raise reply
+    return isinstance(reply, Exception)
+
+
+def _entry(id_: bytes, fields: dict[bytes, bytes]) -> tuple[Position, bytes]:
+    return position(id_), fields.get(FIELD.encode(), b"")
 
 
 def as_seen(reply: bytes | int) -> Seen:

@@ -11,11 +11,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
 from redis.asyncio.client import PubSub
 
+from ..errors import InvalidRequest
 from ..wire.events import Position, position, text_of
 from ..wire.keys import Keys
 
@@ -181,9 +183,10 @@ class Followers:
                 follower.confirm()
         elif message["type"] == "message":
             id_, _, data = message["data"].partition(b" ")
-            at = position(id_)
-            for follower in following:
-                follower.push(at, data)
+            with suppress(InvalidRequest):  # a stranger's: it is no event
+                at = position(id_)
+                for follower in following:
+                    follower.push(at, data)
 
     async def work(self, pubsub: PubSub) -> None:
         """Subscribes, unsubscribes and reads what is wanted."""

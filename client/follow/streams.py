@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from ..errors import JobError, JobNotFound
-from ..wire.events import Position, StreamEvent, read, text_of
+from ..wire.events import START, Position, StreamEvent, read, text_of
 from ..wire.schemas import Completion
 from .followers import Follower
 from .listener import Listener
@@ -27,7 +27,7 @@ async def follow(
     try:
         while (entry := await follower.next()) is not None:
             seen, after = after, entry[0]
-            event, follows = read(*entry)
+            event, follows = _event(*entry)
             if follows > seen:
                 yield StreamEvent(text_of(follows), "truncated")
             yield event
@@ -38,6 +38,14 @@ async def follow(
     finally:
         ended.cancel()
         listener.followers.remove(follower)
+
+
+def _event(at: Position, data: bytes) -> tuple[StreamEvent, Position]:
+    """What cannot be read is as good as lost: the result is whole all the same."""
+    try:
+        return read(at, data)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return StreamEvent(text_of(at), "truncated"), START
 
 
 def _tell(follower: Follower, result: asyncio.Future[bytes]) -> None:

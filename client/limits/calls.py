@@ -94,7 +94,7 @@ class CallScripts:
     async def epoch(self) -> str:
         """The name of the time since Redis last lost its data; empty where nobody has given it one."""
         text: bytes | None = await self._redis.get(self._keys.epoch)
-        return text.decode().partition(" ")[0] if text else ""
+        return text.decode(errors="replace").partition(" ")[0] if text else ""
 
     async def blocked(self, ticket: Ticket, key: str) -> str:
         """Why a key of the call lets it wait: the rest of a sentence that begins with the key."""
@@ -104,7 +104,7 @@ class CallScripts:
 
 
 def heard(message: bytes) -> tuple[str, Grant]:
-    """The id of a call that has its slots now, as its process is told of it."""
+    """The id of a call that has its slots now, as its process is told of it. Raises ValueError on any other message."""
     id_, tokens, usd, now_ms = message.decode().split(" ")
     return f"!{id_}", Grant(int(tokens), float(usd), int(now_ms))
 

@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 
 from ..redis.scripts import scripts
 from ..wire.keys import Keys
+from ..wire.record import LAST_MS
 
 Full: TypeAlias = Literal["paused", "cooldown", "concurrency", "requests", "tokens", "budget"]
 
@@ -61,7 +62,7 @@ async def found(redis: Redis, keys: Keys, who: str, lane: str = "", queue: str =
     """Of a job's id, the key of its lane and its workers' queue; or of a call's ticket. One round trip, a read."""
     (script,) = scripts(redis, __package__, keys, "explain")
     now_ms, due_ms, ahead, tried, worker, rows = await script(args=[who, lane, keys.health(queue)])
-    due = None if due_ms is None else int(float(due_ms))
+    due = None if due_ms is None else int(min(max(float(due_ms), 0), LAST_MS))
     return Found(
         keys.lane_name(lane) or lane, now_ms, due, ahead, tried > 0, worker > 0, [_seen(*row) for row in rows]
     )
@@ -78,7 +79,7 @@ def _seen(
 ) -> Seen:
     blocked = blocked_by(why.decode(), *map(_number, numbers)) if why else None
     holders = [(holder, float(end_ms)) for holder, end_ms in zip(held[::2], held[1::2], strict=True)]
-    return Seen(key.decode(), ahead, None if gate is None else float(gate), blocked, holders)
+    return Seen(key.decode(errors="replace"), ahead, None if gate is None else float(gate), blocked, holders)
 
 
 def _number(text: bytes) -> float:

@@ -166,7 +166,10 @@ class Grants(Subscriber):
                 self._told(message["data"])
 
     def _told(self, message: bytes) -> None:
-        id_, grant = heard(message)
+        try:
+            id_, grant = heard(message)
+        except ValueError:  # a stranger's
+            return
         waiter = self._waiting.get(id_)
         if waiter is not None and not waiter.granted.done():
             waiter.granted.set_result(grant)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
 
 from ..redis.connection import keys_at
+from ..redis.strange import or_nothing
 from ..wire.keys import Keys
 from ..wire.lane import limit_keys_of
 from .rules.gauge import LimitState, gauged
@@ -17,6 +19,7 @@ from .rules.limit import Limit, from_json, in_force
 MAX_KEYS = 10_000  # that are listed
 MAX_LANES = 1_000  # of a key, whose jobs are counted
 BATCH = 500  # keys or lanes a round trip
+MOST_NUMBER = 10**13  # of a flow: a moment is the largest
 _SCAN_BATCH = 1_000
 
 
@@ -28,9 +31,9 @@ async def states(redis: Redis, pattern: str | None) -> list[LimitState]:
         look.hgetall(keys.limits)
         look.hgetall(keys.limits_seeded)
         look.zrange(keys.gates, 0, MAX_KEYS - 1)
-        limits, seeded, gates = await look.execute()
-    known = _Known(_limits(limits), _limits(seeded), await _lanes_by_key(redis, keys))
-    every = (*known.entries, *known.seeded, *map(bytes.decode, gates))
+        limits, seeded, gates = map(or_nothing, await look.execute(raise_on_error=False))
+    known = _Known(_limits(limits or {}), _limits(seeded or {}), await _lanes_by_key(redis, keys))
+    every = (*known.entries, *known.seeded, *map(_name, gates or []))
     names = {name for name in every if _fits(name, pattern)}
     async for name in _seen(redis, keys):
         if len(names) >= MAX_KEYS:
@@ -53,7 +56,7 @@ class _Known(NamedTuple):
 
 
 def _limits(texts: dict[bytes, bytes]) -> dict[str, Limit]:
-    return {name.decode(): from_json(text) for name, text in texts.items()}
+    return {_name(name): from_json(text) for name, text in texts.items()}
 
 
 async def _lanes_by_key(redis: Redis, keys: Keys) -> dict[str, set[bytes]]:
@@ -63,11 +66,11 @@ async def _lanes_by_key(redis: Redis, keys: Keys) -> dict[str, set[bytes]]:
         look.zrange(keys.lanes, 0, MAX_LANES - 1)
         look.zrange(keys.cpu_lanes, 0, MAX_LANES - 1)
         look.hgetall(keys.aliases)
-        lanes, cpu_lanes, aliases = await look.execute()
-    models = {alias.decode(): model.decode() for alias, model in aliases.items()}
+        lanes, cpu_lanes, aliases = map(or_nothing, await look.execute(raise_on_error=False))
+    models = {_name(alias): _name(model) for alias, model in (aliases or {}).items()}
     found: dict[str, set[bytes]] = {}
-    for lane in (*lanes, *cpu_lanes):
-        for key in limit_keys_of(keys.lane_name(lane.decode()), models):
+    for lane in (*(lanes or ()), *(cpu_lanes or ())):
+        for key in limit_keys_of(keys.lane_name(_name(lane)), models):
             found.setdefault(key, set()).add(lane)
     return found
 
@@ -75,7 +78,7 @@ async def _lanes_by_key(redis: Redis, keys: Keys) -> dict[str, set[bytes]]:
 async def _seen(redis: Redis, keys: Keys) -> AsyncIterator[str]:
     prefixes = keys.flow(""), keys.slots("")
     async for name in redis.scan_iter(match=keys.flow_or_slots, count=_SCAN_BATCH):
-        text = name.decode()
+        text = _name(name)
         for prefix in prefixes:
             if text.startswith(prefix):
                 yield text[len(prefix) :]
@@ -90,8 +93,9 @@ async def _read(redis: Redis, keys: Keys, names: Sequence[str], known: _Known) -
             look.zcount(keys.slots(name), f"({now_ms}", "+inf")
             look.zcard(keys.blocked(name))
             look.zrange(keys.blocked(name), 0, MAX_LANES - 1)
-        replies = await look.execute()
-    rows = list(zip(names, replies[::4], replies[1::4], replies[2::4], replies[3::4], strict=True))
+        replies = [or_nothing(reply) for reply in await look.execute(raise_on_error=False)]
+    queues = [waiters or [] for waiters in replies[3::4]]
+    rows = list(zip(names, replies[::4], replies[1::4], replies[2::4], queues, strict=True))
     lanes = {name: _lanes_of(known.lanes.get(name, ()), waiters) for name, *_, waiters in rows}
     due = await _due(redis, {lane for each in lanes.values() for lane in each}, now_ms)
     found = []
@@ -99,10 +103,11 @@ async def _read(redis: Redis, keys: Keys, names: Sequence[str], known: _Known) -
         limit, source = in_force(name, known.entries)
         calls = sum(waiter.startswith(b"!") for waiter in waiters)
         waiting = calls + sum(due[lane] for lane in lanes[name])
-        numbers = {field.decode(): float(value) for field, value in flow.items()}
-        counts = {"in_use": in_use, "waiting": waiting, "blocked_lanes": count - calls}
+        counts = {"in_use": in_use or 0, "waiting": waiting, "blocked_lanes": (count or 0) - calls}
         overridden = known.overridden(name)
-        found.append(gauged(name, limit, source, numbers, now_ms, **counts, overridden=overridden))
+        found.append(
+            gauged(name, limit, source, _numbers(flow or {}), now_ms, **counts, overridden=overridden)
+        )
     return found
 
 
@@ -117,7 +122,23 @@ async def _due(redis: Redis, lanes: Iterable[bytes], now_ms: int) -> dict[bytes,
         async with redis.pipeline(transaction=False) as look:
             for lane in part:
                 look.zcount(lane, 0, now_ms)
-            found.update(zip(part, await look.execute(), strict=True))
+            counts = await look.execute(raise_on_error=False)
+            found.update(zip(part, (or_nothing(count) or 0 for count in counts), strict=True))
+    return found
+
+
+def _name(key: bytes) -> str:
+    """As it is told; one that is no text, as near as can be."""
+    return key.decode(errors="replace")
+
+
+def _numbers(flow: dict[bytes, bytes]) -> dict[str, float]:
+    """Those that can be, as state.lua reads them."""
+    found: dict[str, float] = {}
+    for field, value in flow.items():
+        with suppress(ValueError):
+            if abs(number := float(value)) <= MOST_NUMBER:  # neither NaN nor infinity
+                found[_name(field)] = number
     return found
 
 

@@ -84,7 +84,9 @@ def _waiting(job: Found, reason: Reason, sentence: str, seen: Seen | None = None
         position=job.ahead,
         key=seen and seen.key,
         lanes_ahead=(seen and seen.lanes_ahead) or 0,
-        holders=tuple(Holder(id_.decode(), (end_ms - job.now_ms) / 1000) for id_, end_ms in holders),
+        holders=tuple(
+            Holder(id_.decode(errors="replace"), (end_ms - job.now_ms) / 1000) for id_, end_ms in holders
+        ),
         next_at=None if next_ms is None else utc(next_ms),
         asked_at=utc(job.now_ms),
     )

@@ -1,8 +1,8 @@
 -- clock: the server's time, one moment for the whole script, and the dice.
--- gives: cmd, DAY_MS, now_us, now (ms)
+-- needs: checked
+-- gives: DAY_MS, now_us, now (ms)
 
 local DAY_MS = 86400000
-local cmd = redis.call  -- looked up once
 local time = cmd('TIME')
 local now_us = time[1] * 1000000 + time[2]
 local now = math.floor(now_us / 1000)

@@ -1,6 +1,6 @@
 -- conversations: the jobs of a conversation start in the order in which they came, whatever lanes they are in.
 -- needs: clock, names
--- gives: turns_of, enter, depart, first_turn, has_gone
+-- gives: MOST_STRANGE, turns_of, enter, depart, first_turn, has_gone
 --
 -- KEY.turns has the jobs of a conversation that wait to start: '{lane}\n{id}' → place. A job is in it from its enqueue
 -- until its claim, and again from the end of a run that did not end it: a hand-back, a lapsed lease, the wait for
@@ -8,6 +8,7 @@
 
 local TURNS_TTL_MS = 31 * DAY_MS  -- after the last that came
 local OF_THEM = 'conversation:'
+local MOST_STRANGE = 1000  -- turns of what is no job's, or has gone, that are taken out at once
 local NONE, turns = {}, {}
 
 -- The keys of the conversations that a lane's jobs are in: as good as always one, or none.
@@ -36,17 +37,25 @@ end
 
 -- The place, the lane and the id of the job whose turn it is; nil where none waits.
 local function first_turn(key)
-  local first = cmd('ZRANGE', key, 0, 0, 'WITHSCORES')
-  if not first[1] then return nil end
-  local lane, id = string.match(first[1], '^([^\n]*)\n(.*)$')
-  return tonumber(first[2]), lane or '', id or first[1]
+  for _ = 1, MOST_STRANGE do
+    local first = cmd('ZRANGE', key, 0, 0, 'WITHSCORES')
+    if not first[1] then return nil end
+    local lane, id = string.match(first[1], '^([^\n]*)\n(.*)$')
+    if lane and is_lane(lane) then return tonumber(first[2]), lane, id end
+    cmd('ZREM', key, first[1])  -- of a version before, or a stranger's
+  end
 end
 
 -- Whether a job does not wait to start any more, and is out of its turn. Clients and workers of the version before,
--- which know of no turns, may have aborted, ended or moved it, or run it now; or its deadline has passed.
-local function has_gone(key, lane, id)
+-- which know of no turns, may have aborted, ended or moved it, or run it now; or its deadline has passed. One that is due,
+-- but behind its turn, gets the turn of where it stands: else its lane would wait for it, and it for its lane.
+local function has_gone(key, lane, id, place)
   local score = tonumber(redis.pcall('ZSCORE', lane, id) or nil)
   local known, runs = cmd('EXISTS', KEY.job .. id), cmd('EXISTS', KEY.in_progress .. id)
-  if score and (runs == 1 and score <= now or runs == 0 and known == 1) then return false end
-  return cmd('ZREM', key, lane .. '\n' .. id) == 1 or cmd('ZREM', key, id) == 1
+  if score and (runs == 1 and score <= now or runs == 0 and known == 1) then
+    if score <= place or score > now then return false end
+    cmd('ZADD', key, score, lane .. '\n' .. id)
+    return true
+  end
+  return cmd('ZREM', key, lane .. '\n' .. id) == 1
 end

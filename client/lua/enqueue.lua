@@ -21,6 +21,11 @@ if #ARGV == 0 or #ARGV % 6 ~= 0 then
   return redis.error_reply('enqueue: six arguments for each job')
 end
 
+for at = 5, #ARGV, 5 do  -- before anything is written: what another program has under the name of a queue is refused
+  local lane = ARGV[at]
+  if string.sub(lane, 1, #KEY.lane) ~= KEY.lane and lane ~= KEY.queue then redis.call('ZSCORE', lane, '') end
+end
+
 local added, look_ms, came_us = {}, {}, now_us
 for at = 1, #ARGV, 6 do
   local id, payload, wait_ms, life_ms, lane, note = unpack(ARGV, at, at + 5)

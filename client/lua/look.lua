@@ -1,5 +1,5 @@
 -- look: what has become of these jobs, at one moment.
--- needs: clock
+-- needs: clock, names
 --
 -- ARGV[1]  queue: zset, job id → Unix ms when due, as every lane is
 -- then the jobs' ids
@@ -24,7 +24,7 @@ local function search(id)  -- where its payload is gone: is it still in some lan
   if scores_left < #names then return WAITS_OR_RUNS end
   for _, lane in ipairs(names) do
     scores_left = scores_left - 1
-    if cmd('ZSCORE', lane, id) then return EXPIRED end
+    if is_lane(lane) and cmd('ZSCORE', lane, id) then return EXPIRED end
   end
   return UNKNOWN
 end

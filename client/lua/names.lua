@@ -1,10 +1,15 @@
 -- names: the names and little texts that are written or read on both sides, each as its file in client/wire says.
 -- needs: clock
--- gives: is_named, lanes_of, provider_of, keys_of, read_names, write_names, read_ticket, read_reservation, new_token, place_of, claimed_ms,
---        is_ours, text_of
+-- gives: MOST_TOKENS, is_named, is_lane, lanes_of, provider_of, keys_of, read_names, write_names, read_ticket, read_reservation,
+--        new_token, place_of, claimed_ms, is_ours, text_of
+
+local MOST_TOKENS = 1000000000  -- more are a mistake, and count as so many
 
 -- Whether it is a queue of arq's with a name of its own, and no lane of ours.
 local function is_named(lane) return string.sub(lane, 1, #KEY.lane) ~= KEY.lane and lane ~= KEY.queue end
+
+-- Whether it can be a lane, or such a queue. No other record of ours is taken for one.
+local function is_lane(key) return not is_named(key) or key ~= '' and not is_own_key(key) end
 
 -- Where a lane waits for its turn, as keys.py's lanes_of.
 local function lanes_of(lane)
@@ -17,6 +22,7 @@ end
 local function provider_of(part) return string.match(part, '^([^/:@][^/:]*)/.') end
 
 local function add(keys, key)
+  if #keys >= 32 or key and #key > 1200 then return end  -- more, or longer, than lanes.py lets through
   for i = 1, #keys do
     if keys[i] == key then return end
   end
@@ -37,8 +43,8 @@ local function keys_of(lane, aliases)
       else
         local alias, name = string.match(part, '^(@%w+)/?(.*)$')
         local model = alias and aliases[alias] or ''
-        if model ~= '' then part = name == '' and model or string.match(model, '^[^/]+') .. '/' .. name end
-        keys[1] = part
+        if model ~= '' then part = name == '' and model or (string.match(model, '^[^/]+') or '') .. '/' .. name end
+        add(keys, part)
         add(keys, provider_of(part))
       end
     end
@@ -73,16 +79,16 @@ local function read_ticket(ticket)
   local id, lease_ms, channel, input, output, keys =
     string.match(ticket, '^(![^|]+)|(%d+)|([^|]+)|(%d+)|(%-?%d+)|(.+)$')
   if not id then return nil end
-  local call = { id = id, lease_ms = tonumber(lease_ms), channel = channel, input = tonumber(input),
-    output = tonumber(output), keys = {} }
-  for key in string.gmatch(keys, '[^|]+') do call.keys[#call.keys + 1] = key end
-  return call
+  local call = { id = id, lease_ms = math.min(lease_ms, 31 * DAY_MS), channel = channel,
+    input = math.min(input, MOST_TOKENS), output = math.min(output, MOST_TOKENS), keys = {} }
+  for key in string.gmatch(keys, '[^|]+') do add(call.keys, key) end
+  if call.keys[1] then return call end
 end
 
 -- The tokens of input and output that a payload says it takes; nil where it says nothing.
 local function read_reservation(payload)
   local input, output = string.match(payload, '^{"n":(%d+),"m":(%-?%d+),')
-  return tonumber(input), tonumber(output)
+  if input then return math.min(input, MOST_TOKENS), math.min(output, MOST_TOKENS) end
 end
 
 local function new_token(worker) return string.format('mill:%.0f:%s', now_us, worker) end

@@ -8,7 +8,6 @@
 -- its score is still that moment. So what ended, or was renewed or claimed meanwhile, also by a worker that knows
 -- nothing of returns while versions are mixed, stays as it is, and a return without use goes away by itself.
 
-local RETURNS_AT_ONCE, ROUNDS = 500, 10
 
 -- The return of a job that waits for another try.
 local function return_of(place, lane, id) return place .. ' ' .. lane .. '\n' .. id end
@@ -34,7 +33,7 @@ end
 local function put_back(place, lane, id)
   local ms = tonumber(place or nil)
   if not (ms and ms >= 0 and ms <= now_us / 1000) then return false end  -- below 0 stands what is left unread
-  cmd('ZADD', lane, place, id)
+  if type(redis.pcall('ZADD', lane, place, id)) == 'table' then return false end
   enter(lane, id, place)
   return true
 end
@@ -43,10 +42,10 @@ end
 local function bring_back(one, moment)
   local place, lane, id = string.match(one, '^(%S+) ([^\n]*)\n(.*)$')
   if place then
-    return redis.pcall('ZSCORE', lane, id) == moment and put_back(place, lane, id) and lane
+    return is_lane(lane) and redis.pcall('ZSCORE', lane, id) == moment and put_back(place, lane, id) and lane
   end
   lane = string.match(one, '^%S+ (.*)$')
-  local ids = lane and redis.pcall('ZRANGEBYSCORE', lane, moment, moment) or {}
+  local ids = lane and is_lane(lane) and redis.pcall('ZRANGEBYSCORE', lane, moment, moment) or {}
   local found = false
   for _, lapsed in ipairs(ids) do
     local held = cmd('GET', KEY.in_progress .. lapsed)
@@ -57,6 +56,7 @@ end
 
 -- Puts back all whose moment has come. Returns the lanes that they are in, and the next moment, or nil.
 local function restore()
+  local RETURNS_AT_ONCE, ROUNDS = 500, 10
   local lanes = {}
   for _ = 1, ROUNDS do
     local first = cmd('ZRANGE', KEY.returns, 0, 0, 'WITHSCORES')[2]

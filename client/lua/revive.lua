@@ -22,7 +22,7 @@ for at = 2, #ARGV, 2 do
     local last_result = cmd('GET', result)
     newer = last_result and last_result ~= own_result
   end
-  local possible = payload and payload ~= '' and not newer
+  local possible = payload and payload ~= '' and lane and is_lane(lane) and not newer
   if possible then
     cmd('SET', job, payload, 'PX', wait_ms + life_ms)
     cmd('DEL', result, letter, KEY.stream .. id)

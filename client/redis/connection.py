@@ -38,6 +38,12 @@ RETRIES = 3  # after 0.1, 0.2 and 0.4 s: every command we send may be sent twice
 _BROKEN = (redis_errors.ConnectionError, redis_errors.TimeoutError)
 
 
+_STRANGE = (
+    "Redis holds something else in the place of a record of promptmill's: see 'Records that cannot be read' in "
+    "docs/operations.md."
+)
+
+
 def connect(
     address: ServerAddress, *, max_connections: int = COMMAND_CONNECTIONS, retries: int = RETRIES
 ) -> Redis:
@@ -126,7 +132,7 @@ def _sentence(error: BaseException) -> str:
             "Workers go on with what is queued."
         )
     if isinstance(error, redis_errors.ResponseError):
-        return f"Redis refused a command: {error}."
+        return f"Redis refused a command: {error}." if "WRONGTYPE" not in words else _STRANGE
     return "Redis cannot be reached: check REDIS_URL and that the server is up."
 
 

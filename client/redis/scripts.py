@@ -119,7 +119,13 @@ def whole(text: str, room: str, keys: Keys) -> str:
     need(text)
     code = "\n".join((*shared.values(), text))
     names = {name: repr(key) for name, key in keys.names().items()}
-    return f"{_table('KEY', names, code)}\n{_table('FACT', _FACTS, code)}\n{code}"
+    aside = {
+        "ours": "\n".join(keys.names().values()),
+        "set_aside": keys.set_aside(""),
+    }  # no rights are needed for them
+    aside |= {name: keys.names()[name] for name in ("aside", "nothing", "limits", "limits_seeded")}
+    facts = {**_FACTS, **{name: repr(key) for name, key in aside.items()}}
+    return f"{_table('KEY', names, code)}\n{_table('FACT', facts, code)}\n{code}"
 
 
 def _table(table: str, values: Mapping[str, object], code: str) -> str:

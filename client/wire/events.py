@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
@@ -21,6 +21,7 @@ START = (0, 0)  # before the first event of any stream
 RESET, TRUNCATED = b'{"kind":"reset"}', b'{"kind":"truncated"}'
 
 Position: TypeAlias = tuple[int, int]  # an id as numbers, for comparing
+_FIELDS: dict[str, type] = {"text": str, "reasoning": str, "tool_calls": list}
 Kind: TypeAlias = Literal["delta", "reset", "truncated", "done", "error"]
 
 
@@ -74,19 +75,17 @@ def failed(error: BaseException) -> bytes:
 
 
 def read(at: Position, data: bytes) -> tuple[StreamEvent, Position]:
-    """The event, and the one it is known to follow: START where nothing is known."""
+    """The event, and the one it is known to follow: START where nothing is known. Raises ValueError, or what comes of a
+    record of another form."""
     fields: dict[str, Any] = from_json(data)
-    after = fields.get("after")
-    kind: Kind = fields["kind"]
-    error = fields.get("error")
-    event = StreamEvent(
-        text_of(at),
-        kind,
-        fields.get("text", ""),
-        fields.get("reasoning", ""),
-        fields.get("tool_calls", []),
-        from_wire(error) if isinstance(error, dict) else JobFailed("unknown") if kind == "error" else None,
+    after, kind, error = fields.get("after"), fields["kind"], fields.get("error")
+    text, reasoning, calls = (fields.get(name, kind_of()) for name, kind_of in _FIELDS.items())
+    if kind not in get_args(Kind) or [str, str, list] != [type(text), type(reasoning), type(calls)]:
+        raise ValueError("it is no event")
+    failure = (
+        from_wire(error) if isinstance(error, dict) else JobFailed("unknown") if kind == "error" else None
     )
+    event = StreamEvent(text_of(at), kind, text, reasoning, calls, failure)
     return event, position(after) if after else START
 
 

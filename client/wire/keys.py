@@ -41,6 +41,9 @@
     mill:stream:{id}        stream  events of a streamed answer          '{µs}-{n}'      STREAM_TTL_S after its end
     mill:parts:{id}         hash    parts of a job that are done, float32 —              1 day after the last
     mill:parts:={part}      hash    one of a job that failed, for others  —              1 day
+    mill:aside              zset    keys that were set aside, as they    Unix ms, then   7 days after the last
+                                    held another type than is told here
+    mill:aside:{key}        any     what such a key held, 100 at most    —               7 days
     mill:cost:{day}         hash    'model|tenant|what' → tokens, USD, calls —           400 days
     mill:counted:{worker}   string  number of its last writing of totals —               1 day after the last
     mill:events:{id}        channel the same events, as they are written —               (not a key)
@@ -120,6 +123,7 @@ class Keys:
     unreadable = _Name("mill:unreadable")
     returns = _Name("mill:returns")
     dead_letters = _Name("mill:dead")
+    aside = _Name("mill:aside")
     wake_channel = _Channel("wake")
 
     own_lanes = _Family("mill:lanes:of:")  # of a queue with a name of its own, by its key
@@ -137,6 +141,8 @@ class Keys:
     parts = _Family("mill:parts:")
     events_channel = _Channels("events:")
     done_channel = _Channels("done:")
+
+    set_aside = _Family("mill:aside:")  # by the key
 
     # of a limit key
     flow = _Family("mill:flow:")
@@ -176,6 +182,14 @@ class Keys:
     def is_free(self, queue: str) -> bool:
         """Whether a queue of arq's may be called so: no key of another kind begins with it."""
         return not any(queue.startswith(key) for name, key in self.names().items() if name != "queue")
+
+    def is_lane(self, key: str) -> bool:
+        """Whether it can be a lane, or such a queue: no other key of ours is taken for one. Lua: names.lua."""
+        return not self.is_named(key) or (key != "" and not self._is_own(key))
+
+    def _is_own(self, key: str) -> bool:
+        names = self.names().values()
+        return key in names or any(name.endswith(":") and key.startswith(name) for name in names)
 
     def lane_name(self, lane_key: str) -> str:
         """The name of a lane; empty for a queue that is no lane of ours, such as arq's."""

@@ -21,6 +21,7 @@ from .codec import decode, encode
 from .keys import KEYS
 
 LAST_ERROR_CHARS = 2_000
+LAST_MS = 253_402_300_799_000  # Unix ms, in the year 9999
 
 
 class JobStatus(str, Enum):  # noqa: UP042  as arq has it
@@ -63,6 +64,10 @@ def expired(last: bytes | None, lane: str = "") -> JobExpired:
     key of its lane, if that is known better."""
     known = _job(last)
     function, attempts, error = known.get("f"), known.get("n", 0), str(known.get("e", ""))
+    function, attempts = (
+        function if isinstance(function, str) else None,
+        attempts if isinstance(attempts, int) else 0,
+    )
     if not attempts:
         name = KEYS.lane_name(lane or str(known.get("q", "")))
         where = f" It waited in the lane {name}." if name else ""
@@ -79,7 +84,8 @@ def expired(last: bytes | None, lane: str = "") -> JobExpired:
 
 def lane_of(data: bytes | None, queue: str) -> str:
     """The lane that a job's payload names; `queue` where it names none, as a plain arq client's."""
-    return str(_job(data).get("q", queue))
+    lane = _job(data).get("q")
+    return lane if isinstance(lane, str) and KEYS.is_lane(lane) else queue
 
 
 def now_ms() -> int:
@@ -87,8 +93,8 @@ def now_ms() -> int:
 
 
 def utc(ms: float) -> datetime:
-    """Unix milliseconds, as a moment."""
-    return datetime.fromtimestamp(int(ms) / 1000, UTC)
+    """Unix milliseconds, as a moment; the first or the last of the calendar where they are beyond it."""
+    return datetime.fromtimestamp(min(max(ms, 0), LAST_MS) // 1 / 1000, UTC)
 
 
 def _job(data: bytes | None) -> dict[str, Any]:

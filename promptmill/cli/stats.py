@@ -13,6 +13,7 @@ from redis.exceptions import NoPermissionError
 
 from client import Queue
 from client.redis.connection import reachable
+from client.redis.strange import nothing_if_strange, or_nothing
 from client.wire.keys import ELSEWHERE_MS, KEYS
 
 from .footprint import Footprint, read_footprint
@@ -114,30 +115,38 @@ async def server_info(queue: Queue) -> dict[str, Any]:
 
 async def count_unreadable(queue: Queue) -> int:
     """How many jobs workers have left where they are, as they cannot read them."""
-    known = await queue.session.redis.zrange(KEYS.unreadable, 0, -1)
+    known = await _members(queue, KEYS.unreadable)
     lanes = {queue.session.name.encode(), KEYS.queue.encode(), *(one.partition(b"\n")[0] for one in known)}
     async with queue.session.redis.pipeline(transaction=False) as pipe:
         for lane in lanes:
             pipe.zcount(lane, "-inf", "(0")
-        return sum(await pipe.execute())
+        return sum(or_nothing(count) or 0 for count in await pipe.execute(raise_on_error=False))
 
 
 async def _health(queue: Queue, name: str) -> list[str]:
-    health = await queue.session.redis.get(KEYS.health(name))
-    return [health.decode()] if health else []
+    health: bytes | None = None
+    with nothing_if_strange():
+        health = await queue.session.redis.get(KEYS.health(name))
+    return [health.decode(errors="replace")] if health else []
 
 
 async def _waiting(queue: Queue) -> tuple[int, int]:
     """How many jobs of all lanes are due, and how many are somebody's business later."""
     now_ms = round(time() * 1000)
-    waiting = [await queue.session.redis.zrange(lanes, 0, -1) for lanes in (KEYS.lanes, KEYS.cpu_lanes)]
+    waiting = [await _members(queue, lanes) for lanes in (KEYS.lanes, KEYS.cpu_lanes)]
     lanes = {queue.session.name.encode(), *chain.from_iterable(waiting)}
     async with queue.session.redis.pipeline(transaction=False) as pipe:
         for lane in lanes:
             pipe.zcount(lane, 0, now_ms)
             pipe.zcount(lane, f"({now_ms}", f"({ELSEWHERE_MS}")
-        counts = await pipe.execute()
+        counts = [or_nothing(count) or 0 for count in await pipe.execute(raise_on_error=False)]
     return sum(counts[::2]), sum(counts[1::2])
+
+
+async def _members(queue: Queue, key: str) -> list[bytes]:
+    async with queue.session.redis.pipeline(transaction=False) as pipe:
+        pipe.zrange(key, 0, -1)
+        return or_nothing((await pipe.execute(raise_on_error=False))[0]) or []
 
 
 def server_name(info: Mapping[str, Any]) -> str:

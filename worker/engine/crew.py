@@ -13,12 +13,15 @@ from arq.cron import CronJob
 from arq.worker import Function
 
 from client import words
+from client.redis.strange import nothing_if_strange
 from client.wire.keys import Keys
 from client.wire.record import now_ms
 from worker.context import Context
 from worker.unreachable import UNREACHABLE
 
-from . import run
+from . import aborts, run
+from .aside import Aside
+from .complaints import Complaints
 from .finish import Outbox
 from .pace import Pace
 from .renew import Lost
@@ -28,7 +31,6 @@ from .scripts import Claimed, Lease, Outcome, Parts
 from .telling import tell_end
 from .too_large import fitting
 
-NEWEST_ABORTS = 100  # requests looked at: old ones, for jobs that had ended, must not hide new ones
 LEAVE_LIMIT_S = 2.0  # for hooks, and for runs that were lost, to end before the worker does
 
 logger = words.logger("arq.worker")
@@ -48,7 +50,7 @@ class Crew(Reporter):
         self.held: dict[str, Lease] = {}  # runs, and outcomes not yet written: all that is to be renewed
         self._afterwards: dict[Lease, Context] = {}  # what after_job_end is to be called with
         self._background: set[asyncio.Task[None]] = set()
-        self._pace = Pace()
+        self._pace, self._aside, self._complaints = Pace(), Aside(), Complaints()
         self._woken = asyncio.Event()
         self._wants_more = False  # the last claim left due jobs behind
         self._overdue_s = -math.inf  # when unread jobs were last looked for; monotonic
@@ -94,7 +96,8 @@ class Crew(Reporter):
     async def _carry_out(self, current: Run) -> Ended:
         try:
             if current.claimed.payload is None:
-                current.last = await self.pool.get(self.keys.last(current.lease.job_id))
+                with nothing_if_strange():
+                    current.last = await self.pool.get(self.keys.last(current.lease.job_id))
             function = run.read(current, self.functions, self._policy)
         except (Exception, asyncio.CancelledError) as error:
             return self._failed(current, error, None)
@@ -211,10 +214,9 @@ class Crew(Reporter):
             self._cancel(current, "abort")
 
     async def _find_aborts(self) -> None:
-        """Cancels runs that plain arq clients want aborted: they write a request, but tell nobody."""
-        newest = await self.pool.zrange(self.keys.aborts, 0, NEWEST_ABORTS - 1, desc=True, withscores=True)
-        for job_id, asked_ms in newest:
-            current = self.runs.get(job_id.decode())
+        """Cancels runs that plain arq clients want aborted."""
+        for job_id, asked_ms in await aborts.asked_for(self.pool, self.keys.aborts):
+            current = self.runs.get(job_id)
             if current is not None and current.is_meant(asked_ms):
                 self._cancel(current, "abort")
 
@@ -239,8 +241,8 @@ class Crew(Reporter):
         """Runs whose leases nobody has, by the epochs in which they were claimed. Where the epoch is the same, Redis
         has kept its data: others have run these jobs while this worker stood still."""
         now: str | None = None
-        with suppress(*UNREACHABLE):
-            now = (await self.pool.get(self.keys.epoch) or b"").decode().partition(" ")[0]
+        with suppress(*UNREACHABLE), nothing_if_strange():
+            now = (await self.pool.get(self.keys.epoch) or b"").decode(errors="replace").partition(" ")[0]
         lost = sum(epoch != now for epoch in epochs) if now is not None else 0
         if elsewhere := len(epochs) - lost:
             logger.warning(
@@ -261,8 +263,7 @@ class Crew(Reporter):
                 self._outbox.put(Outcome(lease, "back"))
 
     def _runs_under(self, lease: Lease) -> bool:
-        current = self.runs.get(lease.job_id)
-        return current is not None and current.lease is lease
+        return (current := self.runs.get(lease.job_id)) is not None and current.lease is lease
 
     def _abandon(self, stubborn: Run) -> None:
         """Hands a job back that goes on though it was cancelled; the process ends in a moment."""

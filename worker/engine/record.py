@@ -8,6 +8,7 @@ from arq.jobs import DeserializationError
 
 from client import decode, encode
 from client.errors import JobFailed, Unserializable
+from client.wire.record import LAST_MS
 
 UNREADABLE = (
     "The job could not be read, as it is no JSON record of a job, and no other worker took it before its deadline: "
@@ -15,7 +16,6 @@ UNREADABLE = (
 )
 
 
-LATEST_MS = 253_402_300_799_000  # the end of the year 9999
 _KINDS = {(str, list, dict, t, int) for t in (int, type(None))}  # of a record's fields
 
 
@@ -40,7 +40,7 @@ def read_job(data: bytes) -> JobRecord:
         job = JobRecord(told["f"], told["a"], told["k"], told["t"], told["et"])
     except (ValueError, KeyError):
         raise Unread from None
-    if tuple(map(type, job)) not in _KINDS or not 0 <= job.et <= LATEST_MS:
+    if tuple(map(type, job)) not in _KINDS or not 0 <= job.et <= LAST_MS:
         raise Unread
     return job
 

@@ -13,6 +13,7 @@ from client.redis.connection import connect, keys_at
 from client.redis.url import ServerAddress
 from worker.unreachable import UNREACHABLE
 
+from .complaints import Complaints
 from .scripts import EngineScripts, Lease
 
 GRACE_S = 1.0  # after it stood still, for others that did, too, to renew before anything is claimed
@@ -98,14 +99,15 @@ class Renewer:
         await self._redis.aclose()
 
     async def _every_third(self) -> None:
+        complaints = Complaints()
         while True:
             await asyncio.sleep(self._lease_s / PER_LEASE)
             try:
                 await self._renew()
             except UNREACHABLE as error:
                 logger.warning("the leases could not be renewed: %s", error)
-            except Exception:
-                logger.exception("the leases could not be renewed")
+            except Exception as error:
+                complaints.take("the renewal of leases", error)
 
     async def _renew(self) -> None:
         leases = list(self._held.values())

@@ -109,7 +109,7 @@ def read(run: Run, functions: Mapping[str, Function | CronJob], policy: Policy) 
         error = expired(run.last, run.lease.lane)
         run.function = error.details.get("function", run.function)
         raise error
-    if claimed.was_unread:
+    if claimed.was_unread or not claimed.payload:
         raise never_read()
     job = read_job(claimed.payload)
     name, run.enqueued_ms = job.f, job.et

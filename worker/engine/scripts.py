@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
 
+from client import words
 from client.redis.scripts import scripts
 from client.wire.keys import Keys
+from client.wire.record import LAST_MS
 from client.wire.token import with_place
 from worker.unreachable import as_unreachable
+
+logger = words.logger("arq.worker")
+
+_Unnamed: TypeAlias = tuple[Any, Any, Any, Any]  # bytes: its id, its lane, its token, its limit keys
 
 Verb = Literal["done", "dead", "retry", "throttled", "again", "back", "reroute", "unread"]
 
@@ -50,7 +57,7 @@ class Claimed(NamedTuple):
     @property
     def score_ms(self) -> int:
         """When it was due."""
-        return int(float(self.place))
+        return int(max(float(self.place), -LAST_MS))
 
     @property
     def was_unread(self) -> bool:
@@ -120,17 +127,28 @@ class EngineScripts:
         now_ms, next_ms, more, token, aborts, now_epoch, taken, unread, mine = await _run(
             self._claim, [queue, want, lease_ms, hold_ms, worker, epoch, *models, int(overdue)]
         )
-        token = token.decode()
+        strange: list[_Unnamed] = []
+        jobs = [claimed for row in taken for claimed in _claimed(row, token, strange)]
+        if strange:
+            await self._remove(strange)
         return Claim(
             now_ms,
             next_ms,
             more == 1,
-            [id_.decode() for id_ in aborts],
+            [id_.decode(errors="replace") for id_ in aborts],
             now_epoch.decode(),
-            [claimed for row in taken for claimed in _claimed(row, token)],
+            jobs,
             unread,
             list(_leases(mine)),
         )
+
+    async def _remove(self, rows: Sequence[_Unnamed]) -> None:
+        """Ends claimed jobs that nobody can name: no result is kept."""
+        named = f"{rows[0][:2]!r:.200}"
+        logger.error(
+            "%s removed, named by no text: %s", words.counted(len(rows), "job is", "jobs are"), named
+        )
+        await self.finish([Outcome(Lease(*row), "done") for row in rows])
 
     async def renew(self, leases: Sequence[Lease], lease_ms: int) -> list[int]:
         """For each lease: 1 prolonged, 0 somebody else's by now, -1 unknown to Redis, 2 without its slots. One
@@ -165,18 +183,29 @@ async def _run(script: AsyncScript, args: Sequence[Any]) -> Any:
 
 
 def _leases(words: Sequence[bytes]) -> Iterator[Lease]:
-    each = map(bytes.decode, words)
+    each = iter(words)
     for job_id, lane, token, limit_keys in zip(each, each, each, each, strict=True):
-        yield Lease(job_id, lane, token, limit_keys)
+        with suppress(UnicodeDecodeError):  # none of ours
+            yield Lease(job_id.decode(), lane.decode(), token.decode(), limit_keys.decode())
 
 
-def _claimed(row: Sequence[Any], token: str) -> Iterator[Claimed]:
-    """The jobs of one lane in the claim's reply, as claim.lua says."""
-    lane, limit_keys, shut = (text.decode() for text in row[:3])
-    each = iter(row[3:])
-    for job_id, score, payload, rest in zip(each, each, each, each, strict=True):
-        place = score.decode()
-        at = job_id.decode(), lane, with_place(token, place), limit_keys
+def _text(word: bytes) -> str | None:
+    try:
+        return word.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _claimed(row: Sequence[Any], token: bytes, strange: list[_Unnamed]) -> Iterator[Claimed]:
+    """The jobs of one lane in the claim's reply, as claim.lua says. Into `strange` goes what no text names."""
+    lane, limit_keys, shut = (_text(word) for word in row[:3])
+    each, claimed_by = iter(row[3:]), token.decode()
+    for name, score, payload, rest in zip(each, each, each, each, strict=True):
+        job_id, place = _text(name), score.decode()
+        if job_id is None or lane is None or limit_keys is None or shut is None:
+            strange.append((name, row[0], b"%b@%b" % (token, score), row[1]))
+            continue
+        at = job_id, lane, with_place(claimed_by, place), limit_keys
         if rest is None:
             yield Claimed(Lease(*at), payload, place, shut=shut)
             continue
@@ -188,7 +217,7 @@ def _claimed(row: Sequence[Any], token: str) -> Iterator[Claimed]:
             place=place,
             tries_used=int(tries) if has_tries else 0,
             crashes=died,
-            abort_ms=int(float(abort_ms)),
+            abort_ms=int(min(max(float(abort_ms), 0), LAST_MS)),
             tokens=int(tokens),
             usd=float(usd),
             shut=shut,

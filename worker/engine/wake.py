@@ -34,7 +34,7 @@ async def listen(address: ServerAddress, *, wake: Callable[[], None], abort: Cal
                     if message["type"] == "subscribe":  # from now on nothing is missed
                         wake()
                     elif message["data"]:
-                        abort(message["data"].decode())
+                        abort(message["data"].decode(errors="replace"))
                     else:
                         wake()
             except UNREACHABLE as error:

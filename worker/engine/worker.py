@@ -212,11 +212,11 @@ class Engine(Crew):
         kept_house_s = -self.poll_delay_s
         while not (self._stopping.is_set() or self._outage.lasting):
             self._woken.clear()
-            next_s = await self._claim()
+            next_s = await self._complaints.outlive(self._claim, self.poll_delay_s) or 0
             if monotonic() - kept_house_s >= self.poll_delay_s:
                 kept_house_s = monotonic()
-                await self._keep_house()
-            if self.burst and await self._burst_is_over():
+                await self._complaints.outlive(self._keep_house, 0)
+            if self.burst and await self._complaints.outlive(self._burst_is_over, 0):
                 return
             if next_s > 0:
                 with suppress(TimeoutError):
@@ -228,6 +228,7 @@ class Engine(Crew):
     async def _keep_house(self) -> None:
         """Health, cron jobs, aborts. It asks Redis something, so that a full worker notices an outage too."""
         with as_unreachable():
+            await self._aside.look(self.pool, self.on_data_lost, self.ctx)
             await self.heart_beat()
         if self.runs:
             await self._find_aborts()
@@ -286,13 +287,12 @@ class Engine(Crew):
         if self.runs or len(self._outbox):
             return False
         if 0 <= self.max_burst_jobs <= self._jobs_started():
-            return True
-        # A lane stays in LANES until its next look, even when its last job has ended.
+            return True  # else: a lane stays in LANES until its next look, even when its last job has ended
         lanes = await self.pool.zrange(self.keys.lanes_of(self.queue_name), 0, -1)
         async with self.pool.pipeline(transaction=False) as pipe:
             for lane in (self.queue_name, *lanes):
                 pipe.zcount(lane, 0, "+inf")  # below 0: left unread, for another worker
-            return not any(await pipe.execute())
+            return not any(isinstance(n, int) and n for n in await pipe.execute(raise_on_error=False))
 
 
 # arq's get_kwargs reads the signature, and **kwargs would hide arq's own parameters from it.

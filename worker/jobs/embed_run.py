@@ -188,8 +188,10 @@ class Embedding:
     async def _find(self) -> None:
         names = {self._name(part): part for part in self._parts}
         for name, part in (await done_parts.find(self._ctx, list(names))).items():
-            self.done[names[name]] = part
-            self._kept.add(names[name])
+            wanted = names[name]
+            if len(part.numbers) == (wanted.end - wanted.start) * part.dimensions * NUMBER_BYTES:
+                self.done[wanted] = part
+                self._kept.add(wanted)
         self._todo = deque(part for part in self._parts if part not in self.done)
 
     def _keep_one_of_many(self, part: Part) -> None:

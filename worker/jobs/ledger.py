@@ -7,6 +7,7 @@ fencing token, so whatever an outage delays or a second worker overtakes, a run 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from pydantic_core import from_json
@@ -39,10 +40,17 @@ async def read(ctx: JobContext, model: str) -> list[Attempt]:
     except RedisError as error:
         logger.warning("%s: cannot read its attempts: %s", ctx.job_id, error)
         return []
-    past = list(_readable(ctx, rows))
+    past = list(_readable(rows))
+    if strange := len(rows) - len(past):
+        logger.warning(
+            "%s: cannot read %s", ctx.job_id, words.counted(strange, "of its attempts", "of its attempts")
+        )
     known = sum(attempt.error == JobCrashed.__name__ for attempt in past)
     first = past[-1].number + 1 if past else 1
-    lost = [_lost(crash, number, model) for number, crash in enumerate(crashes[known:], first)]
+    lost: list[Attempt] = []
+    for number, crash in enumerate(crashes[known:], first):
+        with suppress(ValueError, OverflowError):  # a stranger's
+            lost.append(_lost(crash, number, model))
     for attempt in lost:
         tell(ctx, attempt)  # its calls are in the totals: they were counted as they began
     return past + lost
@@ -50,18 +58,16 @@ async def read(ctx: JobContext, model: str) -> list[Attempt]:
 
 async def _rows(ctx: JobContext) -> tuple[list[bytes], list[bytes]]:
     async with ctx.services.redis.pipeline(transaction=False) as pipe:
-        pipe.lrange(KEYS.attempts(ctx.job_id), 0, -1)
-        pipe.lrange(KEYS.crashes(ctx.job_id), 0, -1)
+        pipe.lrange(KEYS.attempts(ctx.job_id), -MAX_ATTEMPTS, -1)
+        pipe.lrange(KEYS.crashes(ctx.job_id), -MAX_ATTEMPTS, -1)
         rows, crashes = await pipe.execute()
     return rows, crashes
 
 
-def _readable(ctx: JobContext, rows: Iterable[bytes]) -> Iterator[Attempt]:
+def _readable(rows: Iterable[bytes]) -> Iterator[Attempt]:
     for row in rows:
-        try:
+        with suppress(ValueError):  # of another version
             yield Attempt.model_validate(from_json(row))
-        except ValueError as error:  # of another version
-            logger.warning("%s: cannot read one of its attempts: %s", ctx.job_id, error)
 
 
 def _lost(crash: bytes, number: int, model: str) -> Attempt:

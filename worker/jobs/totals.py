@@ -99,10 +99,10 @@ class Totals:
             self._writer = asyncio.get_running_loop().create_task(self._write(), name="promptmill ledger")
 
     async def _send(self) -> None:
-        args: list[str | float] = [self._name, self._writing, TTL_S * 1000]
+        args: list[str | bytes | float] = [self._name, self._writing, TTL_S * 1000]
         for (day, field), number in self._sent.items():
             if number or isinstance(number, float):  # a cost of 0 is known
-                args += (day, field, number)
+                args += (day, field.encode(errors="replace"), number)
         if left_out := await self._count(args=args):
             logger.warning(
                 "%s of totals cannot be added, and are left out", words.counted(left_out, "number")

@@ -9,19 +9,17 @@
 -- in flight before by one each, then by one a round or a twentieth, whichever is more.
 -- A provider that cannot be reached cools the model down, too. It says nothing of how many it takes.
 
-local CUT = 0.7               -- of what was in flight, until it is known how many are taken
 local SETTLE = 0.95           -- of what is taken
 local FIRST_GAP_MS, LAST_GAP_MS = 30000, 240000  -- between probes: a refused one costs a cooldown
 local UNSURE_GAP_MS = 3000    -- before the first, where the number changed while it was counted, or was more just now
 local PROVEN_MS = 1000        -- a probe that is not refused for so long has succeeded
-local COOL_MS, COOL_MOST_MS = 500, 2000         -- where the provider does not say how long; doubled each time
 local DOWN_PART, DOWN_MOST_MS = 1 / 30, 60000   -- of the time that all is refused, at least: asked ever more rarely
 local STORM = 0.1             -- of what was in flight, refused in one round: what the provider takes can be counted
-local ALIKE, ALIKE_MS = 0.05, 60000   -- two refusals at numbers, and at times, so near are of one limit
 local ASKED_MOST_MS = 3600000  -- as retry_after.py's: a longer wait is asked for again rather than believed
 
 local function cool_down(s, asked_ms)
-  local wait = math.min(COOL_MOST_MS, COOL_MS * 2 ^ math.min(s.cool_n - 1, 10))
+  local COOL_MS, COOL_MOST_MS = 500, 2000         -- where the provider does not say how long; doubled each time
+  local wait = math.min(COOL_MOST_MS, COOL_MS * 2 ^ math.min((s.cool_n or 1) - 1, 10))
   wait = math.max(wait, math.min(DOWN_MOST_MS, (now - (s.since_ms or now)) * DOWN_PART))
   if asked_ms > 0 then wait = math.min(asked_ms, ASKED_MOST_MS) end
   s.cool_ms = math.max(s.cool_ms or 0, now + math.ceil(wait * (1 + JITTER * math.random())))
@@ -40,11 +38,13 @@ local function is_counted(s) return (s.hits or 0) >= math.max(2, (s.hit or 0) * 
 
 -- The first refusal of a round, while `before` were in flight.
 local function cut(s, before, overloaded)
+  local ALIKE, ALIKE_MS = 0.05, 60000   -- two refusals at numbers, and at times, so near are of one limit
+  local CUT = 0.7               -- of what was in flight, until it is known how many are taken
   local working = (s.cool_n or 0) == 0  -- something was answered since the last refusal
   s.cut_ms, s.cool_n, s.down, s.odd = now, (s.cool_n or 0) + 1, overloaded and 1 or 0, 0
   if not working then return end
   s.easy = not s.bad and is_proven(s, before) and 1 or 0  -- so many were answered a moment ago
-  local near = s.hit and math.abs(before - s.hit) <= math.max(1, s.hit * ALIKE) and now - s.since_ms < ALIKE_MS
+  local near = s.hit and math.abs(before - s.hit) <= math.max(1, s.hit * ALIKE) and now - (s.since_ms or 0) < ALIKE_MS
   s.hits, s.hit, s.since_ms = (near or s.bad) and before + 1 or 1, before, now
   s.was = math.max(s.was or 1, math.min(s.most, before))
   s.eff, s.low, s.ok_n, s.sure = math.max(1, math.min(s.most, before) * CUT), before - 1, 0, 0
@@ -59,7 +59,7 @@ local function refused(s, claimed, asked_ms, before, overloaded)
   s.changed = true
   if claimed > (s.cut_ms or 0) then
     cut(s, before, overloaded)
-  elseif s.low then
+  elseif s.low and s.ok_n then
     s.low, s.hits = math.min(s.low, before - 1 + s.ok_n), (s.hits or 0) + 1
     if s.ok_n > 0 and is_counted(s) then settle_near(s, s.low) end
   end
@@ -99,7 +99,7 @@ end
 -- A call claimed at `claimed` was answered; `before` were in flight, itself among them.
 local function answered(s, claimed, before)
   -- A provider that is overloaded may still end what it began; one that limits calls may be asked again.
-  if (s.cool_n or 0) > 0 and (claimed > s.cut_ms or (s.down or 0) == 0) then
+  if (s.cool_n or 0) > 0 and (claimed > (s.cut_ms or 0) or (s.down or 0) == 0) then
     if s.down == 1 and s.cool_n > 1 then forget(s, 'bad', 'low', 'ok_n', 'sure') end  -- it was away, not full
     if s.hang then forget(s, 'hang') end
     s.cool_n, s.slow_ms, s.changed = 0, now, true
@@ -109,8 +109,8 @@ local function answered(s, claimed, before)
   if now - (s.seen_ms or 0) >= PROOF_GAP_MS then prove(s, before) end
   if not s.eff then return end
   s.changed = true
-  if s.low and claimed <= s.cut_ms then  -- it was in flight at the refusal: so many are taken
-    s.ok_n = s.ok_n + 1
+  if s.low and claimed <= (s.cut_ms or 0) then  -- it was in flight at the refusal: so many are taken
+    s.ok_n = (s.ok_n or 0) + 1
     if s.sure ~= 1 and is_counted(s) then
       s.sure = 1
       settle_near(s, s.low)

@@ -7,9 +7,7 @@
 -- A call of its own waits there as its ticket, and is handed its slots.
 -- Nobody overtakes: who came after the oldest that waits, waits behind it.
 
-local OPEN_AT_ONCE = 64
 local MAX_GATES = 32      -- that are opened by one script
-local LAPSED_MS = 3600000  -- after which a slot that its holder never gave back is swept out
 
 local function oldest(s)
   if s.oldest == nil and not anybody_waits() then s.oldest = HUGE end
@@ -51,9 +49,11 @@ local function first_shut(found, since, tokens, usd)
 end
 
 -- Gives a call of its own its slots, or lets it wait. Returns tokens and dollars reserved, or nil and the key. Who is
--- not `asked` for now is told; where nobody listens, the process has gone, or will ask again: nil and no key.
+-- not `asked` for now is told; where nobody listens, the process has gone, or will ask again: nil and no key. So it is
+-- where what waits is no call.
 local function grant(ticket, since, asked)
   local call = read_ticket(ticket)
+  if not call then return nil end
   local found = states_of(call.keys)
   local tokens, usd = estimate(found, call.input, call.output)
   local shut, at, need = first_shut(found, since, tokens, usd)
@@ -91,6 +91,8 @@ end
 
 -- Lets as many go as the key has room for. Returns the number of lanes that are due now.
 local function open(s)
+  local LAPSED_MS = 3600000  -- after which a slot that its holder never gave back is swept out
+  local OPEN_AT_ONCE = 64
   local free, at = room(s)
   local short_ms = s.need and s.tpm and short_until(s, s.need)
   if short_ms then free, at = 0, short_ms end

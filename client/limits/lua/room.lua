@@ -4,7 +4,6 @@
 
 local SAFETY_MS = 60000       -- the look at a lane or a key that nothing woke
 local RAMP_MS = 1000          -- from a cooldown's end to the full concurrency
-local RAMP_FROM = 0.5         -- of it, at once, where calls were answered all the while; after an outage, one call
 local PATIENCE_MS = 1000      -- no refusal of a probe for so long is as good as an answer
 local SOON_MS = 20            -- the shortest time between two looks at a key
 
@@ -12,12 +11,13 @@ local SOON_MS = 20            -- the shortest time between two looks at a key
 -- than the last connection that failed took to do so.
 local function half_open(s)
   if (s.half_ms or 0) < (s.cool_ms or 0) then return 1 end
-  local patient_ms = s.half_ms + PATIENCE_MS + (s.hang or 0)
+  local patient_ms = (s.half_ms or 0) + PATIENCE_MS + math.min(s.hang or 0, SAFETY_MS)
   if now < patient_ms then return 0, patient_ms end
   s.cool_n, s.slow_ms, s.changed = 0, now, true
 end
 
 local function concurrency_room(s)
+  local RAMP_FROM = 0.5         -- of it, at once, where calls were answered all the while; after an outage, one call
   local most = s.most
   if most == HUGE then return HUGE end
   local cool_ms, slow_ms = s.cool_ms or 0, s.slow_ms or 0

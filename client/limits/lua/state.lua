@@ -6,10 +6,12 @@
 
 local BURST = 0.1             -- of a minute: what a bucket holds
 local HUGE = math.huge
-local FIELDS = { 'req', 'req_ms', 'tok', 'tok_ms', 'day', 'day_req', 'day_tok', 'day_usd', 'usd', 'eff', 'was', 'bad',
-  'probe_ms', 'gap_ms', 'up_ms', 'cut_ms', 'low', 'ok_n', 'sure', 'cool_ms', 'cool_n', 'down', 'half_ms', 'slow_ms',
-  'rpm_seen', 'tpm_seen', 'out', 'in_usd', 'out_usd', 'unpriced', 'need', 'proof', 'proof_was', 'proof_ms', 'seen_ms',
-  'odd', 'hit', 'hits', 'easy', 'since_ms', 'hang' }
+local MOST = 1e12             -- of a number, as limit.py's
+local FIELDS = { 'req', 'tok', 'day', 'day_req', 'day_tok', 'day_usd', 'usd', 'eff', 'was', 'bad', 'gap_ms', 'low', 'ok_n',
+  'sure', 'cool_n', 'down', 'rpm_seen', 'tpm_seen', 'out', 'in_usd', 'out_usd', 'unpriced', 'need', 'proof', 'proof_was',
+  'odd', 'hit', 'hits', 'easy', 'hang',  -- behind them are moments
+  'req_ms', 'tok_ms', 'probe_ms', 'up_ms', 'cut_ms', 'cool_ms', 'half_ms', 'slow_ms', 'proof_ms', 'seen_ms', 'since_ms' }
+local NUMBERS = 30  -- of them, before the moments; the first two may be below 0
 local NO_LIMIT = {}
 local CONVERSATION = { concurrency = 1 }  -- its turns follow one another, unless configured otherwise
 
@@ -27,7 +29,23 @@ local function anybody_waits()
   return facts.anybody_waits
 end
 
-local function parsed(text) return text and cjson.decode(text) or nil end
+local parsed
+do
+  local LEAST = { concurrency = 0, rpm = 1e-9, tpm = 1e-9, rpd = 1e-9, tpd = 1e-9, usd_per_day = 0, usd_total = 0, weight = 1 }
+
+  -- A limit, as far as it can be read: what is no table limits nothing, nor does a field that is no such number.
+  function parsed(text)
+    if not text then return nil end
+    local can_be_read, limit = pcall(cjson.decode, text)
+    if not can_be_read or type(limit) ~= 'table' then return NO_LIMIT end
+    for name, value in pairs(limit) do
+      local least = LEAST[name]
+      if least and not (type(value) == 'number' and value >= least and value <= MOST) then limit[name] = nil end
+    end
+    limit.paused = limit.paused == true or nil
+    return limit
+  end
+end
 
 local function by_pattern(key)
   local prefix = string.match(key, '^(.*:)')
@@ -50,17 +68,25 @@ end
 
 local function refilled(level, at, per_minute)
   local full = math.max(1, per_minute * BURST)
-  return level and math.min(full, level + math.max(0, now - at) * per_minute / 60000) or full
+  return level and math.min(full, level + math.max(0, now - (at or now)) * per_minute / 60000) or full
 end
 
 local function lower(a, b) return a and b and math.min(a, b) or a or b end
 
 local function read_flow(s)
   local row = cmd('HMGET', KEY.flow .. s.key, unpack(FIELDS))
-  for i, name in ipairs(FIELDS) do s[name] = tonumber(row[i] or nil) end
+  for i, name in ipairs(FIELDS) do
+    local text = row[i]
+    if text then s[name] = within(text, i > 2 and 0 or -MOST, i > NUMBERS and now + 7200000 or MOST) end
+  end
+  if (s.rpm_seen or 1) < 1 then s.rpm_seen = nil end  -- no provider tells such a rate, or asks a dollar a token
+  if (s.tpm_seen or 1) < 1 then s.tpm_seen = nil end
+  if (s.in_usd or 0) > 1 or (s.out_usd or 0) > 1 then s.in_usd = nil end
+  if (s.out or 0) > MOST_TOKENS then s.out = nil end
   s.rpm, s.tpm = lower(s.limit.rpm, s.rpm_seen), lower(s.limit.tpm, s.tpm_seen)
   if s.rpm then s.req, s.req_ms = refilled(s.req, s.req_ms, s.rpm), now end
   if s.tpm then s.tok, s.tok_ms = refilled(s.tok, s.tok_ms, s.tpm), now end
+  s.need = s.need and s.tpm and math.min(s.need, math.max(1, s.tpm * BURST)) or nil
   local today = math.floor(now / DAY_MS)
   if s.day ~= today then s.day, s.day_req, s.day_tok, s.day_usd = today, 0, 0, 0 end
 end
@@ -96,13 +122,13 @@ end
 local function state_of(key) return states_of({ key })[1] end
 
 local function used(s)
-  if not s.used then s.used = cmd('ZCOUNT', KEY.slots .. s.key, '(' .. now, '+inf') end
+  if not s.used then s.used = cmd('ZCOUNT', KEY.slots .. s.key, '(' .. now, now + 31 * DAY_MS) end
   return s.used
 end
 
 -- What a lane's jobs get a turn, by the weights of its keys.
 local function weight_of(found)
   local weight = 1
-  for _, s in ipairs(found) do weight = math.max(weight, s.limit.weight or 1) end
+  for _, s in ipairs(found) do weight = math.max(weight, math.min(s.limit.weight or 1, 100)) end
   return weight
 end

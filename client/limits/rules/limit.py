@@ -137,12 +137,22 @@ def made(fields: Mapping[str, Any]) -> Limit:
 
 
 def from_json(data: bytes | str | None) -> Limit:
-    """A limit as it is in Redis. What this version does not know is left out."""
+    """A limit as it is in Redis. What this version does not know is left out, and so is what is no such number."""
     try:
         fields = json.loads(data or b"{}")
-        return made({name: value for name, value in fields.items() if name in FIELDS})
-    except (ValueError, AttributeError, InvalidRequest):  # written by a stranger
+        return made(
+            {name: value for name, value in fields.items() if name in FIELDS and _can_be(name, value)}
+        )
+    except (ValueError, AttributeError, InvalidRequest, RecursionError):  # written by a stranger
         return Limit()
+
+
+def _can_be(name: str, value: Any) -> bool:
+    try:
+        made({name: value})
+    except InvalidRequest:
+        return False
+    return True
 
 
 def checked_name(name: str) -> str:

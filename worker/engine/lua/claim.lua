@@ -51,7 +51,8 @@ end
 local function take_overdue()
   for _, member in ipairs(cmd('ZRANGEBYSCORE', KEY.unreadable, '-inf', now, 'LIMIT', 0, MAX_OVERDUE)) do
     local lane, id = string.match(member, '^([^\n]*)\n(.*)$')
-    local score, held = cmd('ZSCORE', lane, id) or '0', cmd('GET', KEY.in_progress .. id)
+    local is_one = lane and is_lane(lane)
+    local score, held = is_one and cmd('ZSCORE', lane, id) or '0', is_one and cmd('GET', KEY.in_progress .. id)
     if held and not is_ours(held) then  -- it runs on a stock arq worker, which may want it again
       cmd('ZADD', KEY.unreadable, claim.lease_end, member)
     elseif tonumber(score) >= 0 then

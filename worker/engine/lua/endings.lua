@@ -18,8 +18,9 @@ end
 
 -- That it has run, and the tries it has used by that.
 local function tried(id, used, ttl_ms)
-  cmd('INCRBY', KEY.retry .. id, used)
-  cmd('PEXPIRE', KEY.retry .. id, ttl_ms)
+  local key = KEY.retry .. id
+  if type(redis.pcall('INCRBY', key, used)) == 'table' then cmd('SET', key, used) end  -- it was no number
+  cmd('PEXPIRE', key, ttl_ms)
 end
 
 -- The attempts of a run, a line each.
@@ -34,8 +35,8 @@ end
 local function bury(id, lane, text)
   local key = KEY.dead .. id
   cmd('HSET', key, 'job', cmd('GET', KEY.job .. id) or '', 'lane', lane, 'result', text,
-    'crashes', table.concat(cmd('LRANGE', KEY.crashes .. id, 0, -1), '\n'),
-    'attempts', '[' .. table.concat(cmd('LRANGE', KEY.attempts .. id, 0, -1), ',') .. ']')
+    'crashes', table.concat(cmd('LRANGE', KEY.crashes .. id, -FACT.max_attempts, -1), '\n'),
+    'attempts', '[' .. table.concat(cmd('LRANGE', KEY.attempts .. id, -FACT.max_attempts, -1), ',') .. ']')
   cmd('PEXPIRE', key, DEAD_TTL_MS)
   cmd('ZADD', KEY.dead_letters, now, id)
   cmd('ZREMRANGEBYSCORE', KEY.dead_letters, '-inf', now - DEAD_TTL_MS)  -- their letters have expired

@@ -3,7 +3,6 @@
 -- gives: claim, due_ms, lease, serve
 
 local MAX_FOREIGN = 1000  -- jobs of stock arq workers passed over in one claim, and those that it sets aside unread
-local STEP = 50           -- read at once while passing over them
 local due_ms = now_us / 1000  -- scores are finer than `now`
 
 -- What claim.lua was asked for, and what it has taken: want, lease_end, hold_ms, worker, token, aborts (asked for: a list),
@@ -21,7 +20,7 @@ end
 -- What is told of a job that is not as most: false where it is.
 local function rest_of(tries, crashes, abort, tokens, usd)
   if not tries and crashes == 0 and abort == 0 and tokens == 0 then return false end
-  tries = tries and (string.match(tries, '^%d+$') or '0') or '-'
+  tries = tries and (string.match(tries, '^%d+$') and #tries < 10 and tries or '0') or '-'
   return string.format('%s %d %s %.0f %s', tries, crashes, abort, tokens, usd and usd > 0 and text_of(usd) or '0')
 end
 
@@ -93,8 +92,14 @@ end
 -- Whether it begins as a JSON object does; a pickle does not. Whether it is the record of a job, its worker finds out.
 local function is_readable(payload) return string.byte(payload) == 123 or string.find(payload, '^%s+{') ~= nil end
 
+-- Where a job has no payload: whether its deadline has passed (false), or there is something that is no text ('').
+local function no_text(id)
+  return cmd('EXISTS', KEY.job .. id) == 1 and not cmd('GET', KEY.job .. id) and ''
+end
+
 -- Takes up to `quota` jobs whose scores are not behind `upto`; returns how many, and the limit key that stopped it, as first_short does.
 local function serve(lane, quota, upto, found)
+  local STEP = 50           -- read at once while passing over them
   local got, skipped, unread, asked_for = 0, 0, 0, quota
   local due = cmd('ZRANGEBYSCORE', lane, 0, upto, 'WITHSCORES', 'LIMIT', 0, quota)
   while #due > 0 do
@@ -116,6 +121,7 @@ local function serve(lane, quota, upto, found)
         claim.unread, unread = claim.unread + 1, unread + 1
       else
         local tokens, usd = 0, 0
+        payload = payload or no_text(id)
         if found.metered[1] and payload then
           tokens, usd = estimate(found, read_reservation(payload))
         end

@@ -29,15 +29,17 @@ end
 -- Up to which place the lane may start jobs now; nil where an earlier turn of its conversation, in this lane or in
 -- another, has not started yet.
 local function turn_of(lane)
-  local keys, upto = turns_of(lane), due_ms
-  for _, key in ipairs(keys) do upto = math.min(upto, first_turn(key) or HUGE) end
-  if upto == due_ms or #cmd('ZRANGEBYSCORE', lane, 0, upto, 'LIMIT', 0, 1) > 0 then return upto end
-  for _, key in ipairs(keys) do
-    local place, first_lane, id = first_turn(key)
-    if place and place <= upto and has_gone(key, first_lane, id) then
-      local now_upto = turn_of(lane)
-      if not now_upto then pass_on(lane) end
-      return now_upto
+  local keys, some_have = turns_of(lane), false
+  for _ = 1, MOST_STRANGE do
+    local upto, one_has = due_ms, false
+    for _, key in ipairs(keys) do upto = math.min(upto, first_turn(key) or HUGE) end
+    if upto == due_ms or #cmd('ZRANGEBYSCORE', lane, 0, upto, 'LIMIT', 0, 1) > 0 then return upto end
+    for _, key in ipairs(keys) do
+      local place, first_lane, id = first_turn(key)
+      one_has = one_has or place and place <= upto and has_gone(key, first_lane, id, place)
     end
+    if not one_has then break end
+    some_have = true
   end
+  if some_have then pass_on(lane) end
 end

@@ -4,7 +4,6 @@
 
 local MAX_LANES = 64      -- looked at in one claim, so that a claim costs the same whatever waits
 local MAX_TAKEN = 500     -- from one lane at once: three times as many keys fit into one call
-local HELD_MS = 5000      -- the look at a lane that an earlier turn of its conversation holds, if nothing wakes it
 
 -- A lane's limit keys, and what is to be asked of them.
 local function survey(lane)
@@ -28,6 +27,7 @@ end
 
 -- When a lane deserves its next look, now that it has been served; nil for never.
 local function next_look(visit, place)
+  local HELD_MS = 5000      -- the look at a lane that an earlier turn of its conversation holds, if nothing wakes it
   local first = cmd('ZRANGEBYSCORE', visit.lane, 0, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
   if not first then return end
   if tonumber(first) > due_ms then return first end
@@ -97,9 +97,9 @@ local function go_round()
   local due = cmd('ZRANGEBYSCORE', claim.lanes, '-inf', now, 'WITHSCORES', 'LIMIT', 0, MAX_LANES)
   local turn, seen = {}, {}
   for i = 1, #due, 2 do
-    if lanes_of(due[i]) == claim.lanes then
+    if is_lane(due[i]) and lanes_of(due[i]) == claim.lanes then
       turn[#turn + 1] = { lane = due[i], since = tonumber(due[i + 1]), got = 0 }
-    else  -- a named queue, put there by the version before: its workers alone serve it
+    else  -- no lane, or a named queue, put there by the version before: its workers alone serve it
       cmd('ZREM', claim.lanes, due[i])
     end
   end

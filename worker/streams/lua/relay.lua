@@ -17,12 +17,17 @@ if #ARGV < 3 or #ARGV % 2 ~= 1 or not life_ms then
 end
 
 local function put(id, entry, event, message)
-  local reply = redis.pcall('XADD', KEY.stream .. id, entry, FACT.event_field, event)
+  local key = KEY.stream .. id
+  local reply = redis.pcall('XADD', key, entry, FACT.event_field, event)
+  if type(reply) == 'table' and string.find(reply.err, 'WRONGTYPE', 1, true) then
+    reply = cmd('XADD', key, entry, FACT.event_field, event)
+  end
   if type(reply) ~= 'table' then
     cmd('PUBLISH', KEY.events_channel .. id, message)
     return true
   end
-  return false, not string.find(reply.err, 'smaller than', 1, true) and reply.err
+  local is_late = string.find(reply.err, 'smaller than', 1, true) or string.find(reply.err, 'exhausted', 1, true)
+  return false, not is_late and reply.err
 end
 
 local written = {}
