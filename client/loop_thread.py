@@ -44,14 +44,19 @@ class LoopThread:
 
     @property
     def is_usable(self) -> bool:
-        """Whether it is this process's, and runs."""
-        return self._pid == os.getpid() and self._thread.is_alive()
+        """Whether it is this process's, and runs: a thread is alive for a moment after its loop has ended."""
+        return self._pid == os.getpid() and self._fault is None and self._thread.is_alive()
 
     def submit(self, verb: Callable[[Queue], Coroutine[Any, Any, T]]) -> Future[T]:
         async def run() -> T:  # all of it there, as what a queue has depends on the loop that runs
             return await verb(self._queue)
 
-        future = asyncio.run_coroutine_threadsafe(run(), self._loop)
+        awaited = run()
+        try:
+            future = asyncio.run_coroutine_threadsafe(awaited, self._loop)
+        except RuntimeError:  # it has ended since it was asked for
+            awaited.close()
+            raise self._gone() from None
         self._awaited.add(future)
         future.add_done_callback(self._awaited.discard)
         if self._fault is not None:  # it may have ended before the future was among them
@@ -93,9 +98,10 @@ class LoopThread:
     def _fail_all(self) -> None:
         for future in list(self._awaited):
             if not future.done():
-                future.set_exception(
-                    QueueUnavailable(f"The event loop of a SyncQueue has ended: {self._fault!r}.")
-                )
+                future.set_exception(self._gone())
+
+    def _gone(self) -> QueueUnavailable:
+        return QueueUnavailable(f"The event loop of a SyncQueue has ended: {self._fault!r}.")
 
     def _loop_alone(self) -> Callable[[], None]:
         self._loop = asyncio.SelectorEventLoop(self._selector)
