@@ -66,7 +66,7 @@ from dataclasses import dataclass
 
 from .lane import parts_of
 
-# the score in `queue`, in the year 9999, of a job that has moved from there into a lane
+# the score in `queue`, or a later one in the year 9999, of a job that has moved from there into a lane
 ELSEWHERE_MS = 253_370_764_800_000
 ATTEMPTS_TTL_S = 86_400  # seconds an attempt is remembered while its job waits for another run
 MAX_ATTEMPTS = 200  # remembered; a job may be turned away for a day, its result must not grow as long
