@@ -21,14 +21,15 @@ PARTS = 40
 ONE_FAILS = {"seed": 8, "fault_500": 0.03}  # the 17th call, and none of the next 25
 
 
-async def counted(queue: Queue, model: str, calls: int, *, unknown: int = 0) -> Cost:
-    """The total of a model and a tenant, once that many calls are in it."""
+async def counted(queue: Queue, model: str, calls: int, *, unknown: int = 0, errors: int = 0) -> Cost:
+    """The total of a model and a tenant, once that many calls and errors are in it."""
     found: list[Cost] = []
 
     async def written() -> bool:
         found[:] = [cost for cost in await queue.costs(by=("model", "tenant")) if cost.model == model]
         begun = sum(cost.calls for cost in found)  # a call counts as unknown until what it came to is written
-        return begun == calls and sum(cost.unknown_calls for cost in found) == unknown
+        ended = sum(cost.unknown_calls for cost in found) == unknown
+        return begun == calls and ended and sum(cost.errors for cost in found) >= errors
 
     await wait_until(written, description=f"{calls} calls of {model} in the totals", timeout_s=2)
     (cost,) = found
@@ -85,5 +86,5 @@ async def test_a_cancelled_call_is_in_the_totals_of_its_tenant(queue: Queue, pro
     await provider.counted("open", 1)
     await job.abort()
 
-    total = await counted(queue, "openai/gpt-4o", 1, unknown=1)
+    total = await counted(queue, "openai/gpt-4o", 1, unknown=1, errors=1)
     assert (total.tenant, total.errors, total.usd, total.unknown_calls) == ("acme", 1, None, 1)
