@@ -22,7 +22,7 @@ if #ARGV == 0 or #ARGV % 6 ~= 0 then
   return redis.error_reply('enqueue: six arguments for each job')
 end
 
-for at = 5, #ARGV, 5 do  -- before anything is written: what another program has under the name of a queue is refused
+for at = 5, #ARGV, 6 do  -- before anything is written: what another program has under the name of a queue is refused
   local lane = ARGV[at]
   if string.sub(lane, 1, #KEY.lane) ~= KEY.lane and lane ~= KEY.queue then redis.call('ZSCORE', lane, '') end
 end

@@ -71,7 +71,7 @@ def stats(as_json: bool) -> None:
 def _footprint_lines(found: Footprint | None) -> list[str]:
     if found is None:
         return ["by kind   not known: the Redis user may not run MEMORY USAGE"]
-    lines = [f"  {kind:<8}{size:,} bytes" for kind, size in found.bytes_by_kind.items()]
+    lines = [f"  {kind:<10}{size:,} bytes" for kind, size in found.bytes_by_kind.items()]
     if found.sampled < found.keys:
         lines.append(f"  reckoned from {found.sampled:,} of {found.keys:,} keys")
     return lines

@@ -27,6 +27,11 @@ async def enqueued_and_answered(queue: Queue, name: str) -> None:
     await queue.forget([job.id])
 
 
+async def enqueued_together(queue: Queue, name: str) -> None:
+    jobs = await queue.chat_many(["a", "b", "c"], job_ids=[f"c{at}{name}" for at in range(3)], defer_s=60)
+    assert all(await asyncio.gather(*(job.abort() for job in jobs)))
+
+
 async def taken_back(queue: Queue, name: str) -> None:
     job = await queue.enqueue("work", "later", _job_id=f"b{name}", _defer_s=60)
     assert (await job.info()).status.value == "deferred"
@@ -52,8 +57,8 @@ async def operated(queue: Queue, name: str) -> None:
 
 
 VERBS = {
-    "producer": [enqueued_and_answered, taken_back, asked_why],
-    "operator": [enqueued_and_answered, taken_back, operated],
+    "producer": [enqueued_and_answered, enqueued_together, taken_back, asked_why],
+    "operator": [enqueued_and_answered, enqueued_together, taken_back, operated],
 }
 
 
