@@ -43,7 +43,7 @@ from .wire.record import JobStatus
 from .wire.schemas import Attempt, ChatRequest, Completion, Embeddings, EmbedRequest, Message, Timings, Usage
 
 if TYPE_CHECKING:
-    from .arq import redis_settings
+    from .arq import arq_pool, redis_settings
 
 __version__ = "0.2.0"
 
@@ -84,6 +84,7 @@ __all__ = [
     "Timings",
     "Usage",
     "Waiting",
+    "arq_pool",
     "decode",
     "encode",
     "errors",
@@ -95,9 +96,9 @@ __all__ = [
 if not TYPE_CHECKING:  # a checker would believe in every name
 
     def __getattr__(name: str) -> object:
-        """`redis_settings` alone needs arq."""
-        if name == "redis_settings":
-            from .arq import redis_settings
+        """These alone need arq."""
+        if name in ("arq_pool", "redis_settings"):
+            from . import arq
 
-            return redis_settings
+            return getattr(arq, name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -109,7 +109,7 @@ class Job(Generic[T]):
             return info
         redis, name = self._session.redis, self._session.name
         with reachable():
-            lane = lane_of(payload, name)
+            lane = lane_of(self._session.keys, payload, name)
             return replace(info, waiting=await why(redis, self._session.keys, name, self.id, lane))
 
     async def _look(self) -> tuple[JobInfo, bytes]:
@@ -119,7 +119,9 @@ class Job(Generic[T]):
         stands = (
             "" if due_ms is None else self._session.name
         )  # a plain arq client's record does not say where
-        self._refuse_another_queues(lane_of(seen if isinstance(seen, bytes) else payload, stands))
+        self._refuse_another_queues(
+            lane_of(self._session.keys, seen if isinstance(seen, bytes) else payload, stands)
+        )
         with _readable(self.id):
             if isinstance(seen, bytes):
                 return _finished(self.id, decode(seen)), b""
@@ -137,7 +139,7 @@ class Job(Generic[T]):
         """What `result` goes by, the payload, the token of whoever runs it, and its score in its lane."""
         session, keys, lane = self._session, self._session.keys, ""
         payload: bytes | None = None
-        while lane != (its_lane := lane_of(payload, session.name)):  # or it has moved since
+        while lane != (its_lane := lane_of(session.keys, payload, session.name)):  # or it has moved since
             lane = its_lane
             async with session.redis.pipeline(transaction=True) as pipe:
                 await session.scripts.look_in(pipe, self.id)
@@ -177,7 +179,7 @@ async def lane_at(session: Session, job_id: str) -> str:
     """The key of a job's lane or queue, as it or its result says, or else of the session's, if it stands there."""
     job, result = await session.redis.mget(session.keys.job(job_id), session.keys.result(job_id))
     stands = await session.redis.zscore(session.name, job_id) is not None
-    return lane_of(job or result, session.name if stands else "")
+    return lane_of(session.keys, job or result, session.name if stands else "")
 
 
 async def request_abort(session: Session, job_id: str) -> Literal["ended", "asked", "absent"]:
@@ -186,7 +188,7 @@ async def request_abort(session: Session, job_id: str) -> Literal["ended", "aske
         data: bytes | None = None
         with nothing_if_strange():
             data = await session.redis.get(session.keys.job(job_id))
-        lane = lane_of(data, session.name)
+        lane = lane_of(session.keys, data, session.name)
         if session.is_named and not session.is_ours(await lane_at(session, job_id)):
             return "absent"
         return await session.scripts.abort(job_id, lane, aborted_record(job_id, lane, data))

@@ -57,7 +57,7 @@ class Scripts:
             last: bytes | None = None
             with nothing_if_strange():
                 last = await self._redis.get(self.keys.last(job_id))
-            return expired(last)
+            return expired(self.keys, last)
         return not_found(job_id)
 
     async def abort(self, job_id: str, lane: str, aborted: bytes) -> Literal["ended", "asked", "absent"]:

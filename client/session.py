@@ -118,10 +118,11 @@ class Session:
     def refuse_if_named(self, what: str) -> None:
         """Raises InvalidRequest where a name sets the queue apart: `what` is not kept apart by it."""
         if self.is_named:
+            name = self.name.removeprefix(self.keys.prefix)
             raise InvalidRequest(
-                f"{what} for a queue with a name={self.name!r}: that is a queue of arq's, for jobs of your own "
-                "without limits. Leave the name out, or keep installations apart by databases, as in "
-                "redis://localhost:6379/1."
+                f"{what} for a queue with a name={name!r}: that is a queue of arq's, for jobs of your own "
+                "without limits. Leave the name out, or keep installations apart by namespaces, as in "
+                "redis://localhost:6379/?namespace=llm."
             )
 
     async def close(self) -> None:
@@ -178,8 +179,8 @@ def _checked(name: str | None, keys: Keys) -> str:
     """Raises InvalidRequest."""
     if name is None:
         return keys.queue
-    if not isinstance(name, str) or not name or not name.isprintable() or not keys.is_free(name):
+    if not isinstance(name, str) or not name or not name.isprintable() or not keys.is_free(keys.own(name)):
         raise InvalidRequest(
             f"The name of a queue is a text that can be printed, and no key of another kind, not {name!r}."
         )
-    return name
+    return keys.own(name)

@@ -26,11 +26,16 @@ def rights(role: str) -> list[str]:
     return [rule for rule in documented(role) if rule[0] in "+~&"]
 
 
-def set_user(server: Server, role: str, *, without: Iterable[str] = (), name: str | None = None) -> str:
+def set_user(
+    server: Server, role: str, *, without: Iterable[str] = (), name: str | None = None, namespace: str = ""
+) -> str:
     """Makes a user of the role, without some of its rights. Returns the address of the server for it."""
     user, missing = name or role, set(without)
     rules = [rule for rule in documented(role) if rule not in missing]
+    if namespace:  # as the document says
+        rules = [re.sub(r"^([~&])(?:arq|mill):", rf"\1{{{namespace}}}:", rule) for rule in rules]
     with server.client() as client:
         redis: AnyRedis = client
         redis.execute_command("ACL", "SETUSER", user, "reset", *rules)
-    return f"unix://{user}:{PASSWORD}@{server.socket}"
+    query = f"?namespace={namespace}" if namespace else ""
+    return f"unix://{user}:{PASSWORD}@{server.socket}{query}"

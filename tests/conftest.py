@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -138,8 +139,9 @@ def _empty(server: Server, client: redis.Redis) -> None:
 
 def _leaked(client: redis.Redis) -> set[str]:
     """The keys that nobody ever removes."""
-    immortal = {key.decode() for key in client.scan_iter(count=1000) if client.ttl(key) == -1}
-    return {key for key in immortal - KEYS_WITHOUT_TTL if not key.startswith(KEYS.lane(""))}
+    immortal = (key.decode() for key in client.scan_iter(count=1000) if client.ttl(key) == -1)
+    plain = {re.sub(r"^\{[a-z0-9_-]+\}:", "", key) for key in immortal}
+    return {key for key in plain - KEYS_WITHOUT_TTL if not key.startswith(KEYS.lane(""))}
 
 
 @pytest.fixture

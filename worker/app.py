@@ -8,7 +8,6 @@ from typing import Any
 
 from client import Limit, words
 from client.redis.connection import connect
-from client.wire.keys import KEYS
 from settings import Settings
 
 from .calls import OwnPrices, PriceFileError, load_list_prices, read_prices
@@ -52,10 +51,13 @@ def _options(settings: Settings, own: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters of the engine; `own` are the attributes of a class on top of ours."""
     settings = with_own(settings, own)
     theirs = jobs_of_modules(settings, own)
+    keys = where_redis_is(settings).keys
+    names = {name: keys.own(own[name]) for name in ("queue_name", "health_check_key") if own.get(name)}
+    queue = names.setdefault("queue_name", keys.queue)
     watchdog = Watchdog(settings.loop_lag_warn_ms)
     limits = configured(settings)
     hooks = {kind: hooks_of(kind, own) for kind in KINDS}
-    for kind, hook in _own_hooks(settings, limits, watchdog, own.get("queue_name")).items():
+    for kind, hook in _own_hooks(settings, limits, watchdog, queue if keys.is_named(queue) else None).items():
         hooks[kind].insert(0, hook)
     crons = [*registered_crons(), *(own.get("cron_jobs") or ())]
     return {
@@ -67,6 +69,7 @@ def _options(settings: Settings, own: Mapping[str, Any]) -> dict[str, Any]:
         "max_jobs": settings.max_jobs,
         **{kind: together(kind, each) for kind, each in hooks.items()},
         **passed(own),
+        **names,
     }
 
 
@@ -88,7 +91,7 @@ def _own_hooks(
         load_list_prices()
         _spare_the_collector()
         logger.info("%d jobs at once; %s", settings.max_jobs, _providers(settings))
-        if queue is not None and KEYS.is_named(queue):
+        if queue is not None:
             logger.warning(
                 "This worker serves the queue %s alone: chats, embeddings and whatever is enqueued without that "
                 "name wait for a worker without queue_name.",

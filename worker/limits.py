@@ -33,7 +33,7 @@ async def publish(redis: ArqRedis, settings: Settings, limits: dict[str, Limit])
     """Puts the limits in force and says what the aliases are. Returns the keys that were changed."""
     keys = keys_at(redis)
     with reachable():
-        await note(redis, keys.aliases, ALIASES_TTL_S, aliases(settings))
+        await note(redis, keys, keys.aliases, ALIASES_TTL_S, aliases(settings))
     return await Limits(redis).seed(limits)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import click
 from arq.worker import Function, func
 
-from client import InvalidRedisURL, Limit, QueueUnavailable, SyncQueue, decode, encode, redis_settings
+from client import InvalidRedisURL, Limit, QueueUnavailable, SyncQueue, decode, encode
+from client.arq import settings_at
 from client.redis.url import ServerAddress, server_address
 from promptmill.names import NameTaken
 from settings import Settings, SettingsError
@@ -35,7 +36,7 @@ def shared_options(settings: Settings, limits: dict[str, Limit]) -> dict[str, An
         await publish(ctx["redis"], settings, limits)
 
     return {
-        "redis_settings": redis_settings(_url(settings), ssl_cert_reqs=settings.redis_ssl_cert_reqs),
+        "redis_settings": settings_at(where_redis_is(settings)),
         "max_tries": settings.max_tries,
         "job_timeout": settings.job_timeout_s,
         "keep_result": settings.result_ttl_s,

@@ -8,8 +8,12 @@ local MOST_TOKENS = 1000000000  -- more are a mistake, and count as so many
 -- Whether it is a queue of arq's with a name of its own, and no lane of ours.
 local function is_named(lane) return string.sub(lane, 1, #KEY.lane) ~= KEY.lane and lane ~= KEY.queue end
 
--- Whether it can be a lane, or such a queue. No other record of ours is taken for one.
-local function is_lane(key) return not is_named(key) or key ~= '' and not is_own_key(key) end
+-- Whether it can be a lane, or such a queue. No other record of ours is taken for one, nor what another namespace has.
+local function is_lane(key)
+  if not is_named(key) then return true end
+  local name = string.sub(key, #FACT.prefix + 1)
+  return key == FACT.prefix .. name and name ~= '' and not string.match(name, '^{[%l%d_-]+}:') and not is_own_key(key)
+end
 
 -- Where a lane waits for its turn, as keys.py's lanes_of.
 local function lanes_of(lane)

@@ -18,7 +18,7 @@ from redis.asyncio.sentinel import Sentinel
 from redis.backoff import ExponentialBackoff, NoBackoff
 
 from ..errors import QueueUnavailable
-from ..wire.keys import Keys
+from ..wire.keys import Keys, prefix_of
 from .connections import (
     SentinelConnection,
     SentinelPool,
@@ -69,6 +69,7 @@ def pool(
     common: dict[str, Any] = {
         "protocol": 2,  # redis-py 8 would speak RESP3, in which replies have other types
         "db": address.database,
+        "namespace": address.namespace,
         "username": address.username,
         "password": address.password,
         "socket_timeout": SOCKET_TIMEOUT_S,
@@ -84,8 +85,9 @@ def pool(
 
 
 def keys_at(redis: Redis) -> Keys:
-    """The names of keys and channels on the server and in the database that the client is connected to."""
-    return Keys(database=int(redis.connection_pool.connection_kwargs.get("db") or 0))
+    """The names of keys and channels in the namespace and the database that the client is connected to."""
+    at = redis.connection_pool.connection_kwargs
+    return Keys(prefix_of(at.get("namespace", "")), int(at.get("db") or 0))
 
 
 def drop(redis: Redis) -> None:

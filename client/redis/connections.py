@@ -31,6 +31,10 @@ LARGE_BYTES = 16 * 1024  # an argument that is not copied
 
 
 class _OurConnection(AbstractConnection):
+    def __init__(self, *, namespace: str = "", **options: Any) -> None:
+        """`namespace` is for whoever asks the pool (connection.py's `keys_at`); the server knows none."""
+        super().__init__(**options)
+
     def pack_command(self, *args: Any) -> list[bytes]:
         name = args[0].encode() if isinstance(args[0], str) else args[0]
         words = name.split()  # 'CONFIG GET' are two

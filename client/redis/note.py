@@ -7,12 +7,12 @@ from itertools import chain
 
 from redis.asyncio import Redis
 
-from ..wire.keys import KEYS
+from ..wire.keys import Keys
 from .scripts import CLIENT, scripts
 
 
-async def note(redis: Redis, key: str, life_s: float, told: str | Mapping[str, str]) -> None:
+async def note(redis: Redis, keys: Keys, key: str, life_s: float, told: str | Mapping[str, str]) -> None:
     """Writes it, on a server that is full, too. Idempotent. One round trip."""
-    (script,) = scripts(redis, CLIENT, KEYS, "note")
+    (script,) = scripts(redis, CLIENT, keys, "note")
     words = [told] if isinstance(told, str) else chain.from_iterable(told.items())
     await script(args=[key, round(life_s * 1000), *words])

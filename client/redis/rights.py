@@ -13,7 +13,7 @@ from functools import cache
 
 from redis import exceptions as redis_errors
 
-from ..wire.keys import KEYS
+from ..wire.keys import Keys
 
 _IN_LUA = re.compile(r"\b(?:cmd|p?call)\('([A-Z]+)'")
 _KEY = re.compile(r"\bKEY\.(\w+)")
@@ -22,6 +22,7 @@ _ON_NOTHING = frozenset(
     {"EXEC", "MULTI", "SCRIPT|LOAD", "TIME", "UNSUBSCRIBE"}
 )  # or on channels that were allowed
 # What a server's refusal names: Redis 6, Redis 7 and Valkey, and all of them from within scripts
+_PLAIN = Keys()  # a refusal does not tell in which namespace it is
 _REFUSED = re.compile(r"NOPERM|no permissions|ACL failure in script|user executing the script can't")
 _COMMAND = re.compile(r"run the '([^']+)' command")
 
@@ -42,9 +43,8 @@ class Needs:
         on_channels = self.commands & _ON_CHANNELS if channels else frozenset[str]()
         parts = (
             self.commands - _ON_CHANNELS - _ON_NOTHING,
-            {
-                keys[name] for name in self.names - channels or {"lanes", "queue"}
-            },  # the server wants a key to judge by
+            # what each script declares; and the server wants a key to judge by
+            {keys[name] for name in (self.names - channels or {"lanes", "queue"}) | {"epoch", "nothing"}},
             on_channels,
             {keys[name] for name in channels},
             self.commands & _ON_NOTHING,
@@ -102,9 +102,9 @@ def refused_rights(error: BaseException) -> str | None:
     if command := _COMMAND.search(words):
         return f"+{command[1].lower()}"
     if "channel" in words:
-        return _pattern(f"&{KEYS.wake_channel}")
+        return _pattern(f"&{_PLAIN.wake_channel}")
     if re.search(r"\bkeys?\b", words):
-        return f"{_pattern(f'~{KEYS.queue}')} {_pattern(f'~{KEYS.lanes}')}"
+        return f"{_pattern(f'~{_PLAIN.queue}')} {_pattern(f'~{_PLAIN.lanes}')}"
     return "a command"
 
 

@@ -2,7 +2,8 @@
 
 Each file of Lua begins with its contract. It names the shared files that it needs (`-- needs: state, room`), which are
 read before it, each once and with their own needs. In front of all stands KEY, the names of client/wire/keys.py, and
-FACT, what else both sides have to agree on; no Lua makes up a name of its own, so no script takes any in KEYS.
+FACT, what else both sides have to agree on; no Lua makes up a name of its own.
+In KEYS are the epoch and a key that never is there: a script runs whole or not at all, wherever its slot is going.
 """
 
 from __future__ import annotations
@@ -41,7 +42,19 @@ _FACTS = {
 _allowed: WeakKeyDictionary[object, set[Needs]] = WeakKeyDictionary()  # by pool of connections
 
 
-class Verb(AsyncScript):
+class _Whole(AsyncScript):
+    """A script that a cluster refuses before its first line, where the key that is there and the one that never is are
+    not both to be had: what it reads and writes besides is in their slot."""
+
+    def __init__(self, redis: Redis, text: str, keys: Keys) -> None:
+        super().__init__(redis, text)
+        self._declared = (keys.epoch, keys.nothing)
+
+    async def __call__(self, *given: Any, **more: Any) -> Any:
+        return await super().__call__(self._declared, *given, **more)
+
+
+class Verb(_Whole):
     """A script that is not sent before its user is known to be allowed all that it and its siblings do.
 
     Redis at its maxmemory refuses a script's first write if it may need memory, and none that comes after it. So what
@@ -51,7 +64,7 @@ class Verb(AsyncScript):
     """
 
     def __init__(self, redis: Redis, text: str, if_full: str | None, keys: Keys, needs: Needs) -> None:
-        super().__init__(redis, text)
+        super().__init__(redis, text, keys)
         self._if_full = if_full
         self._keys, self._needs = keys, needs
         self._is_allowed = False
@@ -65,7 +78,7 @@ class Verb(AsyncScript):
         except redis_errors.ResponseError as error:  # before Redis 7 it is none of its own
             if self._if_full is None or "'maxmemory'" not in str(error):
                 raise
-            return await AsyncScript(self.registered_client, self._if_full)(*given, **more)
+            return await _Whole(self.registered_client, self._if_full, self._keys)(*given, **more)
 
 
 def scripts(redis: Redis, room: str, keys: Keys, *verbs: str, beside: Needs = NOTHING) -> Iterator[Verb]:
@@ -94,7 +107,9 @@ async def check(redis: Redis, keys: Keys, needs: Needs) -> None:
 
 async def missing_rights(redis: Redis, keys: Keys, needs: Needs) -> tuple[bool, list[str]]:
     """Whether the server can tell, and what the user may not do, as ACL SETUSER takes it."""
-    script = AsyncScript(redis, source(CLIENT, "rights", keys))
+    script = AsyncScript(
+        redis, source(CLIENT, "rights", keys)
+    )  # of keys that may be refused, it declares none
     can_tell, missing = await script(args=needs.words(keys.names()))
     return can_tell == 1, as_rules(missing)
 
@@ -122,6 +137,7 @@ def whole(text: str, room: str, keys: Keys) -> str:
     aside = {
         "ours": "\n".join(keys.names().values()),
         "set_aside": keys.set_aside(""),
+        "prefix": keys.prefix,
     }  # no rights are needed for them
     aside |= {name: keys.names()[name] for name in ("aside", "nothing", "limits", "limits_seeded")}
     facts = {**_FACTS, **{name: repr(key) for name, key in aside.items()}}

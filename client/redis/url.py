@@ -3,16 +3,19 @@
 redis://user:password@host:6379/0          rediss://…  over TLS, certificate verified
 unix:///path/to/redis.sock                 rediss://…?ssl_cert_reqs=none  Heroku's self-signed one
 redis+sentinel://:password@host:26379,host:26379/mymaster/0
+…?namespace=llm   one of several installations that share the server, and nothing else
 """
 
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import ParseResult, parse_qs, unquote, urlparse
 
 from ..errors import InvalidRedisURL
+from ..wire.keys import Keys, prefix_of
 
 CONNECT_TIMEOUT_S = 5
 CERT_REQS_VARIABLE = "REDIS_SSL_CERT_REQS"
@@ -20,7 +23,9 @@ CERT_REQS_VARIABLE = "REDIS_SSL_CERT_REQS"
 _SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
 _CERT_REQS = ("none", "optional", "required")
 _CHECKS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-_OPTIONS = ("ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname", "db")
+_TLS_OPTIONS = ("ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname")
+_OPTIONS = (*_TLS_OPTIONS, "db", "namespace")
+_NAMESPACE = re.compile(r"[a-z0-9_-]{1,32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,12 @@ class ServerAddress:
     conn_timeout: int = CONNECT_TIMEOUT_S
     sentinel: bool = False
     sentinel_master: str = "mymaster"
+    namespace: str = ""
+
+    @property
+    def keys(self) -> Keys:
+        """The names of keys and channels there."""
+        return Keys(prefix_of(self.namespace), self.database)
 
 
 def server_address(url: str, *, ssl_cert_reqs: str | None = None) -> ServerAddress:
@@ -54,6 +65,7 @@ def server_address(url: str, *, ssl_cert_reqs: str | None = None) -> ServerAddre
         parts = _parse(url.strip())
         options = _options(parts)
         found = _sentinels(parts, options) if "sentinel" in parts.scheme else _server(parts, options)
+        found["namespace"] = _namespace(options)
         if parts.scheme.startswith("rediss"):
             found |= _tls(options, ssl_cert_reqs)
     except ValueError as error:
@@ -74,7 +86,8 @@ def _parse(url: str) -> ParseResult:
 def _options(parts: ParseResult) -> dict[str, str]:
     if parts.scheme not in _SCHEMES:
         raise ValueError(f"it must start with one of {', '.join(s + '://' for s in _SCHEMES)}")
-    options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    given = parse_qs(parts.query, keep_blank_values=True)  # a namespace without a name is none
+    options = {name: values[-1] for name, values in given.items() if values[-1] or name == "namespace"}
     unknown = sorted(options.keys() - set(_OPTIONS))
     if unknown:
         raise ValueError(f"it has an option we do not know, {unknown[0]!r}; known are {', '.join(_OPTIONS)}")
@@ -144,6 +157,13 @@ def _tls(options: dict[str, str], ssl_cert_reqs: str | None) -> dict[str, Any]:
         raise ValueError("ssl_check_hostname=true needs ssl_cert_reqs=required")
     files = {name: options.get(name) for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")}
     return {"ssl": True, "ssl_cert_reqs": required, "ssl_check_hostname": _CHECKS[check], **files}
+
+
+def _namespace(options: dict[str, str]) -> str:
+    name = options.get("namespace")
+    if name is not None and not _NAMESPACE.fullmatch(name):
+        raise ValueError("its namespace must be 1 to 32 of a-z, 0-9, _ and -, as in ?namespace=llm")
+    return name or ""
 
 
 def _plain(quoted: str | None) -> str | None:

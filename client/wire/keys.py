@@ -36,7 +36,8 @@
     mill:unreadable         zset    '{lane} LF {id}' of jobs left unread Unix ms, deadline none: members are removed
     mill:epoch              string  tells that Redis has lost its data   —               7 days after the last claim
     mill:nothing            —       never there: on a full server        —               —
-                                    scripts delete it first (scripts.py)
+                                    scripts delete it first, and where
+                                    a slot moves it stops them (scripts.py)
     mill:calls:{process}    channel the ticket of a call that got its slots              (not a key)
     mill:stream:{id}        stream  events of a streamed answer          '{µs}-{n}'      STREAM_TTL_S after its end
     mill:parts:{id}         hash    parts of a job that are done, float32 —              1 day after the last
@@ -50,8 +51,10 @@
     mill:wake               channel '' there is work; an id: abort it    —               (not a key)
     mill:done:{id}          channel says that arq:result:{id} is there   —               (not a key)
 
-arq's keys keep arq's names, so that arq's own clients and tools read them. A prefix stands before all of them, arq's
-included; it is empty. `Keys` is also the table of names that every Lua script gets (client/redis/scripts.py).
+arq's keys keep arq's names, so that arq's own clients and tools read them. Where the URL names a namespace, it stands
+before all of them, arq's and the channels included, as '{llm}:arq:queue': first, so that braces in ids and lanes do no
+harm, and all of a namespace is in one slot of a cluster. `Keys` is also the table of names that every Lua script gets
+(client/redis/scripts.py).
 
 Channels know no databases, so those of database n, above 0, are mill:db{n}:wake and so on. In database 0 nothing has
 changed. In others, processes of the version before, which use the names of database 0 everywhere, and new ones do not
@@ -61,6 +64,7 @@ hear each other while a deploy lasts. They all go by what Redis holds: a job sta
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -70,6 +74,14 @@ from .lane import parts_of
 ELSEWHERE_MS = 253_370_764_800_000
 ATTEMPTS_TTL_S = 86_400  # seconds an attempt is remembered while its job waits for another run
 MAX_ATTEMPTS = 200  # remembered; a job may be turned away for a day, its result must not grow as long
+
+
+_TAG = re.compile(r"\{[a-z0-9_-]{1,32}\}:")  # a namespace's
+
+
+def prefix_of(namespace: str) -> str:
+    """What stands before all names of a namespace."""
+    return f"{{{namespace}}}:" if namespace else ""
 
 
 class _Name:
@@ -179,13 +191,23 @@ class Keys:
         """Whether it is a queue of arq's with a name of its own, and no lane of ours; by its key."""
         return queue != self.queue and not queue.startswith(self.lane(""))
 
+    def own(self, name: str) -> str:
+        """A key that arq, or a user, calls `name`: in the namespace, where there is one."""
+        return name if name.startswith(self.prefix) else self.prefix + name
+
     def is_free(self, queue: str) -> bool:
-        """Whether a queue of arq's may be called so: no key of another kind begins with it."""
+        """Whether a queue of arq's may be called so, by its key: no key of another kind begins with it, and no
+        namespace has it."""
+        if _TAG.match(queue.removeprefix(self.prefix)):
+            return False
         return not any(queue.startswith(key) for name, key in self.names().items() if name != "queue")
 
     def is_lane(self, key: str) -> bool:
-        """Whether it can be a lane, or such a queue: no other key of ours is taken for one. Lua: names.lua."""
-        return not self.is_named(key) or (key != "" and not self._is_own(key))
+        """Whether it can be a lane, or such a queue: no other key of ours is taken for one, and none of another
+        namespace. Lua: names.lua."""
+        name = key.removeprefix(self.prefix)
+        is_here = name != "" and key == self.prefix + name and not _TAG.match(name)
+        return not self.is_named(key) or (is_here and not self._is_own(key))
 
     def _is_own(self, key: str) -> bool:
         names = self.names().values()

@@ -18,7 +18,7 @@ from typing import Any
 from ..errors import JobAborted, JobExpired
 from ..words import counted
 from .codec import decode, encode
-from .keys import KEYS
+from .keys import Keys
 
 LAST_ERROR_CHARS = 2_000
 LAST_MS = 253_402_300_799_000  # Unix ms, in the year 9999
@@ -59,7 +59,7 @@ def unstarted_record(function: str, lane: str) -> bytes:
     return encode({"f": function, "e": "none, as it was never started.", "n": 0, "q": lane})
 
 
-def expired(last: bytes | None, lane: str = "") -> JobExpired:
+def expired(keys: Keys, last: bytes | None, lane: str = "") -> JobExpired:
     """What a job has come to whose deadline has passed; `last` is its `last_record`, if there is one, and `lane` the
     key of its lane, if that is known better."""
     known = _job(last)
@@ -69,7 +69,7 @@ def expired(last: bytes | None, lane: str = "") -> JobExpired:
         attempts if isinstance(attempts, int) else 0,
     )
     if not attempts:
-        name = KEYS.lane_name(lane or str(known.get("q", "")))
+        name = keys.lane_name(lane or str(known.get("q", "")))
         where = f" It waited in the lane {name}." if name else ""
         return JobExpired(
             f"The job was not started before its deadline.{where}", function=function, lane=name or None
@@ -82,10 +82,10 @@ def expired(last: bytes | None, lane: str = "") -> JobExpired:
     )
 
 
-def lane_of(data: bytes | None, queue: str) -> str:
+def lane_of(keys: Keys, data: bytes | None, queue: str) -> str:
     """The lane that a job's payload names; `queue` where it names none, as a plain arq client's."""
     lane = _job(data).get("q")
-    return lane if isinstance(lane, str) and KEYS.is_lane(lane) else queue
+    return lane if isinstance(lane, str) and keys.is_lane(lane) else queue
 
 
 def now_ms() -> int:

@@ -14,7 +14,7 @@ from redis.exceptions import NoPermissionError
 from client import Queue
 from client.redis.connection import reachable
 from client.redis.strange import nothing_if_strange, or_nothing
-from client.wire.keys import ELSEWHERE_MS, KEYS
+from client.wire.keys import ELSEWHERE_MS
 
 from .footprint import Footprint, read_footprint
 from .interrupts import run_command
@@ -23,7 +23,7 @@ from .printing import field, json_option, print_json
 from .terminal import say
 
 SCAN_BATCH = 1_000  # keys a round trip
-CPU_QUEUE = KEYS.lane("cpu")  # under its name the workers for CPU jobs report
+CPU_LANE = "cpu"  # under its name the workers for CPU jobs report
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,9 @@ async def _stats() -> QueueStats:
 
 async def read_stats(queue: Queue) -> QueueStats:
     """Asks the server; the running jobs are counted by a scan of the keys."""
-    redis = queue.session.redis
+    redis, keys = queue.session.redis, queue.session.keys
     due, later = await _waiting(queue)
-    running = [key async for key in redis.scan_iter(match=KEYS.in_progress("*"), count=SCAN_BATCH)]
+    running = [key async for key in redis.scan_iter(match=keys.in_progress("*"), count=SCAN_BATCH)]
     info = await server_info(queue)
     return QueueStats(
         queued=due,
@@ -96,12 +96,12 @@ async def read_stats(queue: Queue) -> QueueStats:
         running=len(running),
         unreadable=await count_unreadable(queue),
         workers=await _health(queue, queue.session.name),
-        cpu_workers=await _health(queue, CPU_QUEUE),
+        cpu_workers=await _health(queue, keys.lane(CPU_LANE)),
         server=server_name(info),
         memory_bytes=info.get("used_memory"),
         memory_limit_bytes=info.get("maxmemory") or None,
         clients=info.get("connected_clients"),
-        footprint=await read_footprint(redis, KEYS),
+        footprint=await read_footprint(redis, keys),
     )
 
 
@@ -115,8 +115,9 @@ async def server_info(queue: Queue) -> dict[str, Any]:
 
 async def count_unreadable(queue: Queue) -> int:
     """How many jobs workers have left where they are, as they cannot read them."""
-    known = await _members(queue, KEYS.unreadable)
-    lanes = {queue.session.name.encode(), KEYS.queue.encode(), *(one.partition(b"\n")[0] for one in known)}
+    keys = queue.session.keys
+    known = await _members(queue, keys.unreadable)
+    lanes = {queue.session.name.encode(), keys.queue.encode(), *(one.partition(b"\n")[0] for one in known)}
     async with queue.session.redis.pipeline(transaction=False) as pipe:
         for lane in lanes:
             pipe.zcount(lane, "-inf", "(0")
@@ -126,14 +127,14 @@ async def count_unreadable(queue: Queue) -> int:
 async def _health(queue: Queue, name: str) -> list[str]:
     health: bytes | None = None
     with nothing_if_strange():
-        health = await queue.session.redis.get(KEYS.health(name))
+        health = await queue.session.redis.get(queue.session.keys.health(name))
     return [health.decode(errors="replace")] if health else []
 
 
 async def _waiting(queue: Queue) -> tuple[int, int]:
     """How many jobs of all lanes are due, and how many are somebody's business later."""
-    now_ms = round(time() * 1000)
-    waiting = [await _members(queue, lanes) for lanes in (KEYS.lanes, KEYS.cpu_lanes)]
+    now_ms, keys = round(time() * 1000), queue.session.keys
+    waiting = [await _members(queue, lanes) for lanes in (keys.lanes, keys.cpu_lanes)]
     lanes = {queue.session.name.encode(), *chain.from_iterable(waiting)}
     async with queue.session.redis.pipeline(transaction=False) as pipe:
         for lane in lanes:

@@ -110,7 +110,7 @@ class Fleet:
         redis, http = ctx["redis"], httpx.AsyncClient(transport=httpx.MockTransport(_answer), trust_env=False)
         learner, llm = Learner(redis, NO_PRICES), LLM(self.settings, http)
         limits = PatientLimits(redis, connect(server_address(self.server.url), max_connections=1, retries=0))
-        ctx[SERVICES] = Services(redis, learner, Totals(redis), Relay(redis, KEYS), llm, limits)
+        ctx[SERVICES] = Services(redis, KEYS, learner, Totals(redis), Relay(redis, KEYS), llm, limits)
 
     async def _publish(self, ctx: dict[Any, Any]) -> None:
         await publish(ctx["redis"], self.settings, {})

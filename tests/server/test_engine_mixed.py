@@ -10,12 +10,12 @@ import pytest
 from arq import Retry, func
 
 from client import decode, encode
+from client.arq import pool_at as arq_pool
 from client.redis.url import server_address
 from client.wire.keys import KEYS
 from tests.conftest import wait_until
 from tests.server.test_engine_room import Room
 from worker.engine import Engine
-from worker.engine.pool import arq_pool
 from worker.engine.scripts import Claimed, Outcome
 
 # arq.worker.Worker may have been bound to Engine by now.

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Awaitable
 import pytest
 
 from client import JobStatus, Queue, QueueUnavailable, redis_settings
+from client.arq import settings_at
+from client.redis.url import server_address
 from promptmill.cli.doctor.probe import probe
 from promptmill.cli.stats import read_stats
 from tests.acl import rights, set_user
@@ -67,6 +69,32 @@ async def engines(own_server: Server) -> AsyncIterator[Engines]:
     engines = Engines()
     yield engines
     await engines.close()
+
+
+async def test_a_user_of_one_namespace_has_all_of_it_and_nothing_of_another(
+    own_server: Server, engines: Engines
+) -> None:
+    urls = {role: set_user(own_server, role, namespace="a") for role in ("worker", *VERBS)}
+    engine = engines.make(own_server, [work], redis_settings=settings_at(server_address(urls["worker"])))
+    running = asyncio.create_task(engine.async_run())
+    async with Queue.from_url(urls["operator"]) as queue:
+        await queue.limits.pause("tenant:paused")
+    for role, verbs in VERBS.items():
+        async with Queue.from_url(urls[role]) as queue:
+            for verb in verbs:
+                await verb(queue, role)
+    async with Queue.from_url(urls["operator"]) as queue:
+        missing = (await probe(queue)).rights_missing or []
+        assert not [
+            rule for rule in missing if rule[0] in "~&"
+        ]  # commands of a worker, no key and no channel
+        assert (await read_stats(queue)).workers
+    assert not running.done()
+    async with Queue.from_url(urls["producer"].replace("namespace=a", "namespace=b")) as queue:
+        with pytest.raises(QueueUnavailable, match=r"grant .* ~\{b\}:\* .* &\{b\}:\* "):
+            await queue.enqueue("work", "x")
+    with own_server.client() as client:
+        assert [key for key in client.scan_iter() if not key.startswith(b"{a}:")] == []
 
 
 @pytest.mark.parametrize("role", VERBS)

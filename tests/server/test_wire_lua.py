@@ -12,7 +12,7 @@ from client import Queue
 from client.limits.calls import Ticket
 from client.limits.rules.limit import checked_name
 from client.redis.scripts import whole
-from client.wire.keys import KEYS
+from client.wire.keys import KEYS, Keys
 from client.wire.lane import limit_keys_of, provider_of
 from client.wire.limit_keys import is_metered, keys_of
 from client.wire.reservation import reserving
@@ -54,6 +54,30 @@ async def lua(queue: Queue, code: str, *args: Any) -> Any:
     text = whole(f"-- needs: congestion\nreturn cjson.encode({{ {code} }})", "client.limits", KEYS)
     reply = cast(Awaitable[str], queue.session.redis.eval(text, 0, *args))
     return json.loads(await reply)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "a",
+        "arq:queue",
+        "mill:lane:a",
+        "mill:lanes",
+        "arq:job:a",
+        "{b}:",
+        "{b}:mill:lane:a",
+        "{B}:a",
+        "{b}a",
+    ],
+)
+async def test_what_can_be_a_lane_is_in_the_same_namespace(queue: Queue, key: str) -> None:
+    code = "-- needs: names\nreturn is_lane(ARGV[1]) and 1 or 0"
+    for keys in (KEYS, Keys("{a}:")):
+        for name in (key, f"{{a}}:{key}"):
+            text = whole(code, "client", keys)
+            reply = await cast(Awaitable[int], queue.session.redis.eval(text, 0, name))
+            assert (reply == 1) == keys.is_lane(name), name
 
 
 @pytest.mark.parametrize(("name", "keys"), LANES)

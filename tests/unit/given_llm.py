@@ -14,6 +14,7 @@ from pydantic_core import to_json
 
 from client import JobError, decode, encode
 from client.limits.rules import lanes
+from client.wire.keys import Keys
 from client.wire.lane import provider_of
 from client.wire.schemas import Attempt, Usage
 from promptmill.dialects import ChatAnswer
@@ -81,7 +82,7 @@ def a_context(
     """What the engine gives a run, and the worker's services; those that are not given are not there."""
     nothing: Any = None
     totals = Booked() if totals is None else totals
-    services = Services(redis, learner=nothing, totals=totals, relay=nothing, llm=llm, limits=limits)
+    services = Services(redis, Keys(), learner=nothing, totals=totals, relay=nothing, llm=llm, limits=limits)
     given: dict[str, Any] = {
         "job_id": "j1",
         "job_try": 1,

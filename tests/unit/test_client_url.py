@@ -94,6 +94,11 @@ def test_a_sentinel_url_names_several_hosts_and_the_master() -> None:
         (f"redis://:{PASSWORD}@host/first", "database must be a number"),
         (f"redis://:{PASSWORD}@host/²", "database must be a number"),
         (f"redis://:{PASSWORD}@host?db=-1", "database must be a number"),
+        *(
+            (f"redis://:{PASSWORD}@host?namespace={name}", "namespace must be 1 to 32 of a-z, 0-9, _ and -")
+            for name in ("", "LLM", "a.b", "{a}", "a%7Db", "a*", "%C3%A9", "a" * 33, "a%0A", "%31%00")
+        ),
+        (f"redis+sentinel://:{PASSWORD}@host/m?namespace=A", "namespace must be"),
         (f"redis://:{PASSWORD}@host?timeout=3", "option we do not know, 'timeout'"),
         (f"redis://:{PASSWORD}@[::1", "host cannot be read"),
         (f"redis://:{PASSWORD}@ho\u2100st", "host cannot be read"),

@@ -66,7 +66,7 @@ def test_an_embedding_without_a_model_has_an_alias_of_its_own() -> None:
 @pytest.mark.parametrize("place", [{"a": [HI], "k": {}}, {"a": [], "k": {"request": HI}}])
 def test_a_record_gets_its_lane_and_the_estimates_it_is_admitted_by(place: dict[str, Any]) -> None:
     record = {"t": 2, "f": "chat", **place, "et": 7}
-    moved = payload_for(encode(record), "openai/gpt-4o", asked(max_tokens=50))
+    moved = payload_for(KEYS, encode(record), "openai/gpt-4o", asked(max_tokens=50))
     assert moved.startswith(b'{"n":5,"m":50,"t":2,')
     assert from_json(moved) == {"n": 5, "m": 50, **record, "q": "mill:lane:openai/gpt-4o"}
 
@@ -82,7 +82,7 @@ def test_a_record_that_has_estimates_keeps_them() -> None:
         "et": 7,
         "q": "arq:queue",
     }
-    moved = payload_for(encode(record), "a", asked())
+    moved = payload_for(KEYS, encode(record), "a", asked())
     assert moved.startswith(b'{"n":77,"m":0,"t":null,')
     assert from_json(moved)["q"] == KEYS.lane("a")
 

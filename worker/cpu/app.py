@@ -8,10 +8,9 @@ from typing import Any
 import click
 
 from client import words
-from client.wire.keys import KEYS
 from settings import Settings
 from worker.limits import configured
-from worker.options import OURS, jobs_of_modules, shared_options
+from worker.options import OURS, jobs_of_modules, shared_options, where_redis_is
 from worker.registry import CpuFunction
 
 from .child import can_limit_memory
@@ -50,7 +49,7 @@ def cpu_worker_settings(settings: Settings) -> type:
         **shared_options(settings, configured(settings)),
         "__doc__": "What `arq worker.CpuWorkerSettings` runs, made from the environment.",
         "functions": [for_cpu_worker(job, pool, timeout_s=settings.job_timeout_s) for job in functions],
-        "queue_name": KEYS.lane(LANE),
+        "queue_name": where_redis_is(settings).keys.lane(LANE),
         "on_startup": on_startup,
         "on_shutdown": on_shutdown,
         "max_jobs": processes,

@@ -8,7 +8,7 @@ from arq.worker import Function
 
 from client import decode, encode
 from client.errors import UnknownFunction
-from client.wire.keys import KEYS
+from client.redis.connection import keys_at
 from client.wire.lane import parts_of
 from worker.context import Context, CoroutineFunction, R
 from worker.registry import CpuFunction
@@ -53,7 +53,7 @@ def lane_for(lane: str) -> str:
 
 async def _moved(ctx: Context, /, *args: object, **kwargs: object) -> None:
     lane = lane_for(ctx.lane)
-    raise Reroute(lane, encode({**decode(ctx.payload), "q": KEYS.lane(lane)}))
+    raise Reroute(lane, encode({**decode(ctx.payload), "q": keys_at(ctx["redis"]).lane(lane)}))
 
 
 def _refusing(name: str) -> CoroutineFunction:

@@ -10,7 +10,7 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from client import QueueUnavailable, words
-from client.wire.keys import KEYS
+from client.redis.connection import keys_at
 from worker.unreachable import UNREACHABLE
 
 EVERY_S = 1.0
@@ -28,16 +28,17 @@ async def _recover(
 ) -> None:
     """Makes anew what went with these keys: the limits of the settings, where `publish` puts them in force; and that
     all lanes, and limit keys that are waited for, are looked at: what is gone may have been all that knew of one."""
+    keys = keys_at(redis)
     with suppress(*UNREACHABLE, QueueUnavailable, ResponseError):  # it may not be allowed to look for keys
-        if publish and KEYS.limits in gone:
+        if publish and keys.limits in gone:
             await publish(ctx)
         now_s, _ = await redis.time()
-        for prefix in (KEYS.lane(""), KEYS.blocked("")):
+        for prefix in (keys.lane(""), keys.blocked("")):
             async for key in redis.scan_iter(match=f"{prefix}*", count=_SCAN):
                 waited = key.removeprefix(prefix.encode())
-                index = KEYS.gates if prefix != KEYS.lane("") else KEYS.lanes_of(key.decode(errors="replace"))
+                index = keys.gates if prefix != keys.lane("") else keys.lanes_of(key.decode(errors="replace"))
                 with suppress(ResponseError):
-                    await redis.zadd(index, {waited if index == KEYS.gates else key: now_s * 1000}, lt=True)
+                    await redis.zadd(index, {waited if index == keys.gates else key: now_s * 1000}, lt=True)
 
 
 class Aside:
@@ -53,9 +54,9 @@ class Aside:
         """Tells of the keys that were set aside since the last look, the latest, and makes anew what went with them."""
         if monotonic() < self._next_s:
             return
-        self._next_s = monotonic() + EVERY_S
+        self._next_s, keys = monotonic() + EVERY_S, keys_at(redis)
         try:
-            rows = await redis.zrevrange(KEYS.aside, 0, LATEST - 1, withscores=True)
+            rows = await redis.zrevrange(keys.aside, 0, LATEST - 1, withscores=True)
         except ResponseError:  # it is none of ours: the next script that writes it puts that right
             return
         new = [key.decode(errors="replace") for key, at_ms in rows if at_ms > self._told_ms]
@@ -64,7 +65,7 @@ class Aside:
             logger.error(
                 "%s held another type than promptmill's, and was set aside as %s for a week: see 'Records that cannot "
                 "be read' in docs/operations.md",
-                *(key, KEYS.set_aside(key)),
+                *(key, keys.set_aside(key)),
             )
         if new:
             await _recover(redis, new, publish, ctx)

@@ -14,7 +14,6 @@ from arq.worker import Function
 
 from client import words
 from client.redis.strange import nothing_if_strange
-from client.wire.keys import Keys
 from client.wire.record import now_ms
 from worker.context import Context
 from worker.unreachable import UNREACHABLE
@@ -55,7 +54,6 @@ class Crew(Reporter):
         self._wants_more = False  # the last claim left due jobs behind
         self._overdue_s = -math.inf  # when unread jobs were last looked for; monotonic
         self._epoch = ""  # as the last claim told
-        self.keys = Keys()  # those of its connection, once there is one
         self._loss_reported_at_s = -math.inf  # that Redis has lost its data; monotonic
         self._policy = Policy(
             timeout_s=self.job_timeout_s,
@@ -74,7 +72,7 @@ class Crew(Reporter):
             self._cancel(stale, "lost")
         if claimed.crashes:
             logger.warning("%s was running on a worker that died, or lost its lease: it runs again", job_id)
-        self.runs[job_id] = current = Run(claimed, self._epoch)
+        self.runs[job_id] = current = Run(claimed, self._epoch, self.keys)
         self.held[job_id] = claimed.lease
         current.task = self.tasks[job_id] = self.loop.create_task(self._run(current))
         current.task.add_done_callback(lambda task: self._reap(current, task))

@@ -15,9 +15,9 @@ from client.redis.connection import reachable
 from client.redis.note import note
 from client.redis.rights import WORKER
 from client.redis.scripts import check
-from client.wire.keys import Keys
 from worker.unreachable import as_unreachable
 
+from .pool import address_of
 from .telling import LEFT_UNREAD
 
 FULL_EVERY_S = 60.0  # how often it is said that cron jobs wait
@@ -28,10 +28,11 @@ logger = words.logger("arq.worker")
 class Reporter(Worker):
     """arq's Worker, with another first contact, report and enqueueing of cron jobs."""
 
-    keys: Keys
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.keys = address_of(self.redis_settings or self._pool).keys
+        self.queue_name = self.keys.own(self.queue_name)
+        self.health_check_key = self.keys.own(self.health_check_key)
         self._full_told_s: float | None = None  # monotonic
         self._has_told_of_unread = False
 
@@ -61,7 +62,7 @@ class Reporter(Worker):
             f"j_ongoing={ongoing} queued={queued}"
         )
         info = f"{datetime.now():%b-%d %H:%M:%S} {counts}"
-        await note(self.pool, self.health_check_key, self.health_check_interval + 1, info)
+        await note(self.pool, self.keys, self.health_check_key, self.health_check_interval + 1, info)
         if self._last_health_check_log not in (None, counts):
             logger.info("recording health: %s", info)
         self._last_health_check_log = counts

@@ -19,7 +19,7 @@ from pydantic_core import to_json
 from client import words
 from client.errors import JobCrashed, JobError, JobFailed, JobTimedOut
 from client.wire import events
-from client.wire.keys import KEYS
+from client.wire.keys import Keys
 from client.wire.limit_keys import keys_of
 from client.wire.record import expired, last_record, now_ms
 from client.wire.token import claimed_us
@@ -41,7 +41,7 @@ MAX_CRASHES = 3  # workers a job may take with it before it is a dead letter
 Ending = Literal["complete", "failed", "retried", "handed back", "left unread"]
 
 logger = words.logger("arq.worker")
-_name_of = lru_cache(4_096)(KEYS.lane_name)
+_name_of = lru_cache(4_096)(Keys.lane_name)
 
 
 @dataclass(slots=True)
@@ -50,6 +50,7 @@ class Run:
 
     claimed: Claimed
     epoch: str = ""  # of Redis's data, as the claim told
+    keys: Keys = field(default_factory=Keys)
     meter: Meter = field(default_factory=Meter)
     task: asyncio.Task[None] | None = None
     stop: Literal["abort", "hand back", "lost"] | None = None
@@ -73,7 +74,7 @@ class Run:
     def ref(self) -> str:
         """How the log names it. Its arguments are the caller's, not the log's."""
         lane = self.lease.lane
-        where = f" in {KEYS.lane_name(lane) or lane}" if self.function == UNKNOWN else ""
+        where = f" in {self.keys.lane_name(lane) or lane}" if self.function == UNKNOWN else ""
         return f"{self.lease.job_id}:{self.function}{where}"
 
     def is_meant(self, abort_ms: float) -> bool:
@@ -106,7 +107,7 @@ def read(run: Run, functions: Mapping[str, Function | CronJob], policy: Policy) 
     claimed = run.claimed
     run.started_ms = now_ms()
     if claimed.payload is None:
-        error = expired(run.last, run.lease.lane)
+        error = expired(run.keys, run.last, run.lease.lane)
         run.function = error.details.get("function", run.function)
         raise error
     if claimed.was_unread or not claimed.payload:
@@ -155,7 +156,7 @@ def context(
         job_try=run.job_try,
         enqueue_time=datetime.fromtimestamp(run.enqueued_ms / 1000, UTC),
         score=claimed.score_ms,
-        lane=_name_of(lease.lane),
+        lane=_name_of(run.keys, lease.lane),
         limit_keys=keys_of(lease.limit_keys),
         token=lease.token,
         payload=claimed.payload or b"",
@@ -176,10 +177,10 @@ def failed(run: Run, error: BaseException, function: Function | CronJob | None, 
         return Ended(_unfinished(run, "back"), "handed back")
     if isinstance(error, Unread):
         return Ended(_unfinished(run, "unread"), "left unread")
-    if isinstance(error, Reroute) and KEYS.is_named(run.lease.lane):
+    if isinstance(error, Reroute) and run.keys.is_named(run.lease.lane):
         error = JobFailed(NO_LANES, error_type="InvalidRequest")
     if isinstance(error, Reroute):
-        to, text = KEYS.lane(error.lane), error.payload or b""
+        to, text = run.keys.lane(error.lane), error.payload or b""
         return Ended(_unfinished(run, "reroute")._replace(to=to, text=text), "handed back")
     if isinstance(error, Throttled) and not error.defer_score:
         text = _last(run, error)

@@ -19,8 +19,8 @@ from arq import ArqRedis
 from arq.worker import Worker
 
 from client import words
+from client.arq import pool_at
 from client.errors import QueueUnavailable
-from client.redis.connection import keys_at
 from worker.context import Context
 from worker.unreachable import UNREACHABLE, as_unreachable
 
@@ -28,7 +28,7 @@ from . import drain, wake
 from .crew import Crew
 from .finish import Outbox
 from .outage import Outage, RedisGone
-from .pool import address_of, arq_pool
+from .pool import address_of
 from .renew import Renewer
 from .scripts import EngineScripts
 
@@ -96,9 +96,8 @@ class Engine(Crew):
     async def main(self) -> None:
         """Runs until told to stop, or, in burst mode, until nothing is queued."""
         self._outage = Outage(limit_s=self.outage_s)
-        self._pool = self._pool or arq_pool(address_of(self.redis_settings))
+        self._pool = self._pool or pool_at(address_of(self.redis_settings))
         self._pool.default_queue_name = self.queue_name
-        self.keys = keys_at(self._pool)
         self._pool.expires_extra_ms = self.expires_extra_ms
         await self.meet_redis()
         self.ctx["redis"] = self.pool

@@ -19,7 +19,6 @@ from pydantic_core import to_json
 from redis.exceptions import RedisError
 
 from client import words
-from client.wire.keys import KEYS
 from client.wire.schemas import EmbedRequest, Usage
 from promptmill.dialects import Route
 from worker.unreachable import outlasting
@@ -62,11 +61,11 @@ def name(asked: EmbedRequest, route: Route, part: Part) -> str:
 async def find(ctx: JobContext, names: Sequence[str]) -> dict[str, Vectored]:
     """The parts of these names that are there. Waits for a Redis that is away, rather than pay for them again."""
     found: dict[str, Vectored] = {}
-    key, redis = KEYS.parts(ctx.job_id), ctx.services.redis
+    key, redis = ctx.services.keys.parts(ctx.job_id), ctx.services.redis
     try:
         kept = set(await outlasting(lambda: cast(Awaitable[list[bytes]], redis.hkeys(key))))
         places = [(key, name) for name in names if name.encode() in kept]
-        others = [(_for_all(name), name) for name in names if name.encode() not in kept]
+        others = [(_for_all(ctx, name), name) for name in names if name.encode() not in kept]
         are_there = await outlasting(partial(_exist, ctx, [other for other, _ in others]))
         places += [place for place, is_there in zip(others, are_there, strict=True) if is_there]
         for at in range(0, len(places), _BATCH):
@@ -100,7 +99,7 @@ def keep(ctx: JobContext, name: str, part: Vectored) -> None:
 
 async def keep_for_all(ctx: JobContext, name: str, part: Vectored) -> None:
     """Keeps a part for whoever asks for the same. Best effort: its job has failed."""
-    key = _for_all(name)
+    key = _for_all(ctx, name)
     try:
         async with ctx.services.redis.pipeline(transaction=True) as pipe:
             pipe.hset(key, mapping=_fields(name, part))
@@ -124,9 +123,9 @@ def _read(numbers: bytes | None, header: bytes | None) -> Vectored | None:
         return None
 
 
-def _for_all(name: str) -> str:
+def _for_all(ctx: JobContext, name: str) -> str:
     """A job whose id is like that of no other; its part is kept by what was asked."""
-    return KEYS.parts(f"={name}")
+    return ctx.services.keys.parts(f"={name}")
 
 
 def _beside(name: str) -> str:

@@ -15,8 +15,8 @@ from redis.exceptions import RedisError
 
 from client import words
 from client.limits.rules.lanes import model_key
+from client.redis.connection import keys_at
 from client.redis.note import note
-from client.wire.keys import KEYS
 from promptmill.dialects import Route
 from promptmill.dialects.rates import SeenRates
 from worker.calls.price_file import OwnPrices
@@ -47,6 +47,7 @@ class Learner:
         self, redis: Redis, own_prices: OwnPrices, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._redis = redis
+        self._keys = keys_at(redis)
         self._own_prices = own_prices
         self._clock = clock
         self._known: dict[str, _Known] = {}
@@ -76,10 +77,10 @@ class Learner:
         return self._known.setdefault(name, _Known())
 
     async def _write(self, route: Route, known: _Known) -> None:
-        key = KEYS.flow(model_key(str(route)))
+        key = self._keys.flow(model_key(str(route)))
         try:
             price = per_token_usd(route.provider.name, route.model, own=self._own_prices)
-            await note(self._redis, key, TTL_S, fields(known.rpm, known.tpm, price))
+            await note(self._redis, self._keys, key, TTL_S, fields(known.rpm, known.tpm, price))
         except (RedisError, OSError) as error:
             known.written = None  # so that it is written again in CHANGE_S, and not in REWRITE_S
             logger.debug("%s: what was learned cannot be written: %s", route, error)

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from client import words
 from client.errors import JobCrashed
-from client.wire.keys import KEYS, MAX_ATTEMPTS
+from client.wire.keys import MAX_ATTEMPTS
 from client.wire.schemas import Attempt
 from client.wire.token import claimed_us
 from promptmill.dialects import Route
@@ -57,9 +57,10 @@ async def read(ctx: JobContext, model: str) -> list[Attempt]:
 
 
 async def _rows(ctx: JobContext) -> tuple[list[bytes], list[bytes]]:
+    keys = ctx.services.keys
     async with ctx.services.redis.pipeline(transaction=False) as pipe:
-        pipe.lrange(KEYS.attempts(ctx.job_id), -MAX_ATTEMPTS, -1)
-        pipe.lrange(KEYS.crashes(ctx.job_id), -MAX_ATTEMPTS, -1)
+        pipe.lrange(keys.attempts(ctx.job_id), -MAX_ATTEMPTS, -1)
+        pipe.lrange(keys.crashes(ctx.job_id), -MAX_ATTEMPTS, -1)
         rows, crashes = await pipe.execute()
     return rows, crashes
 

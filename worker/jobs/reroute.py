@@ -5,7 +5,7 @@ from __future__ import annotations
 from client import decode, encode
 from client.limits.rules import estimate, lanes
 from client.wire.extras import scoped
-from client.wire.keys import KEYS
+from client.wire.keys import Keys
 from client.wire.lane import place_of
 from client.wire.reservation import reserving
 from client.wire.schemas import ChatRequest, EmbedRequest
@@ -17,7 +17,9 @@ from .services import JobContext
 def to_its_model(ctx: JobContext, asked: ChatRequest | EmbedRequest) -> Reroute | None:
     """The way to the lane of the job's own model; None where the job is in it already."""
     lane = lane_for(asked, ctx.lane)
-    return None if lane == ctx.lane else Reroute(lane, payload_for(ctx.payload, lane, asked))
+    return (
+        None if lane == ctx.lane else Reroute(lane, payload_for(ctx.services.keys, ctx.payload, lane, asked))
+    )
 
 
 def to_fallback(ctx: JobContext, asked: ChatRequest | EmbedRequest, kind: str | None = None) -> Reroute:
@@ -27,7 +29,7 @@ def to_fallback(ctx: JobContext, asked: ChatRequest | EmbedRequest, kind: str | 
     extra = scoped(asked.extra, kind) if kind else asked.extra
     request = asked.model_copy(update={"model": model, "fallbacks": rest, "extra": extra})
     lane = lane_for(request, ctx.lane)
-    return Reroute(lane, payload_for(ctx.payload, lane, request))
+    return Reroute(lane, payload_for(ctx.services.keys, ctx.payload, lane, request))
 
 
 def lane_for(asked: ChatRequest | EmbedRequest, lane: str) -> str:
@@ -40,13 +42,13 @@ def lane_for(asked: ChatRequest | EmbedRequest, lane: str) -> str:
     return lanes.joined(lanes.model_part(asked.model, kind), *place_of(lane))
 
 
-def payload_for(payload: bytes, lane: str, asked: ChatRequest | EmbedRequest) -> bytes:
+def payload_for(keys: Keys, payload: bytes, lane: str, asked: ChatRequest | EmbedRequest) -> bytes:
     """The job's record for that lane, with the model and the fallbacks of `asked`; all else is as it was.
 
     It reserves what it is admitted by, which the record of a plain arq client lacks.
     """
     job = decode(payload)
-    job["q"] = KEYS.lane(lane)
+    job["q"] = keys.lane(lane)
     given = job["a"][0] if job["a"] else job["k"]["request"]
     if given.get("fallbacks", []) != asked.fallbacks:
         given.update(model=asked.model, fallbacks=asked.fallbacks)

@@ -31,7 +31,6 @@ from client.errors import (
     QuotaExhausted,
     RateLimited,
 )
-from client.wire.keys import KEYS
 from client.wire.reservation import FALLBACK_AFTER_MS, FALLBACK_LIFE_SHARE
 from client.wire.schemas import Attempt
 from worker.signals import Throttled
@@ -132,7 +131,7 @@ async def _waiting(
         return TurnedAway()
     waited_s = failure.waiting_s(attempts, _turned_away)
     try:
-        left_s = max(0, await ctx.services.redis.pttl(KEYS.job(ctx.job_id))) / 1000
+        left_s = max(0, await ctx.services.redis.pttl(ctx.services.keys.job(ctx.job_id))) / 1000
     except (RedisError, OSError):
         return TurnedAway(waited_s)
     life_s = left_s + max(0.0, (datetime.now(UTC) - ctx.enqueue_time).total_seconds())

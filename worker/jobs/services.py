@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 
 from client import Limits
 from client.redis.connection import keys_at
+from client.wire.keys import Keys
 from settings import Settings
 from worker.calls import LLM, OwnPrices
 from worker.context import Context, key
@@ -23,6 +24,7 @@ class Services:
     """One of each for a worker. Belongs to one event loop."""
 
     redis: Redis
+    keys: Keys
     learner: Learner
     totals: Totals
     relay: Relay
@@ -32,10 +34,11 @@ class Services:
     @classmethod
     def open(cls, settings: Settings, redis: Redis, signals: Redis, own_prices: OwnPrices) -> Services:
         """Connects to nothing yet. `signals` is where calls that wait for a slot listen; the job's own is `redis`."""
+        keys = keys_at(redis)
         learner = Learner(redis, own_prices)
         llm = LLM.open(settings, observe=learner.observe, own_prices=own_prices)
-        relay, limits = Relay(redis, keys_at(redis)), PatientLimits(redis, signals)
-        return cls(redis, learner, Totals(redis), relay, llm, limits)
+        relay, limits = Relay(redis, keys), PatientLimits(redis, signals)
+        return cls(redis, keys, learner, Totals(redis), relay, llm, limits)
 
     async def close(self) -> None:
         """Writes what is left, then closes all connections. Idempotent."""

@@ -10,11 +10,10 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from client import Queue
-from client.redis.connection import keys_at, reachable
+from client.redis.connection import reachable
 from client.redis.rights import PRODUCER, WORKER
 from client.redis.scripts import missing_rights
-from client.wire.keys import KEYS
-from promptmill.cli.stats import CPU_QUEUE, count_unreadable, server_info
+from promptmill.cli.stats import CPU_LANE, count_unreadable, server_info
 
 _ASKED = ("appendonly", "maxclients", "maxmemory", "maxmemory-policy", "save")
 
@@ -47,15 +46,14 @@ async def _probe(queue: Queue) -> Facts:
     with suppress(RedisError):  # managed servers forbid it
         for name in _ASKED:  # before version 7 a server takes one name at a time
             config |= await queue.session.redis.config_get(name)
-    can_tell, missing = await missing_rights(
-        queue.session.redis, keys_at(queue.session.redis), WORKER | PRODUCER
-    )
-    lanes = await queue.session.redis.zrange(KEYS.cpu_lanes, 0, -1)
+    keys = queue.session.keys
+    can_tell, missing = await missing_rights(queue.session.redis, keys, WORKER | PRODUCER)
+    lanes = await queue.session.redis.zrange(keys.cpu_lanes, 0, -1)
     return Facts(
         info,
         config,
         workers_alive=await queue.workers_alive(),
-        cpu_workers_alive=bool(await queue.session.redis.exists(KEYS.health(CPU_QUEUE))),
+        cpu_workers_alive=bool(await queue.session.redis.exists(keys.health(keys.lane(CPU_LANE)))),
         cpu_jobs=bool(lanes and await queue.session.redis.exists(*lanes)),
         unreadable=await count_unreadable(queue),
         rights_missing=missing if can_tell or missing else None,

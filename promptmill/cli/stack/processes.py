@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from client.wire.keys import KEYS
+from client.wire.keys import Keys
 from settings import BASE_PATHS, BUILT_IN, ProviderSettings, Settings
 
 from .child import ChildProcess, start_child
@@ -23,7 +23,7 @@ from .data_dir import DataDir
 READY_LIMIT_S = 15  # for a worker's first sign of life
 SIMULATED_LATENCY_S = 0.3  # a provider's answer, about as fast as a small model's
 
-HEALTH_KEY = KEYS.health(KEYS.queue)
+HEALTH_KEY = Keys().health(Keys().queue)  # a private server has no namespaces
 
 _ROOT = Path(__file__).resolve().parents[3]
 _SIMULATED_KEY = SecretStr("simulated")

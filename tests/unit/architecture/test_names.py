@@ -14,10 +14,29 @@ import pytest
 from tests.unit.architecture.product import FILES, MODULES, ROOT, tree
 
 # what a door shows without importing it before it is asked for
-LAZY = {"Context", "CpuWorkerSettings", "WorkerSettings", "http_client", "httpx2_client", "redis_settings"}
+LAZY = {
+    "Context",
+    "CpuWorkerSettings",
+    "WorkerSettings",
+    "arq_pool",
+    "http_client",
+    "httpx2_client",
+    "redis_settings",
+}
 # The first makes every key; the other knows a fencing token of ours, 'mill:…', from arq's.
 MAKE_NAMES = {"client/wire/keys.py", "client/lua/names.lua"}
 KEY = re.compile(r"\W*(?:mill|arq):(?! )")  # at the beginning of a text; 'promptmill: an error' is none
+
+
+def test_names_of_keys_come_from_a_connection() -> None:
+    """Not from the plain table, which is another installation's where the URL names a namespace."""
+    assert {module for module in MODULES if "KEYS" in tree_names(module)} == {"client", "client.wire.keys"}
+
+
+def tree_names(module: str) -> set[str]:
+    nodes = list(ast.walk(tree(module)))
+    imported = {alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names}
+    return imported | {node.id for node in nodes if isinstance(node, ast.Name)}
 
 
 def test_a_public_class_has_a_name_of_its_own() -> None:
