@@ -6,7 +6,7 @@ import asyncio
 import tracemalloc
 from binascii import b2a_base64
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, NoReturn
 
 import pytest
@@ -302,6 +302,125 @@ async def test_cancelling_the_job_cancels_all_of_its_calls(run: RunsWithSlots) -
         await task
     assert llm.running == 0
     assert (run.ctx.meter.called, run.ctx.meter.tokens) == (True, None)
+
+
+class LosesItsSlot(TextLLM):
+    """The call for the first of the texts that is asked for under another slot is cut off, as that is taken away."""
+
+    lost = ""
+
+    async def embed(self, request: EmbedRequest, *, call_id: str) -> EmbedAnswer:
+        text = request.texts[0]
+        if text != "a" and not self.lost:
+            self.lost = text
+            self.asked.append(text)
+            raise asyncio.CancelledError  # as Slot cancels it
+        return await super().embed(request, call_id=call_id)
+
+
+class TakenAway(Slots):
+    @asynccontextmanager
+    async def slot(self, *limit_keys: str) -> AsyncIterator[Slots]:
+        async with super().slot(*limit_keys) as slot:
+            try:
+                yield slot
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    raise
+                raise errors.SlotLost("it was taken away") from None
+
+
+@pytest.mark.parametrize("texts", ["ab", "abc", "abcd"])
+async def test_a_part_whose_slot_was_lost_is_asked_for_again_and_both_calls_are_told(
+    run: RunsWithSlots, texts: str
+) -> None:
+    run.limits, llm = TakenAway(3), LosesItsSlot()
+    result = await run(llm, {**REQUEST, "texts": [*texts]})
+    assert letters(result) == texts
+    assert sorted(llm.asked) == sorted([*texts, llm.lost])
+    cut_off = [attempt for attempt in result.attempts if attempt.error == "CancelledError"]
+    assert [texts[attempt.part or 0] for attempt in cut_off] == [llm.lost]
+    assert len(result.attempts) == len(texts) + 1
+
+
+class SlowToGiveBack(Slots):
+    """A slot takes until `redis_is_back` to be given back."""
+
+    def __init__(self) -> None:
+        super().__init__(2)
+        self.redis_is_back = asyncio.Event()
+
+    @asynccontextmanager
+    async def slot(self, *limit_keys: str) -> AsyncIterator[Slots]:
+        try:
+            async with super().slot(*limit_keys) as slot:
+                yield slot
+        finally:
+            await self.redis_is_back.wait()
+
+
+async def test_what_is_done_is_kept_at_once_however_long_its_slots_take_to_be_given_back(
+    run: RunsWithSlots,
+) -> None:
+    """The worker waits a second for a job that it hands back, and takes nothing from it afterwards."""
+
+    class AnswersTheFirst(TextLLM):
+        async def embed(self, request: EmbedRequest, *, call_id: str) -> EmbedAnswer:
+            answer = await super().embed(request, call_id=call_id)
+            if request.texts[0] != "a":
+                await forever()
+            return answer
+
+    run.limits, llm = SlowToGiveBack(), AnswersTheFirst()
+    running = asyncio.create_task(run(llm))
+    await wait_until(lambda: len(llm.asked) == 4, description="one part done, three asked for")
+    running.cancel()
+    await wait_until(lambda: bool(run.kept), description="what is done is kept")
+    assert not running.done()
+    run.limits.redis_is_back.set()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+class Answers(TextLLM):
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.answered: list[str] = []
+
+    async def embed(self, request: EmbedRequest, *, call_id: str) -> EmbedAnswer:
+        answer = await super().embed(request, call_id=call_id)
+        self.answered += request.texts
+        return answer
+
+
+@pytest.mark.parametrize("failures", [{}, {"b": [DOWN]}], ids=["all well", "one fails"])
+@pytest.mark.parametrize("turns", range(1, 30))
+async def test_at_whatever_turn_a_job_is_cancelled_no_answer_is_asked_for_again(
+    run: RunsWithSlots, redis: AnyRedis, turns: int, failures: dict[str, list[BaseException]]
+) -> None:
+    llm, results = Answers(failures), list[Embeddings]()
+
+    async def runs() -> None:
+        results.append(await run(llm, {**REQUEST, "fallbacks": ["openai/other"]}))
+
+    running = asyncio.create_task(runs())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    if not run.has_run:  # the engine has its outcome by then
+        running.cancel()
+    try:
+        await running
+    except asyncio.CancelledError:
+        await run.hand_back()
+    except Retry:
+        pass
+    while not results:
+        with suppress(Retry):
+            await runs()
+    (result,) = results
+    assert letters(result) == "abcd"
+    assert sorted(llm.answered) == [*"abcd"]
 
 
 @pytest.mark.parametrize("vectors", [[[1.0], [1.0, 2.0]], [[1.0], "AAAA"], ["!!!!", "AACAPw=="], [[], []]])

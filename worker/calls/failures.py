@@ -13,6 +13,7 @@ from client.errors import (
 )
 from promptmill.dialects import Route
 
+from .connector import never_connected
 from .transport import BodyTooLarge, NotUnpackable
 
 # all that httpx raises; TimeoutError is the deadline of `asyncio.timeout`
@@ -90,6 +91,8 @@ def translate(error: BaseException, route: Route, timeout_s: float) -> JobError:
     `details["sent"]` is False where no request went out. Raise the error `from None`: the original's words
     have not been redacted and would reach the log.
     """
+    if never_connected(error):
+        error = httpx.ConnectTimeout(f"none within {timeout_s:g} s")
     kind, happened, step = next(row[1:] for row in _TRANSLATIONS if isinstance(error, row[0]))
     said = " ".join(route.provider.redact(str(error)).split())[:300].rstrip(".")
     sentence = f"{route} {happened.format(timeout_s=timeout_s)}"

@@ -20,6 +20,7 @@ from settings import Settings
 from . import failures, inflate, stream_reader
 from .price_file import OwnPrices
 from .resolve import resolve
+from .to_the_end import to_the_end
 from .transport import exchange, open_http_client, read_refusal, send
 
 MAX_CALL_ID_CHARS = 512  # OpenAI refuses a longer x-client-request-id
@@ -149,9 +150,7 @@ class LLM:
         route = self.embed_route(request.model)
         call = route.provider.render_embed(request, route.model)
         body, headers = await self._send(call, route, call_id, request.timeout_s)
-        async with self._reading:
-            await asyncio.sleep(0)
-            answer = route.provider.parse_embed(body, headers, route.model)
+        answer = await to_the_end(self._read_embed(route, body, headers))
         if len(answer.vectors) != len(request.texts):
             raise MalformedResponse(
                 f"{route} answered {len(answer.vectors)} vectors for {len(request.texts)} texts.",
@@ -159,6 +158,11 @@ class LLM:
                 model=route.model,
             )
         return answer
+
+    async def _read_embed(self, route: Route, body: bytes, headers: httpx.Headers) -> EmbedAnswer:
+        async with self._reading:
+            await asyncio.sleep(0)
+            return route.provider.parse_embed(body, headers, route.model)
 
     async def _send(
         self, call: HttpCall, route: Route, call_id: str, timeout_s: float | None

@@ -22,6 +22,7 @@ from aiohttp import http_exceptions
 from httpx_aiohttp import AiohttpTransport
 
 from . import inflate
+from .connector import Connector
 
 # seconds; below the 5 s after which uvicorn and Node hang up, so that a POST never meets a closed socket
 KEEPALIVE_S = 4.5
@@ -231,7 +232,7 @@ def _open_transport(
     context: ssl.SSLContext, max_connections: int, proxy: httpx.Proxy | None = None
 ) -> httpx.AsyncBaseTransport:
     def open_session() -> aiohttp.ClientSession:  # called in the event loop, by the first request
-        connector = aiohttp.TCPConnector(
+        connector = Connector(
             limit=max_connections,
             keepalive_timeout=KEEPALIVE_S,
             ttl_dns_cache=DNS_CACHE_S,

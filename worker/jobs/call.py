@@ -14,7 +14,7 @@ from client.wire.refusals import GAVE_UP_STATUSES
 from client.wire.schemas import Attempt, Timings, Usage
 from promptmill.dialects import Delta, Route
 from promptmill.dialects.stream import newer
-from worker.calls import cost_usd
+from worker.calls import cost_usd, never_connected
 from worker.context import Meter
 
 from . import ledger
@@ -77,6 +77,8 @@ class Call:
         except BaseException as error:  # cancelled, too: the provider may well send its bill
             if isinstance(error, JobError):
                 meter_failure(self._meter, error, time.monotonic() - self._progress.began_s)
+            elif not was_sent(error):
+                self._meter.called = False
             self._take_down(self._progress.usage, self._route.model, error)
             raise
         self._take_down(answer.usage, answer.model)
@@ -112,7 +114,9 @@ class Call:
 
 def was_sent(error: BaseException | None) -> bool:
     """Whether a request has gone out, as far as is known."""
-    return not isinstance(error, JobError) or error.details.get("sent") is not False
+    if isinstance(error, JobError):
+        return error.details.get("sent") is not False
+    return not never_connected(error)
 
 
 def timings(ctx: JobContext, started_at: datetime, running_s: float) -> Timings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
 from collections.abc import Collection, Iterable
@@ -11,14 +12,15 @@ from typing import Any
 from client.errors import MalformedResponse
 from client.wire.schemas import Embeddings, EmbedRequest, Usage
 from client.wire.vectors import Vectors
+from worker.calls import to_the_end
 from worker.signals import Reroute
 
 from .call import timings
 from .done_parts import Vectored
 from .embed_fault import locate
-from .embed_run import Embedding
+from .embed_run import Embedding, Failed
 from .embed_split import split
-from .request import find_route, read_request
+from .request import Start, find_route, read_request
 from .retries import what_follows
 from .services import JobContext
 
@@ -37,19 +39,16 @@ async def embed(ctx: JobContext, request: dict[str, Any]) -> Embeddings:
     parts = split(asked.texts, items=items, tokens=provider.embed_tokens)
     started_at, begun_s = datetime.now(UTC), time.monotonic()
     embedding = Embedding(ctx, asked, start, parts)
-    if failed := await embedding.run():
-        error, last = failed
-        locate(error, asked.texts, next((part for part in parts if part.start == last.part), parts[0]))
-        follows = await what_follows(ctx, asked, start, error, last, embedding.attempts)
-        if error.retryable and not isinstance(follows, Reroute):  # another model starts anew
-            embedding.keep()
-        elif follows is error:
-            await embedding.keep_for_all()
-        raise follows
+    try:
+        if failed := await embedding.run():
+            raise await _follows(ctx, asked, start, embedding, failed)
+    except asyncio.CancelledError:
+        embedding.keep()
+        raise
     done = deque(embedding.done.pop(part) for part in parts)
     model = f"{provider.name}/{done[0].model}"  # the provider's name for it
     usage, cost_usd = _usage(done), _cost_usd(done)
-    vectors = await _joined(done, str(start.route))
+    vectors = await to_the_end(_joined(done, str(start.route)))
     return Embeddings(
         job_id=ctx.job_id,
         model=model,
@@ -60,6 +59,24 @@ async def embed(ctx: JobContext, request: dict[str, Any]) -> Embeddings:
         vectors=vectors,
         metadata=asked.metadata,
     )
+
+
+async def _follows(
+    ctx: JobContext, asked: EmbedRequest, start: Start, embedding: Embedding, failed: Failed
+) -> Exception:
+    """What ends a run of which a call has failed. What is done is kept for whoever has use for it."""
+    error, last = failed
+    locate(
+        error,
+        asked.texts,
+        next((part for part in embedding.parts if part.start == last.part), embedding.parts[0]),
+    )
+    follows = await what_follows(ctx, asked, start, error, last, embedding.attempts)
+    if error.retryable and not isinstance(follows, Reroute):  # another model starts anew
+        embedding.keep()
+    elif follows is error:
+        await embedding.keep_for_all()
+    return follows
 
 
 async def _joined(done: deque[Vectored], model: str) -> Vectors:

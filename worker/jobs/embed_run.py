@@ -18,6 +18,7 @@ from client.limits.slots import SlotBlock
 from client.wire.schemas import Attempt, EmbedRequest
 from client.wire.vectors import NUMBER_BYTES, pack
 from promptmill.dialects import EmbedAnswer
+from worker.calls import to_the_end
 from worker.context import Meter
 
 from . import done_parts
@@ -49,11 +50,12 @@ class Embedding:
     def __init__(self, ctx: JobContext, asked: EmbedRequest, start: Start, parts: Sequence[Part]) -> None:
         self.done: dict[Part, Vectored] = {}
         self._ctx, self._asked, self._start = ctx, asked, start
-        self._parts = parts
+        self.parts = parts
         self._todo = deque(parts)
         self._attempts: list[Attempt] = []
         self._failures: list[Failed] = []
         self._in_a_row = 0
+        self._is_over = False  # a failure has ended it
         self._next_number = start.next_number
         self._waiting: set[asyncio.Task[None]] = set()  # runners without a slot
         self._names: dict[Part, str] = {}
@@ -66,20 +68,13 @@ class Embedding:
     async def run(self) -> Failed | None:
         """Asks for all parts that are not done; returns the failure that decides what follows, if any.
 
-        Cancelled, it keeps what is done.
+        Cancelled, it keeps what is done by then; what was done after that is to be kept by the caller.
         """
-        if len(self._parts) > 1:  # a run that was handed back, or a dead letter, may have left some
+        if len(self.parts) > 1:  # a run that was handed back, or a dead letter, may have left some
             await self._find()
         try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(RUNNERS, len(self._todo)) - 1):
-                    self._waiting.add(group.create_task(self._run_further()))
-                while part := self._take():
-                    await self._ask(part)
-                    self._keep_one_of_many(part)
-        except asyncio.CancelledError:
-            self.keep()
-            raise
+            while self._todo:  # once more where the last runner was cut off
+                await self._ask_for_all()
         except BaseExceptionGroup as group_of_errors:  # faults of our own; a failed call is none
             raise group_of_errors.exceptions[0] from None
         return max(self._failures, key=self._weight, default=None)
@@ -95,6 +90,21 @@ class Embedding:
             await done_parts.keep_for_all(self._ctx, self._name(part), vectored)
 
     # -- runners -------------------------------------------------------------------------------------
+
+    async def _ask_for_all(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            try:
+                runners = min(RUNNERS, len(self._todo)) - 1
+                others = [group.create_task(self._run_further()) for _ in range(runners)]
+                self._waiting.update(others)
+                while part := self._take():
+                    await self._ask(part)
+                    self._keep_one_of_many(part)
+                if others:
+                    await asyncio.wait(others)
+            except asyncio.CancelledError:
+                self.keep()  # before the runners give their slots back: the worker may not wait for that
+                raise
 
     async def _run_further(self) -> None:
         """A runner that takes a slot for each part, and ends when no part is left."""
@@ -135,6 +145,7 @@ class Embedding:
         return part
 
     def _stop(self) -> None:
+        self._is_over = True
         self._todo.clear()
         self._dismiss()
 
@@ -146,18 +157,21 @@ class Embedding:
 
     async def _ask(self, part: Part, own_slot: bool = True) -> Failed | None:
         number, self._next_number = self._next_number, self._next_number + 1
-        of_part, of_many = Meter(requests=int(own_slot)), part.start if len(self._parts) > 1 else None
+        of_part, of_many = Meter(requests=int(own_slot)), part.start if len(self.parts) > 1 else None
         call = Call(self._ctx, self._start.route, number, of_part, of_many)
         try:
             vectored = await call.make(self._vectors(part, call.id))
         except JobError as error:
-            self._attempts.append(call.attempt)
             failed = Failed(error, call.attempt)
             self._fail(failed)
             return failed
-        finally:
+        except asyncio.CancelledError:
+            if not self._is_over:
+                self._todo.appendleft(part)  # if only its slot was lost, whoever has one asks again
+            raise
+        finally:  # of one that was cut off, too: it may be paid for
+            self._attempts.append(call.attempt)
             add_up(self._ctx.meter, of_part, signals=own_slot)
-        self._attempts.append(call.attempt)
         self._in_a_row = 0
         self.done[part] = replace(vectored, cost_usd=call.attempt.cost_usd)
         return None
@@ -166,7 +180,7 @@ class Embedding:
         texts = self._asked.texts[part.start : part.end]
         request = self._asked.model_copy(update={"texts": texts})
         answer = await self._ctx.services.llm.embed(request, call_id=call_id)
-        numbers = await packed(answer, str(self._start.route))
+        numbers = await to_the_end(packed(answer, str(self._start.route)))
         dimensions = len(numbers) // len(texts) // NUMBER_BYTES
         return Vectored(numbers, dimensions=dimensions, model=answer.model, usage=answer.usage)
 
@@ -186,16 +200,16 @@ class Embedding:
     # -- what is done stays done -----------------------------------------------------------------------
 
     async def _find(self) -> None:
-        names = {self._name(part): part for part in self._parts}
+        names = {self._name(part): part for part in self.parts}
         for name, part in (await done_parts.find(self._ctx, list(names))).items():
             wanted = names[name]
             if len(part.numbers) == (wanted.end - wanted.start) * part.dimensions * NUMBER_BYTES:
                 self.done[wanted] = part
                 self._kept.add(wanted)
-        self._todo = deque(part for part in self._parts if part not in self.done)
+        self._todo = deque(part for part in self.parts if part not in self.done)
 
     def _keep_one_of_many(self, part: Part) -> None:
-        if len(self._parts) >= MANY_PARTS and part in self.done:
+        if len(self.parts) >= MANY_PARTS and part in self.done:
             self._keep(part)
 
     def _keep(self, part: Part) -> None:

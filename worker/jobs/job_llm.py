@@ -71,7 +71,7 @@ class JobLLM:
             call = Call(self._ctx, route, next(self._numbers), meter)
             try:
                 answer = await call.make(self.chat(request, call_id=call.id))
-            except JobError:
+            except (JobError, asyncio.CancelledError):
                 used = (meter.tokens, meter.usd) if meter.called else (0, 0.0)
                 slot.settle(tokens=used[0], usd=used[1])
                 raise
