@@ -436,6 +436,33 @@ async def test_parts_that_redis_refuses_hold_up_no_outcome(room: Room) -> None:
         assert desk.settled == [(lease.job_id, True)]
 
 
+async def test_parts_outlast_a_server_that_is_busy_with_a_script_of_others(
+    own_server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(finish, "REFUSED_RETRY_S", 0.05)
+    async with opened(own_server) as room:
+        (lease,) = await claimed(room, 1)
+        room.raw.config_set("lua-time-limit", 10)  # ms; from then on it refuses all that comes
+        hogging = asyncio.create_task(asyncio.to_thread(room.raw.eval, "while true do end", 0))
+        await wait_until(lambda: _refuses(room), description="it is busy")
+        async with at_work(room) as desk:
+            desk.outbox.put(Parts(lease, {"0:a": b"numbers"}))
+            await wait_until(lambda: "it is kept" in caplog.text, description="refused once")
+            room.raw.script_kill()
+            await desk.emptied()
+        with pytest.raises(ResponseError):
+            await hogging
+        assert parts_of(room, lease.job_id) == {b"0:a": b"numbers"}
+
+
+def _refuses(room: Room) -> bool:
+    try:
+        room.raw.ping()
+    except ResponseError:
+        return True
+    return False
+
+
 @pytest.mark.parametrize(
     "args", [(), ("id", "token"), ("id", "token", "field"), ("id", "token", "f", "v", "f")]
 )

@@ -127,10 +127,10 @@ class Outbox:
             await asyncio.sleep(REFUSED_RETRY_S)
 
     async def _is_at_fault(self, ended: Outcome | Parts, is_broken: bool) -> bool:
-        """A part that is refused is; anything else if it fails often, alone, while the server answers."""
+        """A part that is refused is; anything else if it fails often, alone. Only while the server answers."""
         self._failures += 1
         if isinstance(ended, Parts) and not is_broken:
-            return True
+            return await self._answers()
         return self._failures >= FAILURES and (is_broken or await self._answers())
 
     async def _answers(self) -> bool:
