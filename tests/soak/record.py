@@ -141,8 +141,9 @@ class Record:
         return (span for span in self.faults if span.what in ("refuse connections", "overload the provider"))
 
     def is_disturbed(self, began_s: float, ended_s: float) -> bool:
-        """Whether Redis or the provider was away at some time of it."""
-        return any(s.meets(began_s, ended_s) for s in (*self.redis_away(), *self.provider_away()))
+        """Whether Redis, the provider or a worker was away at some time of it."""
+        stops = (stop for worker in self.workers.values() for stop in worker.stops)
+        return any(s.meets(began_s, ended_s) for s in (*self.redis_away(), *self.provider_away(), *stops))
 
     def dead_from_s(self, call: Call) -> float:
         """From when on a call counts as a dead worker's: its slot may have lapsed, and others may have it.
@@ -150,14 +151,13 @@ class Record:
         So it is from the moment its worker is stopped, or Redis goes away, for longer than a lease is sure
         to last, until the worker has had the time to notice.
         """
-        worker = self.workers[call.worker]
-        pauses = [pause for pause in (*worker.stops, *self.redis_away()) if pause.lasted_s > SAFE_S]
-        lapses = [max(p.began_s, call.began_s) for p in pauses if _touches(p, call)]
-        return min([worker.killed_s, *lapses])
+        pauses = self.lapses(call.worker, call.began_s, call.ended_s)
+        return min([self.workers[call.worker].killed_s, *(max(p.began_s, call.began_s) for p in pauses)])
 
-
-def _touches(pause: Span, call: Call) -> bool:
-    return call.began_s < pause.ended_s + NOTICE_S and call.ended_s > pause.began_s
+    def lapses(self, worker: str, began_s: float, ended_s: float) -> list[Span]:
+        """The pauses by which a lease may have ended that the worker held in this time."""
+        pauses = (*self.workers[worker].stops, *self.redis_away())
+        return [p for p in pauses if p.lasted_s > SAFE_S and p.meets(began_s - NOTICE_S, ended_s)]
 
 
 def _grouped(pairs: Iterable[tuple[str, Call]]) -> dict[str, list[Call]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from math import inf
 from statistics import median
 
 from tests.soak.plan import BACK_WITHIN_S, BACKLOG, CONCURRENCY, LEASE_S, TENANT_CONCURRENCY
@@ -13,7 +14,7 @@ from .finding import Finding, found
 from .kills import SLACK_S, called_again
 
 HUNG_UP_S = 0.15  # a slot may be given on before the provider has noticed that its caller hung up
-ENOUGH = 0.8  # of the limit, in the calm
+ENOUGH = 0.8  # of the seconds of the calm
 
 
 def limits(record: Record) -> Finding:
@@ -42,14 +43,16 @@ def limits(record: Record) -> Finding:
     return found("limits", wrong, f"{len(peaks)} limits, peaks {told}")
 
 
-def _peak(record: Record, calls: Iterable[Call]) -> tuple[int, float]:
-    """The most calls of living workers at once, and when."""
+def _peak(
+    record: Record, calls: Iterable[Call], since_s: float = -inf, until_s: float = inf
+) -> tuple[int, float]:
+    """The most calls of living workers at once in that time, and when."""
     changes: list[tuple[float, int]] = []
     for call in calls:
         given_on_s = call.ended_s - (HUNG_UP_S if call.ending == "hung up" else 0)
-        ended_s = min(given_on_s, record.dead_from_s(call))
-        if ended_s > call.began_s:
-            changes += [(call.began_s, 1), (ended_s, -1)]
+        began_s, ended_s = max(call.began_s, since_s), min(given_on_s, record.dead_from_s(call), until_s)
+        if ended_s > began_s:
+            changes += [(began_s, 1), (ended_s, -1)]
     open_, peak, at_s = 0, 0, record.started_s
     for moment_s, change in sorted(changes):
         open_ += change
@@ -75,10 +78,17 @@ def recovery(record: Record) -> Finding:
 
 
 def calm(record: Record) -> Finding:
-    """Once nothing breaks any more, the lane with a backlog is served at its limit within seconds."""
+    """Once nothing breaks any more, the lane with a backlog is served up to its limit within seconds.
+
+    As many as its limit are in flight at some moment of nearly every second: a machine that is busy serves fewer calls
+    a second, but no fewer at once.
+    """
     began_s, ended_s = record.calm_s[0] + BACK_WITHIN_S, record.calm_s[1]
+    limit, seconds = CONCURRENCY[BACKLOG], int(ended_s - began_s)
     calls = [call for call in record.calls if call.model == BACKLOG]
-    used_s = sum(max(0.0, min(c.ended_s, ended_s) - max(c.began_s, began_s)) for c in calls)
-    share = used_s / (ended_s - began_s) / CONCURRENCY[BACKLOG]
-    evidence = f"{share:.0%} of {CONCURRENCY[BACKLOG]} calls of {BACKLOG} were in flight in the calm"
-    return Finding("calm", share >= ENOUGH, f"{evidence}; {ENOUGH:.0%} is enough.")
+    peaks = [_peak(record, calls, began_s + n, began_s + n + 1)[0] for n in range(seconds)]
+    full = sum(peak >= limit for peak in peaks)
+    evidence = (
+        f"{limit} calls of {BACKLOG} were in flight in {full} of the last {seconds} seconds of the calm"
+    )
+    return Finding("calm", full >= ENOUGH * seconds, f"{evidence}, and at most {', '.join(map(str, peaks))}.")

@@ -15,7 +15,8 @@ _NOTICED_S = 0.5  # within which the provider has seen that a caller is gone
 def called_again(record: Record) -> Iterator[tuple[str, float, float]]:
     """Each job with a call in flight when its worker was killed: its id, when that was, when its next call began.
 
-    A kill is left out where Redis or the provider was away before the job could be called again.
+    A kill is left out where Redis, the provider or another worker, which may have taken the job, was away before it
+    could be called again.
     """
     kills = [w for w in record.workers.values() if w.killed_s < inf and not w.ended_by_itself]
     kills = [w for w in kills if not record.is_disturbed(w.killed_s, w.killed_s + LEASE_S + SLACK_S)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from math import inf
 
 from client import Completion, Embeddings
@@ -106,25 +107,35 @@ def _may_be_unwritten(record: Record, call: Call) -> bool:
 
 def parts(record: Record) -> Finding:
     """What a worker that was told to end had finished of an embedding is not paid again. An answer that was sent as the
-    drain ended may not have arrived before its call was cut off, and what cannot be written is lost with the worker."""
+    drain ended may not have arrived before its call was cut off, and what cannot be written is lost with the worker. A
+    run that stood still for longer than its lease lasts is a dead worker's, and so are the calls it goes on with."""
+    by_job = record.by_job()
     again: dict[str, list[str]] = defaultdict(list)
     finished = 0
     for prompt, calls in record.by_prompt().items():
         if "#" not in prompt:
             continue
         first = next((call for call in calls if call.ending == "completed"), None)
-        if first is None or not _drained(record, first):
+        if first is None or not _drained(record, first, by_job[first.job_id]):
             continue
         finished += 1
-        if any(call.began_s > first.ended_s for call in calls):
+        if any(call.began_s > first.ended_s and record.dead_from_s(call) > call.began_s for call in calls):
             again[first.job_id].append(prompt)
     wrong = [f"{id_}: {len(prompts)} parts paid again" for id_, prompts in again.items()]
     return found("parts", wrong, f"{finished} parts were finished by workers that were told to end")
 
 
-def _drained(record: Record, call: Call) -> bool:
+def _drained(record: Record, call: Call, of_job: Sequence[Call]) -> bool:
     worker = record.workers[call.worker]
-    told = worker.told_s < inf and worker.killed_s == inf and record.dead_from_s(call) == inf
     drained_s = worker.told_s + DRAIN_S
-    unwritten = any(span.meets(call.ended_s, drained_s + COMMIT_S) for span in record.redis_away())
-    return told and call.ended_s < drained_s - ARRIVAL_S and not unwritten
+    if not (worker.told_s < inf and worker.killed_s == inf and call.ended_s < drained_s - ARRIVAL_S):
+        return False
+    ended_s = max(
+        each.ended_s for each in of_job if each.worker == worker.name
+    )  # its run, but for the outcome
+    unwritten = any(
+        span.meets(call.ended_s, min(ended_s, drained_s) + COMMIT_S)
+        and span.meets(worker.told_s, drained_s + COMMIT_S)
+        for span in record.redis_away()
+    )
+    return not unwritten and not record.lapses(worker.name, call.began_s, ended_s + COMMIT_S)
