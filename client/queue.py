@@ -212,7 +212,8 @@ class Queue:
         return await self._put(works, terms)
 
     async def _put(self, works: list[Work], terms: Terms) -> list[Job[Any]]:
-        all_, jobs = tickets(works, terms), list[Job[Any]]()
+        jobs: list[Job[Any]] = []
+        all_ = tickets(works, terms)
         with reachable():
             for batch in in_batches(all_, BATCH, BATCH_BYTES):
                 new = await self.session.scripts.enqueue(batch)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import islice
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -21,7 +20,6 @@ ChatInput: TypeAlias = str | list[dict[str, Any]] | list[Message] | dict[str, An
 EmbedInput: TypeAlias = str | Iterable[str] | dict[str, Any] | EmbedRequest
 
 PORTION = 500  # messages checked in one go
-MOST_LOOKED_AT = 100_000  # values; what has more is known to be too large once it is written
 FAR_TOO_LARGE_CHARS = 2 * MAX_PROMPT_BYTES
 _SPLIT_IT = f"; at most {MAX_PROMPT_BYTES:,} can be queued: split it."
 _MESSAGES = TypeAdapter(list[Message])
@@ -63,7 +61,7 @@ def each(requests: Iterable[T], verb: str) -> Iterable[T]:
 def checked(model: type[Model], fields: Any) -> Model:
     """`fields` as a `model`, or InvalidRequest with the first fault in one sentence."""
     try:
-        return model.model_validate(fields)
+        return cast(Model, model.__pydantic_validator__.validate_python(fields))
     except ValidationError as error:
         raise InvalidRequest(sentence(error)) from None
 
@@ -85,19 +83,10 @@ async def in_portions(value: Any, steps: Steps) -> Any:
     return {**value, "messages": read} if isinstance(value, dict) else read
 
 
-def check_length(value: Any) -> None:
-    """Raises InvalidRequest where texts within `value` are far too large to queue, before they are copied."""
-    parts, size_chars = [value], 0
-    for part in islice(parts, MOST_LOOKED_AT):  # which grow meanwhile
-        kind = type(part)
-        if kind is str:
-            size_chars += len(part)
-            if size_chars > FAR_TOO_LARGE_CHARS:
-                raise InvalidRequest(f"The request has more than {FAR_TOO_LARGE_CHARS:,} bytes{_SPLIT_IT}")
-        elif kind is dict:
-            parts += part.values()
-        elif kind is list or kind is tuple:
-            parts += part
+def check_chars(size_chars: int) -> None:
+    """Raises InvalidRequest where texts are far too large to queue, before they are copied."""
+    if size_chars > FAR_TOO_LARGE_CHARS:
+        raise InvalidRequest(f"The request has more than {FAR_TOO_LARGE_CHARS:,} bytes{_SPLIT_IT}")
 
 
 def check_writable(fields: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from asyncio import AbstractEventLoop
+from asyncio import AbstractEventLoop, _get_running_loop
 from collections.abc import Callable
 from functools import partial
 from threading import Lock
@@ -67,6 +67,7 @@ class Session:
     ) -> None:
         self.keys = keys_at(redis)
         self.name = _checked(name, self.keys)
+        self.is_named = self.keys.is_named(self.name)
         self._reopen = reopen
         self._lock = Lock()
         # By their loops; those under None are the next loop's that comes.
@@ -83,7 +84,7 @@ class Session:
     @property
     def here(self) -> Links:
         """The links of the running event loop; where none runs, the latest. Raises QueueUnavailable."""
-        loop = _running()
+        loop = _get_running_loop()
         return self._links.get(loop) or self._arrive(loop)
 
     @property
@@ -111,10 +112,6 @@ class Session:
         """Whether jobs of that lane, by its key, are of this queue; without a name of its own, all are."""
         return not self.is_named or lane == self.name
 
-    @property
-    def is_named(self) -> bool:
-        return self.keys.is_named(self.name)
-
     def refuse_if_named(self, what: str) -> None:
         """Raises InvalidRequest where a name sets the queue apart: `what` is not kept apart by it."""
         if self.is_named:
@@ -130,7 +127,7 @@ class Session:
 
         Those of event loops that run in other threads are closed there, in a moment.
         """
-        here, loop = self.here, _running()
+        here, loop = self.here, _get_running_loop()
         with self._lock:
             others = [(at, self._links.pop(at)) for at in list(self._links) if at not in (loop, None)]
         for at, links in others:
@@ -159,13 +156,6 @@ class Session:
 
 def _open(address: ServerAddress) -> Opened:
     return connect(address), connect(address, max_connections=2, retries=0)
-
-
-def _running() -> AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
 
 
 def _end(loop: AbstractEventLoop | None, links: Links) -> None:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Self, TypeAlias, TypedDict, TypeVar
+from typing import Any, Literal, NamedTuple, Self, TypeAlias, TypedDict, TypeVar
 
 from .limits.rules.lanes import place
 
@@ -32,6 +31,9 @@ class EnqueueTerms(TypedDict, total=False):
     limits: Sequence[str]  # limit keys of the caller's own
     lane: str | None  # a name that sets jobs apart, which are otherwise alike
     priority: Priority  # "normal"
+
+
+_NAMES = frozenset(EnqueueTerms.__annotations__)
 
 
 class _RequestOptions(EnqueueTerms, total=False):
@@ -62,8 +64,7 @@ class EmbedOptions(_RequestOptions, total=False):
     texts_per_call: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(NamedTuple):
     """When and under which ids a call's jobs are to run, and what limits them besides their models."""
 
     job_ids: Sequence[str] | None  # None: new ones
@@ -83,8 +84,10 @@ class Terms:
     @classmethod
     def split(cls, job_id: str | None, options: Mapping[str, Any]) -> tuple[Self, dict[str, Any]]:
         """The terms of one job, and the options that are fields of its request."""
-        terms = {name: options[name] for name in options.keys() & EnqueueTerms.__annotations__}
-        fields = {name: value for name, value in options.items() if name not in terms}
+        terms: dict[str, Any] = {}
+        fields: dict[str, Any] = {}
+        for name, value in options.items():
+            (terms if name in _NAMES else fields)[name] = value
         return cls(only(job_id), **terms), fields
 
 
@@ -97,7 +100,10 @@ def spelled_out(verb: Verb) -> Verb:
     signature = inspect.signature(verb)
     *named, rest = signature.parameters.values()
     _, *fields = inspect.signature(Terms).parameters.values()
-    terms = [field.replace(kind=field.KEYWORD_ONLY) for field in fields]
+    terms = [
+        field.replace(kind=field.KEYWORD_ONLY, annotation=getattr(field.annotation, "__forward_arg__", Any))
+        for field in fields
+    ]
     others = [] if rest.name == "terms" else [rest]
     verb.__dict__["__signature__"] = signature.replace(parameters=[*named, *terms, *others])
     return verb

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from math import ceil
-from typing import Any, TypeAlias
-from uuid import uuid4
+from os import urandom
+from typing import Any, NamedTuple, TypeAlias
 
 from .errors import InvalidRequest, Unserializable
 from .limits.rules.estimate import input_tokens, output_tokens
 from .limits.rules.lanes import Kind, joined, model_part
-from .requests import check_length, check_size
+from .requests import check_chars, check_size
 from .steps import Steps
 from .terms import LIFE_S, Priority, Terms
 from .wire.keys import Keys
@@ -20,12 +19,12 @@ from .wire.reservation import reserving
 from .wire.schemas import ChatRequest, EmbedRequest
 
 HEAD_STARTS_S = {"low": 0.0, "normal": 60.0, "high": 600.0}  # plain arq clients give none: low
+ID_BYTES = 16  # of an id that we give; none comes twice
 MAX_HEAD_START_S = 86_400.0
 MAX_S = 10 * 365 * 86_400  # ten years: a longer wait or life is a mistake in the unit
 
 
-@dataclass(frozen=True, slots=True)
-class JobTicket:
+class JobTicket(NamedTuple):
     """A job on its way into the queue."""
 
     job_id: str
@@ -47,7 +46,7 @@ async def llm_work(
     """A call in the lane of its model; the record begins with its tokens. Raises InvalidRequest."""
     lane = keys.lane(joined(model_part(request.model, kind), *place))
     await steps.give_way()
-    fields = request.model_dump(exclude_defaults=True)
+    fields = request.__pydantic_serializer__.to_python(request, exclude_defaults=True)
     await steps.give_way()
     try:
         record = _record(kind, [fields], {}, lane)
@@ -70,7 +69,7 @@ def job_work(function: str, args: Sequence[Any], kwargs: dict[str, Any], lane: s
 def tickets(works: Sequence[Work], terms: Terms) -> Iterator[JobTicket]:
     """A ticket for each, under its id or a new one, made when it is asked for. Raises InvalidRequest at once."""
     job_ids, defer_s, deadline_s = terms.job_ids, terms.defer_s, terms.deadline_s
-    ids = (uuid4().hex for _ in works) if job_ids is None else _checked(job_ids, len(works))
+    ids = [urandom(ID_BYTES).hex() for _ in works] if job_ids is None else _checked(job_ids, len(works))
     if not (0 <= defer_s <= MAX_S and 0 < deadline_s <= MAX_S):  # not-a-number is refused, too
         raise InvalidRequest(
             "defer_s must not be negative, deadline_s must be above 0, and neither above ten years, in seconds."
@@ -92,8 +91,7 @@ def note_of(function: str, lane: str, deadline_s: float) -> bytes:
 
 
 def _record(function: str, args: Sequence[Any], kwargs: dict[str, Any], lane: str) -> bytes:
-    check_length([*args, kwargs])
-    data = job_record(function, args, kwargs, lane)
+    data = job_record(function, args, kwargs, lane, check_chars)
     check_size(data)
     return data
 

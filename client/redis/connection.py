@@ -6,8 +6,7 @@ results, and one for slots while any call waits for one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from socket import SHUT_RDWR
 from typing import Any
 
@@ -100,13 +99,15 @@ def drop(redis: Redis) -> None:
                 sock.shutdown(SHUT_RDWR)
 
 
-@contextmanager
-def reachable() -> Iterator[None]:
+class reachable:  # a generator would take three times as long
     """Turns every failure to reach Redis inside it into QueueUnavailable, with what to do about it."""
-    try:
-        yield
-    except (redis_errors.RedisError, OSError) as error:
-        raise QueueUnavailable(_sentence(error)) from error
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, (redis_errors.RedisError, OSError)):
+            raise QueueUnavailable(_sentence(error)) from error
 
 
 def _sentence(error: BaseException) -> str:

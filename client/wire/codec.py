@@ -13,6 +13,8 @@ arrives as asyncio.CancelledError, because that is what `arq.jobs.Job.abort` loo
 from __future__ import annotations
 
 import asyncio
+import sys
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -30,7 +32,7 @@ from ..errors import (
     Unserializable,
     from_wire,
 )
-from .plain import check_plain, refusal
+from .plain import MOST_LOOKED_AT, look_through, refusal
 from .readable import TOO_DEEP, check_readable
 from .schemas import Completion, Embeddings
 from .splices import Splices
@@ -43,8 +45,11 @@ _MODELS: dict[str, type[BaseModel]] = {
 _RESULT = "r"  # the field of arq's result record that holds what the job returned or raised
 
 
-def encode(data: dict[str, Any]) -> bytes:
-    """An arq job or result record as JSON, which can be read back. Raises Unserializable, saying what cannot."""
+def encode(data: dict[str, Any], *, check_chars: Callable[[int], None] | None = None) -> bytes:
+    """An arq job or result record as JSON, which can be read back. Raises Unserializable, saying what cannot.
+
+    `check_chars` is told how many characters its texts have, before they are copied: it may raise.
+    """
     refused: list[Unserializable] = []  # pydantic wraps what its fallback raises
 
     def fallback(value: Any) -> Any:
@@ -53,15 +58,20 @@ def encode(data: dict[str, Any]) -> bytes:
         refused.append(refusal(value))
         raise refused[0]
 
+    # the arguments beside a result came from JSON
+    looked_at = [data[_RESULT]] if _RESULT in data else [data.get("a"), data.get("k")]
+    size_chars, not_plain = look_through(looked_at)
+    if check_chars is not None:
+        check_chars(size_chars)
     splices = Splices()
     try:
         json = to_json(data, fallback=fallback, context={CONTEXT_KEY: splices.take})
     except PydanticSerializationError as error:
         raise (refused[0] if refused else _unwritten(error)) from None
-    if _RESULT in data:  # the arguments beside it came from JSON
-        check_plain(data[_RESULT])
-    else:
-        check_plain(data.get("a"), data.get("k"))
+    if not_plain is None and len(looked_at) > MOST_LOOKED_AT:
+        _, not_plain = look_through(looked_at[MOST_LOOKED_AT:], sys.maxsize)
+    if not_plain is not None:
+        raise not_plain
     check_readable(json)
     return splices.put_in(json)
 

@@ -21,7 +21,11 @@ _BLOCK_DIGITS = (
 
 def check_readable(json: bytes) -> None:
     """Raises Unserializable where the reader would refuse it. Reads only what gives reason to doubt."""
-    if not _is_doubtful(json):
+    if not (
+        b"NaN" in json
+        or b"Infinity" in json
+        or (len(json) >= 2 * MAX_LEVELS and _is_doubtful(json))  # each level has a bracket at both ends
+    ):
         return
     try:
         from_json(json, allow_inf_nan=False)
@@ -33,10 +37,6 @@ def check_readable(json: bytes) -> None:
 
 
 def _is_doubtful(json: bytes) -> bool:
-    if b"NaN" in json or b"Infinity" in json:
-        return True
-    if len(json) < 2 * MAX_LEVELS:  # each level has a bracket at both ends
-        return False
     is_deep = json.count(b"{") + json.count(b"[") >= MAX_LEVELS
     return is_deep or (len(json) > MAX_DIGITS and _has_long_number(json))
 

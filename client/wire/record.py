@@ -9,7 +9,7 @@ A job of ours tells its lane as `q`, too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from enum import Enum
 from time import time_ns
@@ -34,9 +34,12 @@ class JobStatus(str, Enum):  # noqa: UP042  as arq has it
     not_found = "not_found"
 
 
-def job_record(function: str, args: Sequence[Any], kwargs: dict[str, Any], lane: str) -> bytes:
-    """A job enqueued now; `lane` is the key of its lane. Raises Unserializable."""
-    return encode({"t": None, "f": function, "a": args, "k": kwargs, "et": now_ms(), "q": lane})
+def job_record(
+    function: str, args: Sequence[Any], kwargs: dict[str, Any], lane: str, check_chars: Callable[[int], None]
+) -> bytes:
+    """A job enqueued now; `lane` is the key of its lane. Raises Unserializable, and what `encode`'s check raises."""
+    job = {"t": None, "f": function, "a": args, "k": kwargs, "et": now_ms(), "q": lane}
+    return encode(job, check_chars=check_chars)
 
 
 def aborted_record(job_id: str, lane: str, data: bytes | None) -> bytes:

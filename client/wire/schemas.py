@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from . import extras
-from .nulls import of_message, present, without_nulls
+from .nulls import of_message, without_nulls
 from .vectors import Vectors
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ Shortfall: TypeAlias = Literal["empty", "cut_off", "filtered"]
 BESIDE_WORDS = frozenset({"audio", "images", "function_call", "content_parts", "parts"})
 
 _NULLABLE = frozenset({"stream_options"})  # in `extra`: null keeps out what would be sent by itself
+_SYSTEMS = ("system", "developer")  # the roles of whoever set the model up
 _OF_OBJECTS = frozenset({"tools", "tool_choice", "response_format"})
 MAX_MESSAGES = 20_000  # of a request: to check more would hold an event loop for long
 MAX_PROMPT_BYTES = 8 * 1024 * 1024  # larger than any context window; one value must not fill Redis
@@ -59,7 +60,7 @@ def _given(data: Any) -> Any:
     """The fields of a request that are not null. In `metadata` null stays, as it comes back with the result."""
     if not isinstance(data, dict):
         return data
-    fields = present(data)
+    fields = {name: value for name, value in data.items() if value is not None}
     if isinstance(messages := fields.get("messages"), list) and len(messages) > MAX_MESSAGES:
         raise ValueError(f"it has {len(messages):,} messages, and at most {MAX_MESSAGES:,} can be sent")
     if not _OF_OBJECTS.isdisjoint(fields):
@@ -94,15 +95,13 @@ class Message(BaseModel):
     @model_validator(mode="after")
     def _says_something(self) -> Message:
         role, content = self.role, self.content
-        if role == "user":
-            is_empty = is_blank(content)
-        else:  # whatever else an assistant's carries is its turn: calls, audio, a refusal
-            is_empty = (
-                role == "assistant"
-                and content in (None, [])
-                and not (self.model_extra or {}).keys() - {"name"}
-            )
-        if is_empty:
+        if (role == "user" and is_blank(content)) or (
+            # whatever else an assistant's carries is its turn: calls, audio, a refusal
+            role == "assistant"
+            and not content
+            and content != ""
+            and not (self.model_extra or {}).keys() - {"name"}
+        ):
             raise ValueError(f"the {role} message is empty")
         return self
 
@@ -146,14 +145,17 @@ class ChatRequest(_Wire):
     @field_validator("messages")
     @classmethod
     def _leave_out_empty_systems(cls, messages: list[Message]) -> list[Message]:
-        kept = [
-            each
-            for each in messages
-            if each.role not in ("system", "developer") or not is_blank(each.content)
-        ]
-        if not kept:
-            raise ValueError("every message is empty")
-        return kept
+        for each in messages:
+            if each.role in _SYSTEMS and is_blank(each.content):
+                return _without_empty_systems(messages)
+        return messages
+
+
+def _without_empty_systems(messages: list[Message]) -> list[Message]:
+    kept = [each for each in messages if each.role not in _SYSTEMS or not is_blank(each.content)]
+    if not kept:
+        raise ValueError("every message is empty")
+    return kept
 
 
 class EmbedRequest(_Wire):

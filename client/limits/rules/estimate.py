@@ -10,11 +10,12 @@ not be right, only near and quick.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic_core import to_json
 
-from ...wire.schemas import ChatRequest, EmbedRequest, Message
+from ...wire.schemas import ChatRequest, EmbedRequest
 
 BYTES_PER_TOKEN = 4  # of English; other scripts have more bytes a character, and more tokens, too
 MESSAGE_TOKENS = 4  # its role and its delimiters
@@ -35,10 +36,11 @@ def input_tokens(request: ChatRequest | EmbedRequest) -> int:
     for message in request.messages:
         content = message.content
         said_bytes, images = (_bytes(content), 0) if isinstance(content, str) else _said(content)
-        size_bytes += said_bytes + _tool_call_bytes(message)
+        size_bytes += said_bytes + (_tool_call_bytes(more) if (more := message.model_extra) else 0)
         image_count += images
-    given = (request.tools, request.response_format, *map(request.extra.get, _DEFINITIONS))
-    size_bytes += sum(_json_bytes(definition) for definition in given if definition)
+    for given in (request.tools, request.response_format, *_definitions_in(request.extra)):
+        if given:
+            size_bytes += _json_bytes(given)
     return _tokens(size_bytes) + MESSAGE_TOKENS * len(request.messages) + IMAGE_TOKENS * image_count
 
 
@@ -70,15 +72,16 @@ def _said(content: Any) -> tuple[int, int]:
     return size_bytes, images
 
 
-def _tool_call_bytes(message: Message) -> int:
-    extra = message.model_extra
-    if not extra:
-        return 0
+def _tool_call_bytes(extra: dict[str, Any]) -> int:
     return sum(_json_bytes(extra[name]) for name in _CALLS if extra.get(name))
 
 
 def _bytes(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
+
+
+def _definitions_in(extra: dict[str, Any]) -> Iterable[Any]:
+    return map(extra.get, _DEFINITIONS) if extra else ()
 
 
 def _json_bytes(value: Any) -> int:

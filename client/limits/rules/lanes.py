@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 from ...errors import InvalidRequest
@@ -13,10 +14,13 @@ Kind: TypeAlias = Literal["chat", "embed"]
 MAX_KEY_CHARS = 256
 MAX_LIMITS = 16  # of the user's own on one job: each is looked at whenever the job's lane has its turn
 
+_MODELS = 256  # whose lanes are remembered; callers choose the models
+
 _NOT_IN_A_KEY = re.compile(r"[|,=@!*]")
 _KEY = re.compile(rf"[^\s|,=@!*\ud800-\udfff]{{1,{MAX_KEY_CHARS}}}")
 
 
+@lru_cache(_MODELS)
 def model_part(model: str | None, kind: Kind) -> str:
     """What a lane's name begins with: the model, its provider in lower case, or an alias."""
     if model is None:
