@@ -143,6 +143,7 @@ async def test_with_one_right_less_a_worker_works_or_ends_at_once_and_names_it(
             with pytest.raises(QueueUnavailable) as refused:
                 await running
             assert right in str(refused.value)
+            await engine.close()
             assert await job.status() == JobStatus.queued, right
             done.cancel()
         else:

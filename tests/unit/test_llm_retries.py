@@ -38,7 +38,7 @@ def test_a_permanent_error_fails_at_once(error: errors.JobError) -> None:
 
 @pytest.mark.parametrize("kind", [errors.ProviderTimeout, errors.ServerError, errors.MalformedResponse])
 def test_a_transient_error_uses_a_try_until_none_is_left(kind: type[errors.JobError]) -> None:
-    assert decided(kind("x"), tries_used=3) == Again(0.5, uses_a_try=True)
+    assert decided(kind("x"), tries_used=3) == Again(4, uses_a_try=True)
     assert decided(kind("x"), tries_used=4) is None
     assert decided(kind("x"), max_tries=1) is None
 
@@ -83,7 +83,7 @@ def test_with_fallbacks_it_is_turned_away_no_longer_than_its_patience(kind: type
 
 @pytest.mark.parametrize("kind", [errors.ProviderTimeout, errors.ServerError, errors.MalformedResponse])
 def test_when_no_try_is_left_the_next_model_is_asked(kind: type[errors.JobError]) -> None:
-    assert decided(kind("x"), tries_used=3, fallbacks=1) == Again(0.5, uses_a_try=True)
+    assert decided(kind("x"), tries_used=3, fallbacks=1) == Again(4, uses_a_try=True)
     assert decided(kind("x"), tries_used=4, fallbacks=1) == NextModel()
 
 
@@ -126,7 +126,13 @@ def test_another_model_may_take_what_this_one_cannot_be_asked_or_refuses_as_it_w
 def test_the_provider_sets_the_least_wait_and_jitter_comes_on_top() -> None:
     assert decided(errors.RateLimited("x", retry_after_s=20), roll=0.0) == Again(20, uses_a_try=False)
     server_error = errors.ServerError("x", retry_after_s=20)
-    assert decided(server_error, attempts=3, roll=0.5) == Again(22, uses_a_try=True)
+    assert decided(server_error, tries_used=2, roll=0.5) == Again(22, uses_a_try=True)
+
+
+@pytest.mark.parametrize("kind", [errors.ServerError, errors.ProviderUnreachable, errors.ProviderTimeout])
+def test_attempts_that_used_no_try_make_no_later_wait_longer(kind: type[errors.JobError]) -> None:
+    waits = [decided(kind("x"), tries_used=used, attempts=40 + used, roll=1.0) for used in range(4)]
+    assert waits == [Again(seconds, uses_a_try=True) for seconds in (1, 2, 4, 8)]
 
 
 def test_the_ledger_tells_which_attempts_used_a_try() -> None:

@@ -99,13 +99,16 @@ class Renewer:
         await self._redis.aclose()
 
     async def _every_third(self) -> None:
-        complaints = Complaints()
+        complaints, is_told = Complaints(), False
         while True:
             await asyncio.sleep(self._lease_s / PER_LEASE)
             try:
                 await self._renew()
+                is_told = False
             except UNREACHABLE as error:
-                logger.warning("the leases could not be renewed: %s", error)
+                if not is_told:  # once in an outage
+                    logger.warning("the leases could not be renewed: %s", error)
+                is_told = True
             except Exception as error:
                 complaints.take("the renewal of leases", error)
 

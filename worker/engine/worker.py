@@ -17,6 +17,7 @@ from uuid import uuid4
 import click
 from arq import ArqRedis
 from arq.worker import Worker
+from redis.exceptions import RedisError
 
 from client import words
 from client.arq import pool_at
@@ -162,7 +163,7 @@ class Engine(Crew):
             await asyncio.wait({self.main_task})
         if self._pool is None:
             return
-        with suppress(*UNREACHABLE):
+        with suppress(RedisError, *UNREACHABLE):  # what ended the worker is told, not this
             async with asyncio.timeout(HEALTH_KEY_LIMIT_S):
                 await self.pool.delete(self.health_check_key)
         if self.on_shutdown:

@@ -155,7 +155,8 @@ def decide(
     """What follows the attempt that just ended in `error`; None means that the job has failed.
 
     `tries_used` are the tries this model used before this attempt, `attempts` all its physical calls
-    including it, `fallbacks` the models left to go on to and `roll` a random number in [0, 1).
+    including it, `fallbacks` the models left to go on to and `roll` a random number in [0, 1). The waits between
+    tries grow with the tries alone: what used none, however often, makes none of them longer.
     RateLimited and Overloaded use no try and never fail the job: its deadline does. An attempt that `is_free`,
     as nothing was sent (count_tries), is like these. A job that was `admitted` under its model's limit waits
     for nothing else, as the cooldown of that limit does the waiting. With fallbacks it goes on where its
@@ -170,7 +171,7 @@ def decide(
             return NextModel()
         return Again(0.0 if admitted else wait_s(error, attempts, roll), uses_a_try=False)
     if error.retryable and tries_used + 1 < max_tries and not (fallbacks and waiting and waiting.is_late):
-        return Again(wait_s(error, attempts, roll), uses_a_try=True)
+        return Again(wait_s(error, tries_used + 1, roll), uses_a_try=True)
     if fallbacks and (error.retryable or _another_model_may_help(error, translated)):
         return NextModel()
     return None
@@ -211,20 +212,20 @@ def _turned_away(attempt: Attempt) -> bool:
     return attempt.error in _TURNED_AWAY or was_unreached(attempt)
 
 
-def backoff_s(attempts: int, roll: float) -> float:
-    """Full jitter: `roll * min(CAP_S, BASE_S * 2 ** (attempts - 1))` seconds, for `roll` in [0, 1).
+def backoff_s(failures: int, roll: float) -> float:
+    """Full jitter: `roll * min(CAP_S, BASE_S * 2 ** (failures - 1))` seconds, for `roll` in [0, 1).
 
-    With the defaults, the waits after attempts 1 to 7 and later lie below 1, 2, 4, 8, 16, 32 and 60
+    With the defaults, the waits after failures 1 to 7 and later lie below 1, 2, 4, 8, 16, 32 and 60
     seconds; the four waits of five tries come to 7.5 s on average and 15 s at most.
 
     Source: Exponential Backoff And Jitter, AWS Architecture Blog, 2015 ("full jitter").
     """
-    return roll * min(CAP_S, BASE_S * 2.0 ** min(attempts - 1, 16))
+    return roll * min(CAP_S, BASE_S * 2.0 ** min(failures - 1, 16))
 
 
-def wait_s(error: MillError, attempts: int, roll: float) -> float:
+def wait_s(error: MillError, failures: int, roll: float) -> float:
     """What was asked for, and the jitter on top."""
-    return asked_s(error) + backoff_s(attempts, roll)
+    return asked_s(error) + backoff_s(failures, roll)
 
 
 def asked_s(error: MillError) -> float:
