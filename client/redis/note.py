@@ -8,7 +8,8 @@ from itertools import chain
 from redis.asyncio import Redis
 
 from ..wire.keys import Keys
-from .scripts import CLIENT, scripts
+from .scripts import scripts
+from .texts import CLIENT
 
 
 async def note(redis: Redis, keys: Keys, key: str, life_s: float, told: str | Mapping[str, str]) -> None:

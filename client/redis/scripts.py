@@ -1,17 +1,12 @@
-"""The one loader of Lua, for the client and the worker, which finds out first whether it may be run.
+"""The one caller of Lua, for the client and the worker, which finds out first whether it may be run.
 
-Each file of Lua begins with its contract. It names the shared files that it needs (`-- needs: state, room`), which are
-read before it, each once and with their own needs. In front of all stands KEY, the names of client/wire/keys.py, and
-FACT, what else both sides have to agree on; no Lua makes up a name of its own.
 In KEYS are the epoch and a key that never is there: a script runs whole or not at all, wherever its slot is going.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
-from functools import cache, reduce
-from importlib.resources import files
+from collections.abc import Iterator
+from functools import reduce
 from operator import or_
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -20,24 +15,11 @@ from redis import exceptions as redis_errors
 from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
 
-from ..wire.events import FIELD, RESET
-from ..wire.keys import ATTEMPTS_TTL_S, ELSEWHERE_MS, MAX_ATTEMPTS, Keys
-from ..wire.reservation import FALLBACK_AFTER_MS, FALLBACK_LIFE_SHARE
+from ..wire.keys import Keys
 from .rights import NOTHING, Needs, RightsMissing, as_rules, needs_of
+from .texts import CLIENT, code, source
 
-CLIENT = __name__.removesuffix(".redis.scripts")  # whatever it is called where it is vendored
 ADDS = ("enqueue",)  # verbs that a full server refuses: they add jobs
-_NEEDS = re.compile(r"^-- needs: (.+)$", re.MULTILINE)
-_FACTS = {
-    "elsewhere_ms": ELSEWHERE_MS,
-    "event_field": repr(FIELD),
-    "reset": repr(RESET.decode()),
-    "attempts_ttl_ms": ATTEMPTS_TTL_S * 1000,
-    "max_attempts": MAX_ATTEMPTS,
-    "fallback_ms": FALLBACK_AFTER_MS,
-    "fallback_share": FALLBACK_LIFE_SHARE,
-}
-
 
 _allowed: WeakKeyDictionary[object, set[Needs]] = WeakKeyDictionary()  # by pool of connections
 
@@ -86,12 +68,9 @@ def scripts(redis: Redis, room: str, keys: Keys, *verbs: str, beside: Needs = NO
 
     The first call of one asks whether the user may do all that they need, and what is needed `beside` them.
     """
-    texts = {verb: source(room, verb, keys) for verb in verbs}
-    needs = reduce(or_, map(needs_of, texts.values()), beside)
-    return (
-        Verb(redis, text, None if verb in ADDS else source(room, verb, keys, if_full=True), keys, needs)
-        for verb, text in texts.items()
-    )
+    needs = reduce(or_, (needs_of(code(room, verb)) for verb in verbs), beside)
+    full = {verb: None if verb in ADDS else source(room, verb, keys, if_full=True) for verb in verbs}
+    return (Verb(redis, source(room, verb, keys), if_full, keys, needs) for verb, if_full in full.items())
 
 
 async def check(redis: Redis, keys: Keys, needs: Needs) -> None:
@@ -112,47 +91,3 @@ async def missing_rights(redis: Redis, keys: Keys, needs: Needs) -> tuple[bool, 
     )  # of keys that may be refused, it declares none
     can_tell, missing = await script(args=needs.words(keys.names()))
     return can_tell == 1, as_rules(missing)
-
-
-@cache
-def source(room: str, verb: str, keys: Keys, *, if_full: bool = False) -> str:
-    """The whole text of a script; `if_full`, behind a write that a full server takes: of what is never there."""
-    text = _read(room, verb)
-    return whole(f"redis.call('DEL', KEY.nothing)\n{text}" if if_full else text, room, keys)
-
-
-def whole(text: str, room: str, keys: Keys) -> str:
-    """`text` behind all that it needs."""
-    shared: dict[str, str] = {}
-
-    def need(part: str) -> None:
-        for name in (name for names in _NEEDS.findall(part) for name in names.split(", ")):
-            if name not in shared:
-                need(_read(room, name))
-                shared[name] = _read(room, name)
-
-    need(text)
-    code = "\n".join((*shared.values(), text))
-    names = {name: repr(key) for name, key in keys.names().items()}
-    aside = {
-        "ours": "\n".join(keys.names().values()),
-        "set_aside": keys.set_aside(""),
-        "prefix": keys.prefix,
-    }  # no rights are needed for them
-    aside |= {name: keys.names()[name] for name in ("aside", "nothing", "limits", "limits_seeded")}
-    facts = {**_FACTS, **{name: repr(key) for name, key in aside.items()}}
-    return f"{_table('KEY', names, code)}\n{_table('FACT', facts, code)}\n{code}"
-
-
-def _table(table: str, values: Mapping[str, object], code: str) -> str:
-    """Of all values those that the code asks for. Raises KeyError on a name that is none."""
-    asked = sorted(set(re.findall(rf"\b{table}\.(\w+)", code)))
-    return f"local {table} = {{ {', '.join(f'{name} = {values[name]}' for name in asked)} }}"
-
-
-@cache
-def _read(room: str, name: str) -> str:
-    folders = (files(package).joinpath("lua") for package in (room, CLIENT, f"{CLIENT}.limits"))
-    return next(file for folder in folders if (file := folder.joinpath(f"{name}.lua")).is_file()).read_text(
-        encoding="utf-8"
-    )

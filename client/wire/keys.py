@@ -54,7 +54,7 @@
 arq's keys keep arq's names, so that arq's own clients and tools read them. Where the URL names a namespace, it stands
 before all of them, arq's and the channels included, as '{llm}:arq:queue': first, so that braces in ids and lanes do no
 harm, and all of a namespace is in one slot of a cluster. `Keys` is also the table of names that every Lua script gets
-(client/redis/scripts.py).
+(client/redis/texts.py).
 
 Channels know no databases, so those of database n, above 0, are mill:db{n}:wake and so on. In database 0 nothing has
 changed. In others, processes of the version before, which use the names of database 0 everywhere, and new ones do not

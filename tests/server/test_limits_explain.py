@@ -13,7 +13,8 @@ from redis.exceptions import ResponseError
 from client import Limit
 from client.limits.calls import Ticket
 from client.limits.explain import Seen, found
-from client.redis.scripts import scripts, whole
+from client.redis.scripts import scripts
+from client.redis.texts import whole
 from client.wire.keys import KEYS
 from client.wire.reservation import reserving
 from tests.conftest import Server

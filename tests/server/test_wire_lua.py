@@ -11,7 +11,7 @@ import pytest
 from client import Queue
 from client.limits.calls import Ticket
 from client.limits.rules.limit import checked_name
-from client.redis.scripts import whole
+from client.redis.texts import whole
 from client.wire.keys import KEYS, Keys
 from client.wire.lane import limit_keys_of, provider_of
 from client.wire.limit_keys import is_metered, keys_of

@@ -110,7 +110,7 @@ def test_json_is_whole_whatever_the_output_can_show(encoding: str) -> None:
 
 def test_scripts_are_read_in_any_locale() -> None:
     code = """
-from client.redis.scripts import _read
+from client.redis.texts import _read
 from importlib.resources import files
 for room in ("client", "client.limits", "worker.engine"):
     for file in files(room).joinpath("lua").iterdir():

@@ -9,7 +9,7 @@ import pytest
 from redis.exceptions import NoPermissionError, ResponseError
 
 from client.redis.rights import PRODUCER, WORKER, Needs, RightsMissing, needs_of, refused_rights
-from client.redis.scripts import source
+from client.redis.texts import code
 from client.wire.keys import KEYS
 from tests.acl import ROLES, documented
 
@@ -17,7 +17,7 @@ OPTIONAL = {"+info", "+config|get"}
 
 
 def needs(room: str, *verbs: str) -> Needs:
-    return reduce(or_, (needs_of(source(room, verb, KEYS)) for verb in verbs))
+    return reduce(or_, (needs_of(code(room, verb)) for verb in verbs))
 
 
 SLOTS = needs("client.limits", "acquire", "release", "hold")

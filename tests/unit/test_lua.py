@@ -11,7 +11,7 @@ from client import Limit
 from client.limits.rules import gauge
 from client.limits.rules.limit import DEFAULTS
 from client.limits.rules.retry_after import MAX_RETRY_AFTER_S
-from client.redis.scripts import source
+from client.redis.texts import source
 from client.wire.keys import KEYS, Keys
 
 ROOT = Path(__file__).parents[2]
@@ -80,6 +80,20 @@ def test_all_names_come_from_the_table(name: str) -> None:
     assert "KEYS[" not in text
     top = re.findall(r"^local (?:function (\w+)|([^=\n]+))", text, re.MULTILINE)
     assert sum(1 if function else len(names.split(",")) for function, names in top) < LOCALS * 0.8
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_constants_are_written_in_where_they_are_used(name: str) -> None:
+    room = ".".join(FILES[name].relative_to(ROOT).parts[:-2])
+    text = source(room, name, KEYS)
+    assert not re.search(r"\b(?:KEY|FACT)\b|--|^local [A-Z_]+(?:, [A-Z_]+)* = [\d.e]+$", text, re.MULTILINE)
+    declared = [
+        one
+        for part in (*closure(name), name)
+        for names in re.findall(r"local ([A-Z][A-Z0-9_]+(?:, [A-Z][A-Z0-9_]+)*) =", code(part))
+        for one in names.split(", ")
+    ]
+    assert len(declared) == len(set(declared))  # what one file means by a name is not written into another
 
 
 def test_what_both_sides_reckon_with_is_the_same() -> None:

@@ -13,7 +13,7 @@
 local MAX_HOLDERS = 10
 
 -- What to say of a key, by the reason that room and short_of give.
-local NUMBERS = {
+local TOLD = {
   cooldown = function(s) return (s.cool_ms - now) / 1000 end,
   slots = function(s) return used(s), s.most_now end,
   requests = function(s) return s.rpm end,
@@ -53,8 +53,8 @@ end
 local rows = {}
 for i, s in ipairs(found) do
   local why, numbers = why_shut(s), {}
-  if NUMBERS[why] then
-    for n, value in ipairs({ NUMBERS[why](s) }) do numbers[n] = text_of(value) end
+  if TOLD[why] then
+    for n, value in ipairs({ TOLD[why](s) }) do numbers[n] = text_of(value) end
   end
   rows[i] = {
     s.key, cmd('ZRANK', KEY.blocked .. s.key, call and who or lane), cmd('ZSCORE', KEY.gates, s.key),
