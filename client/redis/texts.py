@@ -5,7 +5,7 @@ read before it, each once and with their own needs. KEY.name is a name of client
 both sides have to agree on; no Lua makes up a name of its own.
 
 Redis runs the whole text at each call, all definitions included. So names, facts and constants (`local MAX_LANES = 64`)
-are written in where they are used: nothing is left to define.
+are written in where they are used, and functions that nothing in this script calls are left out.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ _COMMENT = re.compile(r" *--.*")
 _CAPITALS = re.compile(r"(?<![\w.'])[A-Z][A-Z0-9_]+\b(?!\s*=[^=])")
 _ONE = r"(?:'[^']*'|[-+*/(). \de]*\d[-+*/(). \de]*)"  # a text, or a sum of numbers
 _CONSTANT = re.compile(rf"local ([A-Z][A-Z0-9_]+(?:, [A-Z][A-Z0-9_]+)*) = ({_ONE}(?:, {_ONE})*)")
+_FUNCTION = re.compile(r"^local function (\w+)\((?:.* end\n|.*\n(?:.*\n)*?end\n)", re.MULTILINE)
 _FACTS = {
     "elsewhere_ms": ELSEWHERE_MS,
     "event_field": repr(FIELD),
@@ -59,7 +60,9 @@ def whole(text: str, room: str, keys: Keys) -> str:
     aside |= {name: keys.names()[name] for name in ("aside", "nothing", "limits", "limits_seeded")}
     names |= {f"FACT.{name}": fact for name, fact in _FACTS.items()}
     names |= {f"FACT.{name}": repr(key) for name, key in aside.items()}
-    return re.sub(r"\b(?:KEY|FACT)\.\w+", lambda name: str(names[name[0]]), _folded(_joined(text, room)))
+    return re.sub(
+        r"\b(?:KEY|FACT)\.\w+", lambda name: str(names[name[0]]), _called(_folded(_joined(text, room)))
+    )
 
 
 def _joined(text: str, room: str) -> str:
@@ -91,6 +94,17 @@ def _folded(text: str) -> str:
         elif line:
             lines.append(line)
     return "\n".join(lines)
+
+
+def _called(text: str) -> str:
+    """Without the functions that nothing behind them names."""
+    needed, end = "", len(text)
+    for function in reversed([*_FUNCTION.finditer(text)]):
+        needed = text[function.end() : end] + needed
+        if re.search(rf"\b{function[1]}\b", needed):
+            needed = function[0] + needed
+        end = function.start()
+    return text[:end] + needed
 
 
 @cache

@@ -96,6 +96,20 @@ def test_constants_are_written_in_where_they_are_used(name: str) -> None:
     assert len(declared) == len(set(declared))  # what one file means by a name is not written into another
 
 
+@pytest.mark.parametrize("name", VERBS)
+def test_functions_that_nothing_calls_are_left_out_and_no_others(name: str) -> None:
+    text = source(".".join(FILES[name].relative_to(ROOT).parts[:-2]), name, KEYS)
+    defined = [*re.finditer(r"^local function (\w+)", text, re.MULTILINE)]
+    assert all(re.search(rf"\b{one[1]}\b", text[one.end() :]) for one in defined)
+    every = {
+        one
+        for part in closure(name)
+        for one in re.findall(r"^local function (\w+)", code(part), re.MULTILINE)
+    }
+    called = {one for one in every if re.search(rf"(?<![.\w]){one}\(", text)}
+    assert called <= {one[1] for one in defined}
+
+
 def test_what_both_sides_reckon_with_is_the_same() -> None:
     def constant(name: str, of: str) -> float:
         found = re.search(rf"^local {of} = ([\d.]+)\b", TEXTS[name], re.MULTILINE)

@@ -68,7 +68,7 @@ end
 
 if ARGV[9] == '1' then take_overdue() end
 local head = cmd('ZRANGEBYSCORE', own, 0, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
-if #head > 0 then
+if #head > 0 and tonumber(head[2]) < FACT.elsewhere_ms then
   cmd('ZADD', claim.lanes, 'LT', math.max(now, tonumber(head[2])), own)
   if is_named(own) then cmd('PEXPIRE', claim.lanes, DAY_MS) end
 end

@@ -29,7 +29,7 @@ end
 local function next_look(visit, place)
   local HELD_MS = 5000      -- the look at a lane that an earlier turn of its conversation holds, if nothing wakes it
   local first = cmd('ZRANGEBYSCORE', visit.lane, 0, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
-  if not first then return end
+  if not first or tonumber(first) >= FACT.elsewhere_ms then return end
   if tonumber(first) > due_ms then return first end
   if visit.held and not passed_on[visit.lane] then return now + HELD_MS end
   local turns = visit.got / visit.found.weight
