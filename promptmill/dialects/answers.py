@@ -30,7 +30,7 @@ class HttpCall:
     body: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, each field would be set by a call
 class ChatAnswer:
     """What one call answered. `model` is the provider's own name for the model that did."""
 
@@ -83,14 +83,14 @@ class Delta(NamedTuple):
     def answer(self, model: str) -> ChatAnswer:
         """The answer where this is all of it; `model` is the name it was asked by."""
         return ChatAnswer(
-            text=self.text,
-            finish_reason="content_filter" if self.is_refusal else self.finish_reason,
-            model=self.model or model,
-            usage=self.usage or Usage(),
-            tool_calls=join_calls(self.tool_calls),
-            response_id=self.response_id,
-            reasoning=self.reasoning or None,
-            extra=self.extra or {},
+            self.text,
+            "content_filter" if self.is_refusal else self.finish_reason,
+            self.model or model,
+            self.usage or Usage(),
+            join_calls(self.tool_calls) if self.tool_calls else [],
+            self.response_id,
+            self.reasoning or None,
+            self.extra or {},
         )
 
 

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 Extra: TypeAlias = dict[str, dict[str, Any]]
 
+_NUMBERS = (int, float)
 _IN_PIECES = ("message", "choice")
 # texts that come in pieces; every other is told whole, and perhaps again
 _PIECES = frozenset(
@@ -40,7 +41,7 @@ def unread(fields: Mapping[str, Any], read: Set[str]) -> dict[str, Any]:
     if fields.keys() <= read:
         return found
     for name, value in fields.items():
-        if value is not None and name not in read and (value or isinstance(value, int | float)):
+        if name not in read and (value or (value is not None and isinstance(value, _NUMBERS))):
             found[name] = value
     return found
 
@@ -51,13 +52,15 @@ def unread_usage(usage: Any, read: Set[str]) -> dict[str, Any]:
         return {}
     found: dict[str, Any] = {}
     for name, value in usage.items():
-        if value and name not in read:
-            said = (
-                {k: v for k, v in value.items() if v and k not in read} if isinstance(value, dict) else value
-            )
-            if said:
-                found[name] = said
+        if value and name not in read and (said := _told(value, read) if isinstance(value, dict) else value):
+            found[name] = said
     return found
+
+
+def _told(details: Mapping[str, Any], read: Set[str]) -> dict[str, Any]:
+    if not any(details.values()):
+        return {}
+    return {name: value for name, value in details.items() if value and name not in read}
 
 
 def placed(
@@ -67,6 +70,8 @@ def placed(
     usage: dict[str, Any] | None = None,
 ) -> Extra | None:
     """The places where there is something; None for nothing."""
+    if not (message or choice or response or usage):
+        return None
     found: Extra = {}
     if message:
         found["message"] = message
@@ -76,16 +81,17 @@ def placed(
         found["response"] = response
     if usage:
         found["usage"] = usage
-    return found or None
+    return found
 
 
 def add(total: Extra, told: Extra) -> None:
     """Adds to `total` what one more event of a stream has told."""
     for place, fields in told.items():
-        known = total.setdefault(place, {})
         if place in _IN_PIECES:
-            join(known, fields)
-        else:
+            join(total.setdefault(place, {}), fields)
+        elif (known := total.get(place)) is None:
+            total[place] = dict(fields)
+        elif known != fields:
             known.update(fields)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from pydantic_core import from_json
@@ -131,19 +131,20 @@ class Frames:
 
     def __init__(self) -> None:
         self._parser: EventParser | JsonTexts | None = None
+        # The events that a chunk completes. Raises EventTooLarge, and is then of no more use.
+        self.feed: Callable[[bytes], list[Event]] = self._begin
 
     @property
     def are_json(self) -> bool:
         return isinstance(self._parser, JsonTexts)
 
-    def feed(self, chunk: bytes) -> list[Event]:
-        """The events that `chunk` completes. Raises EventTooLarge, and is then of no more use."""
-        if self._parser is None:
-            chunk = chunk.lstrip(_BLANK)
-            if not chunk:
-                return []
-            self._parser = JsonTexts() if chunk.startswith((b"{", b"[")) else EventParser()
-        return self._parser.feed(chunk)
+    def _begin(self, chunk: bytes) -> list[Event]:
+        chunk = chunk.lstrip(_BLANK)
+        if not chunk:
+            return []
+        self._parser = JsonTexts() if chunk.startswith((b"{", b"[")) else EventParser()
+        self.feed = self._parser.feed
+        return self.feed(chunk)
 
     def close(self) -> list[Event]:
         """Those that the end of the body completes."""

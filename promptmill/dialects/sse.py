@@ -35,6 +35,7 @@ class EventParser:
         self._data: bytes | bytearray | None = None  # the lines of it so far
         self._after_cr = False  # a line feed that comes next ends no line of its own
         self._at_start = True
+        self._is_between_events = False
         self._failed: EventTooLarge | None = None
 
     def feed(self, chunk: bytes) -> list[Event]:
@@ -47,6 +48,9 @@ class EventParser:
             self._read(chunk, events)
         except EventTooLarge as error:
             self._failed = error
+        self._is_between_events = not (
+            self._unfinished or self._data is not None or self._name or self._after_cr or self._at_start
+        )
         if self._failed and not events:
             raise self._failed
         return events
@@ -71,12 +75,6 @@ class EventParser:
                 events.append(event)
         if unfinished:
             self._keep(unfinished)
-
-    @property
-    def _is_between_events(self) -> bool:
-        return not (
-            self._unfinished or self._data is not None or self._name or self._after_cr or self._at_start
-        )
 
     def close(self) -> list[Event]:
         """The event that the end of the response completes: some hosts leave out its last empty line."""

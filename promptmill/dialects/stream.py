@@ -119,8 +119,7 @@ class ChatStream:
         try:
             for event in events:
                 for data in self._objects(event):
-                    delta = self._delta(data)
-                    if delta is not None:
+                    if (delta := self._delta(data)) is not None:
                         self._sum.add(delta)
                         deltas.append(delta)
         except ProviderError as error:
@@ -142,7 +141,8 @@ class ChatStream:
         found = (data,) if type(data) is dict else objects_of(data)
         if event.name == "error" and data and not any(map(error_in, found)):
             raise self._provider.told(data, self._headers, self._model)
-        self._sum.has_begun = self._sum.has_begun or bool(found)
+        if found:
+            self._sum.has_begun = True
         return found
 
     def _read_oddity(self, data: bytes) -> Any:
@@ -264,5 +264,8 @@ class Sum:
 
 def newer(old: Usage, new: Usage) -> Usage:
     """What `new` does not tell is as it was. Gemini tells with every event, so it takes no detour by dumps."""
-    told = vars(old) | {name: tokens for name, tokens in vars(new).items() if tokens is not None}
-    return Usage(**told)
+    told = vars(new)
+    missing = {
+        name: tokens for name, tokens in vars(old).items() if tokens is not None and told[name] is None
+    }
+    return Usage(**told | missing) if missing else new

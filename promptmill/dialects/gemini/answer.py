@@ -23,6 +23,7 @@ from promptmill.dialects.extra import placed, unread, unread_usage
 _REPLY_FIELDS = frozenset({"candidates", "usageMetadata", "modelVersion", "responseId", "error"})
 _IN_PIECES = ("logprobsResult", "citationMetadata")  # an event of a stream has its own
 _CANDIDATE_FIELDS = frozenset({"content", "finishReason", "index", *_IN_PIECES})
+_BARE = _CANDIDATE_FIELDS.difference(_IN_PIECES)
 _WORDS = frozenset({"text", "thought"})
 _USAGE_FIELDS = frozenset(
     [
@@ -49,24 +50,42 @@ class BatchEmbedReply(Reply):
 def read_answer(reply: dict[str, Any]) -> Delta:
     """What an answer or an event adds."""
     candidate, usage = first(reply.get("candidates")), reply.get("usageMetadata")
-    told = mapping(candidate.get("content")).get("parts")
-    parts = [part for part in told if isinstance(part, dict)] if isinstance(told, list) else []
-    calls = tuple(call for part in parts if (call := _call(part)))
+    text, thought, calls, own = _read_parts(mapping(candidate.get("content")).get("parts"))
+    response, pieces = unread(reply, _REPLY_FIELDS), {}
+    if not candidate.keys() <= _BARE:
+        response |= unread(candidate, _CANDIDATE_FIELDS)
+        pieces = {name: candidate[name] for name in _IN_PIECES if candidate.get(name)}
     return Delta(
-        text=_said(parts, thought=False),
-        reasoning=_said(parts, thought=True),
-        tool_calls=calls,
-        finish_reason=finish_reason(candidate.get("finishReason")),
-        usage=read_usage(usage) if usage else None,
-        model=text_or_none(reply.get("modelVersion")),
-        response_id=text_or_none(reply.get("responseId")),
-        extra=placed(
-            message=_own(parts),
-            choice={name: candidate[name] for name in _IN_PIECES if candidate.get(name)},
-            response=unread(reply, _REPLY_FIELDS) | unread(candidate, _CANDIDATE_FIELDS),
-            usage=unread_usage(usage, _USAGE_FIELDS),
-        ),
+        text,
+        thought,
+        calls,
+        finish_reason(candidate.get("finishReason")),
+        read_usage(usage) if usage else None,
+        text_or_none(reply.get("modelVersion")),
+        text_or_none(reply.get("responseId")),
+        extra=placed(own, pieces, response, unread_usage(usage, _USAGE_FIELDS)),
     )
+
+
+def _read_parts(told: Any) -> tuple[str, str, tuple[ToolCallPart, ...], dict[str, Any]]:
+    """What the parts say, what they think, and their calls; and what they hold beside those: images, code and what it
+    gave, and signatures."""
+    said: list[str] = []
+    thought: list[str] = []
+    calls: list[ToolCallPart] = []
+    own: dict[str, Any] = {}
+    for part in told if isinstance(told, list) else ():
+        if not isinstance(part, dict):
+            continue
+        if isinstance(text := part.get("text"), str):
+            (thought if part.get("thought") else said).append(text)
+        if part.keys() <= _WORDS:
+            continue
+        if call := _call(part):
+            calls.append(call)
+        if "functionCall" not in part and (rest := unread(part, _WORDS)):
+            own.setdefault("signatures" if rest.keys() == {"thoughtSignature"} else "parts", []).append(rest)
+    return "".join(said), "".join(thought), tuple(calls), own
 
 
 def _call(part: dict[str, Any]) -> ToolCallPart | None:
@@ -82,21 +101,6 @@ def _call(part: dict[str, Any]) -> ToolCallPart | None:
         arguments=arguments_text(call.get("args") or {}),
         more={"extra_content": {"google": {"thought_signature": signature}}} if signature else None,
     )
-
-
-def _own(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the parts hold beside words and calls: images, code and what it gave, and signatures."""
-    own: dict[str, Any] = {"parts": [], "signatures": []}
-    for part in parts:
-        rest = {} if "functionCall" in part else unread(part, _WORDS)
-        if rest:
-            own["signatures" if rest.keys() == {"thoughtSignature"} else "parts"].append(rest)
-    return {name: entries for name, entries in own.items() if entries}
-
-
-def _said(parts: list[dict[str, Any]], *, thought: bool) -> str:
-    texts = (part.get("text") for part in parts if bool(part.get("thought")) is thought)
-    return "".join(text for text in texts if isinstance(text, str))
 
 
 def read_usage(usage: Any) -> Usage:

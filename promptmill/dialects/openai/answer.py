@@ -70,7 +70,7 @@ def read(
     reply: Mapping[str, Any], choice: Mapping[str, Any], message: Mapping[str, Any], *, whole: bool
 ) -> Delta:
     """A plain answer (`whole`), or an event of a stream: `message` is of the `choice`, the one that we take."""
-    content, usage = message.get("content"), reply.get("usage")
+    content, usage, reason = message.get("content"), reply.get("usage"), choice.get("finish_reason")
     calls = refusal = reasoning = None
     own: dict[str, Any] = {}
     if not message.keys() <= _WORDS:
@@ -87,13 +87,13 @@ def read(
             own["content_parts"] = parts
     return Delta(
         # a refusal (structured outputs) stands where the content would
-        text=_text(content) or text_or_none(refusal) or "",
-        reasoning=reasoning or "",
-        tool_calls=tuple(call_parts(calls, whole=whole)) if calls else (),
-        finish_reason=finish_reason(choice.get("finish_reason")),
-        usage=read_usage(usage) if usage else None,
-        model=text_or_none(reply.get("model")),
-        response_id=text_or_none(reply.get("id")),
+        (content if type(content) is str else _text(content)) or text_or_none(refusal) or "",
+        reasoning or "",
+        tuple(call_parts(calls, whole=whole)) if calls else (),
+        finish_reason(reason) if reason else None,
+        read_usage(usage) if usage else None,
+        text_or_none(reply.get("model")),
+        text_or_none(reply.get("id")),
         is_refusal=bool(refusal),
         extra=placed(
             own,

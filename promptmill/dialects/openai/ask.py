@@ -51,20 +51,26 @@ def chat_body(
         "tool_choice": request.tool_choice,
         "response_format": request.response_format,
     }
-    body.update({name: value for name, value in options.items() if value is not None})
-    body |= (_STREAMED if stream else _PLAIN) | extra
+    for name, value in options.items():
+        if value is not None:
+            body[name] = value
+    body |= _STREAMED if stream else _PLAIN
+    body |= extra
     if body.get("stream_options", ...) is None:
         del body["stream_options"]
     return body
 
 
 def _message(message: Message, names: Names) -> dict[str, Any]:
-    role, content, more = message.role, message.content, message.model_extra or {}
+    role, content, more = message.role, message.content, message.model_extra
     if isinstance(content, list):
         content = without_blanks(content)
+    said = {"role": names.developer if role == "developer" else role, "content": content}
+    if not more:
+        return said
     if names.is_own and more.keys() & _NOT_OPENAIS:
         more = {name: value for name, value in more.items() if name not in _NOT_OPENAIS}
-    return {"role": names.developer if role == "developer" else role, "content": content, **more}
+    return {**said, **more}
 
 
 def embed_body(request: EmbedRequest, model: str, encoding: str, extra: dict[str, Any]) -> dict[str, Any]:
