@@ -17,6 +17,7 @@ from .errors import JobNotFound
 from .redis.connection import reachable
 from .redis.rights import asked
 from .redis.scripts import check
+from .requests import unicode_id
 from .session import Session
 from .terms import LIFE_S
 from .wire.codec import decode, describe
@@ -72,6 +73,7 @@ class DeadLetters:
 
     async def get(self, job_id: str) -> DeadLetter:
         """One, with its history. Raises JobNotFound."""
+        unicode_id(job_id)
         with reachable():
             died_ms = await self._session.redis.zscore(self._session.keys.dead_letters, job_id)
             found = [] if died_ms is None else await self._letters([(job_id.encode(), died_ms)])
@@ -112,7 +114,7 @@ class DeadLetters:
     async def _ids(self, job_ids: Sequence[str] | None) -> list[bytes]:
         """These ids, or all."""
         if job_ids is not None:
-            return [job_id.encode() for job_id in job_ids]
+            return [unicode_id(job_id).encode() for job_id in job_ids]
         with reachable():
             ids: list[bytes] = await self._session.redis.zrange(self._session.keys.dead_letters, 0, -1)
             return ids

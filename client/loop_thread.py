@@ -45,7 +45,8 @@ class LoopThread:
     @property
     def is_usable(self) -> bool:
         """Whether it is this process's, and runs: a thread is alive for a moment after its loop has ended."""
-        return self._pid == os.getpid() and self._fault is None and self._thread.is_alive()
+        is_ours = self._pid == os.getpid() and not sys.is_finalizing()  # then Python lets no other thread run
+        return is_ours and self._fault is None and self._thread.is_alive()
 
     def submit(self, verb: Callable[[Queue], Coroutine[Any, Any, T]]) -> Future[T]:
         async def run() -> T:  # all of it there, as what a queue has depends on the loop that runs
@@ -64,7 +65,7 @@ class LoopThread:
         return future
 
     def close(self) -> None:
-        """Without effect in a forked child."""
+        """Without effect in a forked child, and while Python shuts down."""
         if not self.is_usable:
             return
         self.submit(self._end).result()

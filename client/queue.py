@@ -15,7 +15,7 @@ from .job import Job, lane_at
 from .limits.admin import limits_of
 from .limits.rules.lanes import Kind, joined
 from .redis.connection import reachable
-from .requests import ChatInput, EmbedInput, chat_request, each, embed_request, in_portions
+from .requests import ChatInput, EmbedInput, chat_request, each, embed_request, in_portions, unicode_id
 from .session import Session
 from .steps import Steps
 from .terms import LIFE_S, ChatOptions, EmbedOptions, EnqueueTerms, Priority, Terms, only, spelled_out
@@ -153,12 +153,12 @@ class Queue:
 
     def job(self, job_id: str) -> Job[Any]:
         """The handle of a job whose id is known, from this process or another. Asks nothing."""
-        return Job(job_id, self.session)
+        return Job(unicode_id(job_id), self.session)
 
     async def forget(self, job_ids: Iterable[str]) -> None:
         """Deletes the results and streams of finished jobs, so that their ids can be used again."""
         self.session.refuse_if_named("Results are not forgotten by their ids")
-        ids, keys = iter([job_ids] if isinstance(job_ids, str) else job_ids), self.session.keys
+        ids, keys = map(unicode_id, [job_ids] if isinstance(job_ids, str) else job_ids), self.session.keys
         with reachable():
             while batch := list(islice(ids, BATCH)):
                 await self.session.redis.delete(*map(keys.result, batch), *map(keys.stream, batch))

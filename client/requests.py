@@ -58,6 +58,15 @@ def each(requests: Iterable[T], verb: str) -> Iterable[T]:
     return requests
 
 
+def unicode_id(job_id: str) -> str:
+    """A job's id. Raises InvalidRequest where Redis cannot be asked for it."""
+    try:
+        job_id.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest(f"The job id {job_id!r} is not valid Unicode.") from None
+    return job_id
+
+
 def checked(model: type[Model], fields: Any) -> Model:
     """`fields` as a `model`, or InvalidRequest with the first fault in one sentence."""
     try:

@@ -6,6 +6,7 @@ starts with the first call, so a SyncQueue made before a fork works in every chi
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from concurrent.futures import CancelledError
@@ -23,6 +24,7 @@ from .loop_thread import LoopThread
 from .queue import Queue
 from .redis.subscriber import CLOSED
 from .redis.url import server_address
+from .requests import unicode_id
 from .wire.events import StreamEvent
 
 P = ParamSpec("P")
@@ -199,10 +201,12 @@ class SyncQueue(_Blocking[Queue]):
 
     def job(self, job_id: str) -> SyncJob[Any]:
         """As Queue.job."""
-        return SyncJob(job_id, self)
+        return SyncJob(unicode_id(job_id), self)
 
     def call(self, verb: Callable[[Queue], Coroutine[Any, Any, T]]) -> T:
         """Runs `verb` on the queue's own loop and returns what it returns. Ctrl-C cancels it."""
+        if sys.is_finalizing():  # threads such as the loop's run no more
+            raise QueueUnavailable("Python is shutting down: a SyncQueue cannot be used any more.")
         with self._lock:  # held while it is handed over, so that close() finds it
             if self._engine is None or not self._engine.is_usable:
                 self._engine = LoopThread(self._open)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 from .errors import InvalidRequest, Unserializable
 from .limits.rules.estimate import input_tokens, output_tokens
 from .limits.rules.lanes import Kind, joined, model_part
-from .requests import check_chars, check_size
+from .requests import check_chars, check_size, unicode_id
 from .steps import Steps
 from .terms import LIFE_S, Priority, Terms
 from .wire.keys import Keys
@@ -113,10 +113,7 @@ def _checked(job_ids: Sequence[str], count: int) -> list[str]:
     for id_ in ids:
         if not isinstance(id_, str) or not id_:
             raise InvalidRequest(f"A job id must be a text that is not empty, not {id_!r}.")
-        try:
-            id_.encode()
-        except UnicodeEncodeError:
-            raise InvalidRequest(f"The job id {id_!r} is not valid Unicode.") from None
+        unicode_id(id_)
     return ids
 
 

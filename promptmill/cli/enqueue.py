@@ -53,8 +53,8 @@ def enqueue(function: str, args: tuple[str, ...], pairs: tuple[str, ...], **term
 def read_value(text: str) -> Any:
     """The JSON value that `text` is, or else the text itself."""
     try:
-        return from_json(text, allow_inf_nan=False)
-    except ValueError:
+        return from_json(text.encode(), allow_inf_nan=False)
+    except ValueError:  # or no UTF-8, as a terminal of another coding gives it
         return text
 
 

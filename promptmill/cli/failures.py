@@ -28,11 +28,19 @@ def report(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt | click.Abort):
         say("Interrupted.", err=True)
         return INTERRUPTED
+    if isinstance(error, UnicodeEncodeError) and not _is_text(error.object):
+        say(f"promptmill: What was typed is not UTF-8: {error.object!r}. Look at LANG and LC_ALL.", err=True)
+        return WRONG_USAGE
     code = _code(error)
     if code is None:
         raise error
     say(f"promptmill: {error}", err=True)
     return code
+
+
+def _is_text(typed: str) -> bool:
+    """Whether it has none of the marks that stand for bytes of a command line in another coding."""
+    return not any("\udc80" <= character <= "\udcff" for character in typed)
 
 
 def _code(error: BaseException) -> int | None:

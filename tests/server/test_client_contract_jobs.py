@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from client import JobAborted, JobNotFound, JobStatus, Queue, ResultTimeout, errors
+from client import InvalidRequest, JobAborted, JobNotFound, JobStatus, Queue, ResultTimeout, errors
 from client.wire.keys import KEYS
 from tests.conftest import wait_until
 from tests.server.given_client_jobs import CHATS, finish, run
@@ -71,6 +71,15 @@ async def test_an_unknown_job_is_not_found(any_queue: Queue) -> None:
     assert await job.status() == JobStatus.not_found
     for verb in (job.info(), job.result(5), job.result(0)):
         with pytest.raises(JobNotFound, match="There is no job 'a'"):
+            await verb
+
+
+async def test_an_id_that_is_no_unicode_is_refused_by_every_verb(any_queue: Queue) -> None:
+    dead, ids = any_queue.dead, ["a", "\udc80"]
+    with pytest.raises(InvalidRequest, match="is not valid Unicode"):
+        any_queue.job(ids[1])
+    for verb in (any_queue.forget(ids), dead.get(ids[1]), dead.retry(ids), dead.delete(ids)):
+        with pytest.raises(InvalidRequest, match="is not valid Unicode"):
             await verb
 
 

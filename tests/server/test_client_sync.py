@@ -252,6 +252,37 @@ def test_a_closed_queue_leaves_nothing_open(server: Server) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+LATE = """
+import sys
+from client import QueueUnavailable, SyncQueue
+
+mill = SyncQueue(sys.argv[1])
+mill.ping()
+
+class Late:
+    def __del__(self):
+        try:
+            mill.job("a").status()
+        except QueueUnavailable as error:
+            print(error)
+        mill.close()
+
+late = Late()
+"""
+
+
+def test_what_comes_while_python_shuts_down_is_refused_and_does_not_hang(server: Server) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LATE, server.url],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "Python is shutting down: a SyncQueue cannot be used any more.\n"
+
+
 @pytest.mark.parametrize("end", ["close", "leave open"])
 def test_it_works_in_a_forked_child_and_still_in_the_parent(server: Server, end: str) -> None:
     done = subprocess.run(

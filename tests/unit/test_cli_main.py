@@ -15,6 +15,7 @@ from promptmill.cli.main import COMMANDS, promptmill
 from promptmill.cli.stack import StackError
 from settings import SettingsError
 
+TYPED = "caf\udce9"  # a byte of Latin-1, as Python gives it where the terminal should be UTF-8
 OURS = [name for name in COMMANDS if name != "run"]  # `run` has tests of its own
 
 
@@ -86,6 +87,30 @@ def test_a_fault_of_our_own_keeps_its_trace(failing: Callable[[BaseException], N
     failing(ZeroDivisionError("ours"))
     result = CliRunner().invoke(promptmill, ["status"])
     assert isinstance(result.exception, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("enqueue", "chat", TYPED),
+        ("enqueue", "nap", "--kwarg", f"x={TYPED}"),
+        ("ask", TYPED),
+        *(("ask", "x", option, TYPED) for option in ("--system", "--model")),
+        *((verb, TYPED) for verb in ("status", "result", "abort")),
+        *(("dead", verb, TYPED) for verb in ("show", "retry", "delete")),
+        ("limits", "pause", TYPED),
+        ("run", "-", "--template", TYPED + " {prompt}"),
+    ],
+    ids=lambda args: " ".join(args).replace(TYPED, "…"),
+)
+def test_what_is_typed_in_another_coding_is_one_sentence(
+    args: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1")
+    code, out, err = invoke(*args)
+    assert code in (1, 2), out
+    assert out == ""
+    assert err.startswith("promptmill: ")
 
 
 @pytest.mark.parametrize("args", [("no-such-command",), ("ask",), ("ask", "hello", "--timeout", "0")])
