@@ -11,6 +11,7 @@ are written in where they are used, and functions that nothing in this script ca
 from __future__ import annotations
 
 import re
+from collections import deque
 from functools import cache
 from importlib.resources import files
 
@@ -20,10 +21,12 @@ from ..wire.reservation import FALLBACK_AFTER_MS, FALLBACK_LIFE_SHARE
 
 CLIENT = __name__.removesuffix(".redis.texts")  # whatever it is called where it is vendored
 _NEEDS = re.compile(r"^-- needs: (.+)$", re.MULTILINE)
-_COMMENT = re.compile(r" *--.*")
+_COMMENT = re.compile(r"^ *(?:--.*)?\n| *--.*", re.MULTILINE)  # a blank line too
 _CAPITALS = re.compile(r"(?<![\w.'])[A-Z][A-Z0-9_]+\b(?!\s*=[^=])")
-_ONE = r"(?:'[^']*'|[-+*/(). \de]*\d[-+*/(). \de]*)"  # a text, or a sum of numbers
-_CONSTANT = re.compile(rf"local ([A-Z][A-Z0-9_]+(?:, [A-Z][A-Z0-9_]+)*) = ({_ONE}(?:, {_ONE})*)")
+_ONE = r"(?:'[^']*'|[-+*/(). \dA-Z_e]+)"  # a text, or a sum of numbers
+_CONSTANT = re.compile(
+    rf"^local ([A-Z][A-Z0-9_]+(?:, [A-Z][A-Z0-9_]+)*) = ({_ONE}(?:, {_ONE})*)\n", re.MULTILINE
+)
 _FUNCTION = re.compile(r"^local function (\w+)\((?:.* end\n|.*\n(?:.*\n)*?end\n)", re.MULTILINE)
 _FACTS = {
     "elsewhere_ms": ELSEWHERE_MS,
@@ -45,8 +48,9 @@ def code(room: str, verb: str) -> str:
 @cache
 def source(room: str, verb: str, keys: Keys, *, if_full: bool = False) -> str:
     """The whole text of a script; `if_full`, behind a write that a full server takes: of what is never there."""
-    text = _read(room, verb)
-    return whole(f"redis.call('DEL', KEY.nothing)\n{text}" if if_full else text, room, keys)
+    if if_full:
+        return f"redis.call('DEL', {keys.nothing!r})\n{source(room, verb, keys)}"
+    return whole(_read(room, verb), room, keys)
 
 
 def whole(text: str, room: str, keys: Keys) -> str:
@@ -75,36 +79,42 @@ def _joined(text: str, room: str) -> str:
                 shared[name] = _read(room, name)
 
     need(text)
-    return "\n".join((*shared.values(), text))
+    parts = [*shared.values(), text]
+    # A function looks for what it uses among all variables of its chunk. What all use stands outside of it.
+    if "clock" in shared:
+        behind = [*shared].index("clock") + 1
+        parts[behind:] = ["return (function()", *parts[behind:], "end)()"]
+    return "\n".join(parts)
 
 
 def _folded(text: str) -> str:
     """Without comments, and each constant written in where it is used."""
     known: dict[str, str] = {}
-    lines = []
 
-    def written(name: re.Match[str]) -> str:
-        return known.get(name[0], name[0])
+    def written_in(part: str) -> str:
+        return _CAPITALS.sub(lambda name: known.get(name[0], name[0]), part)
 
-    for plain in _COMMENT.sub("", text).splitlines():
-        line = _CAPITALS.sub(written, plain)
-        if found := _CONSTANT.fullmatch(line):
-            values = (value if value[0] == "'" else f"({value})" for value in found[2].split(", "))
-            known |= zip(found[1].split(", "), values, strict=True)
-        elif line:
-            lines.append(line)
-    return "\n".join(lines)
+    text = _COMMENT.sub("", text)
+    for names, values in _CONSTANT.findall(text):
+        each = (one if one[0] == "'" else f"({written_in(one)})" for one in values.split(", "))
+        known |= zip(names.split(", "), each, strict=True)
+    return written_in(_CONSTANT.sub("", text))
 
 
 def _called(text: str) -> str:
     """Without the functions that nothing behind them names."""
-    needed, end = "", len(text)
+    parts, names, end = deque[str](), set[str](), len(text)
+
+    def keep(part: str) -> None:
+        parts.appendleft(part)
+        names.update(re.findall(r"\w+", part))
+
     for function in reversed([*_FUNCTION.finditer(text)]):
-        needed = text[function.end() : end] + needed
-        if re.search(rf"\b{function[1]}\b", needed):
-            needed = function[0] + needed
+        keep(text[function.end() : end])
+        if function[1] in names:
+            keep(function[0])
         end = function.start()
-    return text[:end] + needed
+    return "".join((text[:end], *parts))
 
 
 @cache

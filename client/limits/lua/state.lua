@@ -75,9 +75,9 @@ local function lower(a, b) return a and b and math.min(a, b) or a or b end
 
 local function read_flow(s)
   local row = cmd('HMGET', KEY.flow .. s.key, unpack(FIELDS))
-  for i, name in ipairs(FIELDS) do
+  for i = 1, #row do  -- most are not there
     local text = row[i]
-    if text then s[name] = within(text, i > 2 and 0 or -MOST, i > NUMBERS and now + 7200000 or MOST) end
+    if text then s[FIELDS[i]] = within(text, i > 2 and 0 or -MOST, i > NUMBERS and now + 7200000 or MOST) end
   end
   if (s.rpm_seen or 1) < 1 then s.rpm_seen = nil end  -- no provider tells such a rate, or asks a dollar a token
   if (s.tpm_seen or 1) < 1 then s.tpm_seen = nil end
