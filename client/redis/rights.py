@@ -67,9 +67,9 @@ PRODUCER = asked(
 )
 # Of a worker, its scripts included: it asks once, before it claims anything
 WORKER = asked(
-    """del exec exists expire get getrange hdel hget hincrby hincrbyfloat hkeys hlen hmget hset incrby lrange ltrim
-    mget multi pexpire pttl publish rpush script|load set subscribe time unlink unsubscribe xadd xrange xtrim zadd zcard
-    zcount zmscore zpopmin zrange zrangebyscore zrank zrem zremrangebyrank zremrangebyscore zrevrange zscore""",
+    """del exec exists expire get getrange hdel hget hgetall hincrby hincrbyfloat hkeys hlen hmget hset incrby lrange
+    ltrim mget multi pexpire pttl publish rpush script|load set subscribe time unlink unsubscribe xadd xrange xtrim zadd
+    zcard zcount zmscore zpopmin zrange zrangebyscore zrank zrem zremrangebyrank zremrangebyscore zrevrange zscore""",
     """aborts aliases attempts blocked calls_channel cost counted cpu_lanes crashes dead dead_letters done_channel epoch
     events_channel flow gates in_progress job lane lanes last limits limits_seeded own_lanes parts queue result retry
     returns slots stream turns unreadable wake_channel""",

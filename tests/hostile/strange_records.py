@@ -132,7 +132,7 @@ SCORES = st.sampled_from(
 
 _STATE = (Path(__file__).parents[2] / "client/limits/lua/state.lua").read_text()
 FIELDS: dict[str, list[str]] = {
-    "flow": re.findall(r"'(\w+)'", _STATE[_STATE.index("local FIELDS") : _STATE.index("local NUMBERS")]),
+    "flow": re.findall(r"(\w+) = (?:LEVEL|NUMBER|MOMENT)", _STATE),
     "limits": [MODEL, "host:*", "tenant:odd", "odd"],
     "dead": ["job", "lane", "result", "crashes", "attempts"],
     "aliases": ["@chat", "@embed"],

@@ -52,7 +52,7 @@ local function save(s)
   end
   if s.changed then
     local row = {}
-    for _, name in ipairs(FIELDS) do
+    for name in pairs(fields_of()) do
       if s[name] then
         row[#row + 1] = name
         row[#row + 1] = text_of(s[name])

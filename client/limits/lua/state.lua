@@ -1,22 +1,35 @@
 -- state: what every script that admits or releases knows of limit keys: their limits, and what has happened to them.
 -- needs: clock, names
--- gives: BURST, HUGE, FIELDS, facts, anybody_waits, states, most_of, states_of, state_of, used, weight_of
+-- gives: BURST, HUGE, fields_of, facts, anybody_waits, states, most_of, states_of, state_of, used, weight_of
 --
 -- A key's state is read once a script, changed in memory, and written by `save` (reserve.lua).
 
 local BURST = 0.1             -- of a minute: what a bucket holds
 local HUGE = math.huge
 local MOST = 1e12             -- of a number, as limit.py's
-local FIELDS = { 'req', 'tok', 'day', 'day_req', 'day_tok', 'day_usd', 'usd', 'eff', 'was', 'bad', 'gap_ms', 'low', 'ok_n',
-  'sure', 'cool_n', 'down', 'rpm_seen', 'tpm_seen', 'out', 'in_usd', 'out_usd', 'unpriced', 'need', 'proof', 'proof_was',
-  'odd', 'hit', 'hits', 'easy', 'hang',  -- behind them are moments
-  'req_ms', 'tok_ms', 'probe_ms', 'up_ms', 'cut_ms', 'cool_ms', 'half_ms', 'slow_ms', 'proof_ms', 'seen_ms', 'since_ms' }
-local NUMBERS = 30  -- of them, before the moments; the first two may be below 0
+local LEVEL, NUMBER, MOMENT = 1, 2, 3  -- kinds of numbers: a level may be below 0, and a moment is not far ahead
 local NO_LIMIT = {}
 local CONVERSATION = { concurrency = 1 }  -- its turns follow one another, unless configured otherwise
 
 local states, patterns = {}, {}
 local facts = {}  -- of `configured` and `anybody_waits`: what is known once it was asked
+
+local fields
+
+-- What is kept of a key, and its kinds: in a table that is made when a script first asks for it.
+local function fields_of()
+  fields = fields or {
+    req = LEVEL, tok = LEVEL,
+    day = NUMBER, day_req = NUMBER, day_tok = NUMBER, day_usd = NUMBER, usd = NUMBER, eff = NUMBER,
+    was = NUMBER, bad = NUMBER, gap_ms = NUMBER, low = NUMBER, ok_n = NUMBER, sure = NUMBER, cool_n = NUMBER,
+    down = NUMBER, rpm_seen = NUMBER, tpm_seen = NUMBER, out = NUMBER, in_usd = NUMBER, out_usd = NUMBER,
+    unpriced = NUMBER, need = NUMBER, proof = NUMBER, proof_was = NUMBER, odd = NUMBER, hit = NUMBER,
+    hits = NUMBER, easy = NUMBER, hang = NUMBER,
+    req_ms = MOMENT, tok_ms = MOMENT, probe_ms = MOMENT, up_ms = MOMENT, cut_ms = MOMENT, cool_ms = MOMENT,
+    half_ms = MOMENT, slow_ms = MOMENT, proof_ms = MOMENT, seen_ms = MOMENT, since_ms = MOMENT,
+  }
+  return fields
+end
 
 local function configured()
   if facts.configured == nil then facts.configured = cmd('HLEN', KEY.limits) > 0 end
@@ -74,10 +87,12 @@ end
 local function lower(a, b) return a and b and math.min(a, b) or a or b end
 
 local function read_flow(s)
-  local row = cmd('HMGET', KEY.flow .. s.key, unpack(FIELDS))
-  for i = 1, #row do  -- most are not there
-    local text = row[i]
-    if text then s[FIELDS[i]] = within(text, i > 2 and 0 or -MOST, i > NUMBERS and now + 7200000 or MOST) end
+  local row, kinds = cmd('HGETALL', KEY.flow .. s.key), fields_of()
+  for i = 1, #row, 2 do
+    local kind = kinds[row[i]]
+    if kind then
+      s[row[i]] = within(row[i + 1], kind == LEVEL and -MOST or 0, kind == MOMENT and now + 7200000 or MOST)
+    end
   end
   if (s.rpm_seen or 1) < 1 then s.rpm_seen = nil end  -- no provider tells such a rate, or asks a dollar a token
   if (s.tpm_seen or 1) < 1 then s.tpm_seen = nil end
