@@ -271,6 +271,7 @@ async def test_it_settles_below_what_is_refused_and_stays_there_until_a_probe(ro
     await answer(room, *jobs[:40])
     bad = room.flow(MODEL)["bad"]
     assert 38 <= bad <= 41
+    room.set_flow(MODEL, probe_ms=room.now_ms() + 30_000)
     room.age(COOLDOWN_MS)
     until_ms = room.flow(MODEL)["probe_ms"]
     while room.now_ms() + 1_500 < until_ms:
@@ -293,6 +294,39 @@ async def test_a_probe_goes_one_beyond_and_the_next_gap_is_twice_as_long(room: L
     assert (flow["eff"], flow["gap_ms"]) == (10, 10_000)
     assert 9_900 < flow["probe_ms"] - room.now_ms() <= 10_000
     assert len((await room.claim(100)).jobs) == 10
+
+
+@pytest.mark.parametrize("signal", ["refused", "overloaded"])
+async def test_a_probe_that_is_refused_costs_its_own_call_and_no_other_waits(
+    room: LimitsRoom, signal: str
+) -> None:
+    room.calls(3_000)
+    up_ms = room.now_ms()
+    room.set_flow(MODEL, eff=10, bad=10, up_ms=up_ms, probe_ms=up_ms + 5_000, gap_ms=5_000)
+    jobs = (await room.claim(100)).jobs
+    await refuse(room, jobs[-1], signal=signal)
+    flow = room.flow(MODEL)
+    assert (flow["eff"], flow["bad"], flow["gap_ms"]) == (9, 10, 5_000)
+    assert "cool_ms" not in flow
+    assert (await room.claim(100)).jobs == []  # nine are in flight
+    await answer(room, *jobs[:3])
+    assert len((await room.claim(100)).jobs) == 3
+
+
+async def test_a_number_that_was_found_by_accident_is_passed_within_seconds(room: LimitsRoom) -> None:
+    """As by an overload that is over: the first probes come soon."""
+    room.limit(MODEL, concurrency=20)
+    room.calls(9_000)
+    jobs = (await room.claim(100)).jobs
+    await refuse(room, *jobs[8:])
+    await answer(room, *jobs[:8])
+    assert room.flow(MODEL)["bad"] == 9
+    took_ms = 0
+    while len(jobs := (await room.claim(100)).jobs) <= 9:
+        await answer(room, *jobs)
+        room.age(500)  # as long as a call takes
+        took_ms += 500
+        assert took_ms < 10_000
 
 
 async def test_a_probe_that_holds_for_a_second_forgets_what_was_bad(room: LimitsRoom) -> None:

@@ -10,8 +10,7 @@
 -- A provider that cannot be reached cools the model down, too. It says nothing of how many it takes.
 
 local SETTLE = 0.95           -- of what is taken
-local FIRST_GAP_MS, LAST_GAP_MS = 30000, 240000  -- between probes: a refused one costs a cooldown
-local UNSURE_GAP_MS = 3000    -- before the first, where the number changed while it was counted, or was more just now
+local FIRST_GAP_MS, LAST_GAP_MS = 3000, 240000  -- between probes, twice as long each time: a refused one costs a call
 local PROVEN_MS = 1000        -- a probe that is not refused for so long has succeeded
 local DOWN_PART, DOWN_MOST_MS = 1 / 30, 60000   -- of the time that all is refused, at least: asked ever more rarely
 local STORM = 0.1             -- of what was in flight, refused in one round: what the provider takes can be counted
@@ -28,7 +27,7 @@ end
 -- The provider takes `count` at once, it seems; where calls ended while they were counted, it may be a few more.
 local function settle_near(s, count)
   s.eff, s.bad = math.max(1, count * SETTLE), count + 1
-  s.gap_ms = (s.ok_n > 1 or s.easy == 1) and UNSURE_GAP_MS or math.max(s.gap_ms or 0, FIRST_GAP_MS)
+  s.gap_ms = (s.ok_n > 1 or s.easy == 1) and FIRST_GAP_MS or math.max(s.gap_ms or 0, FIRST_GAP_MS)
   s.probe_ms = now + s.gap_ms
   forget(s, 'was')
 end
@@ -54,7 +53,7 @@ end
 -- A call claimed at `claimed` was turned away, while `before` were in flight, itself among them. Returns how long it
 -- waits alone; nil where all wait.
 local function refused(s, claimed, asked_ms, before, overloaded)
-  local alone = not overloaded and alone_ms(s, claimed, asked_ms, before) or nil
+  local alone = probed_ms(s, claimed, asked_ms, before) or not overloaded and alone_ms(s, claimed, asked_ms, before)
   if alone then return alone end
   s.changed = true
   if claimed > (s.cut_ms or 0) then

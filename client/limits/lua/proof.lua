@@ -1,6 +1,6 @@
 -- proof: whether a refusal comes from load, or concerns its own call alone.
 -- needs: reserve
--- gives: JITTER, prove, is_proven, forgive, alone_ms
+-- gives: JITTER, prove, is_proven, forgive, alone_ms, probed_ms
 --
 -- A refusal does not come from load where, a moment ago, no fewer calls were in flight and were answered (`proof`). Then
 -- its own call waits, and nothing else does. `odd` counts those that answers have not outweighed: too many are load.
@@ -27,6 +27,19 @@ local function is_proven(s, before)
   return before <= most * PROOF_MORE + 1
 end
 
+local function waits_alone_ms(asked_ms) return math.ceil(math.max(asked_ms, ALONE_MS) * (1 + JITTER * math.random())) end
+
+-- How long a call waits, alone, that was refused as one more than usual were let go (`up_ms`): that has told what it was
+-- to tell, and the limit is what it was. nil for any other.
+local function probed_ms(s, claimed, asked_ms, before)
+  if asked_ms > ALONE_MOST_MS or (s.cool_n or 0) > 0 or not s.up_ms or not s.bad or claimed < s.up_ms
+    or before < s.bad - 1 then return nil end
+  s.eff, s.changed = math.max(1, s.bad - 1), true
+  forget(s, 'up_ms')
+  s.most = most_of(s)
+  return waits_alone_ms(asked_ms)
+end
+
 -- How long a call that was refused for no load waits, alone; nil where the refusal concerns all.
 local function alone_ms(s, claimed, asked_ms, before)
   if asked_ms > ALONE_MOST_MS or (s.cool_n or 0) > 0 or claimed <= (s.cut_ms or 0) or not is_proven(s, before) then
@@ -37,7 +50,7 @@ local function alone_ms(s, claimed, asked_ms, before)
     s.proof, s.proof_was = math.min(s.proof or 0, before - 1), math.min(s.proof_was or 0, before - 1)
   end
   if s.odd >= ODD_MOST then return nil end
-  return math.ceil(math.max(asked_ms, ALONE_MS) * (1 + JITTER * math.random()))
+  return waits_alone_ms(asked_ms)
 end
 
 -- An answer makes up for some of the refusals before it.
