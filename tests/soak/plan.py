@@ -20,8 +20,10 @@ ALPHA, BETA, BACKLOG, VECTORS = "soak/alpha", "soak/beta", "soak/backlog", "soak
 CONCURRENCY = {ALPHA: 5, BETA: 4, BACKLOG: 6, VECTORS: 4}
 BACKLOG_JOBS = 120  # that wait at any moment
 
-CALM_S = 12.0  # at the end of the time, without a fault: the fleet must be back at its capacity
-BACK_WITHIN_S = 7.0  # of the calm: leases of dead workers end, cooldowns pass
+CALM_S = 17.0  # at the end of the time, without a fault: the fleet must be back at its capacity
+BACK_WITHIN_S = (
+    12.0  # of the calm: leases of dead workers end, and what an overload had them find is tried again
+)
 
 LIMITS = ", ".join(
     [f"{model} concurrency={calls}" for model, calls in CONCURRENCY.items()]

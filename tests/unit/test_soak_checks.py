@@ -11,7 +11,7 @@ from client import Attempt, Completion, JobAborted, ProviderError, Timings, Usag
 from client.errors import JobFailed, ProviderUnreachable
 from tests.soak import answers
 from tests.soak.checks import Finding, check_all
-from tests.soak.plan import ALPHA, BACKLOG, CONCURRENCY, LEASE_S, Options, faults
+from tests.soak.plan import ALPHA, BACKLOG, CALM_S, CONCURRENCY, LEASE_S, Options, faults
 from tests.soak.record import Call, Outcome, Planned, Reading, Record, Span, WorkerLife
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -52,7 +52,7 @@ def add(record: Record, job: Planned, *calls: Call) -> None:
 @pytest.fixture
 def record() -> Record:
     """A minute in which all went well, with a worker killed and one that is there."""
-    record = Record(Options(1, 1), calm_s=(100, 112))
+    record = Record(Options(1, 1), calm_s=(100, 100 + CALM_S))
     record.workers = {"one": WorkerLife("one", 0), "dead": WorkerLife("dead", 0, killed_s=10)}
     record.faults = [Span("kill a worker", 10, 10)]
     add(record, Planned("chat-1", "chat", ALPHA, enqueued_s=1), call("chat-1", 1, 2))

@@ -91,4 +91,6 @@ def calm(record: Record) -> Finding:
     evidence = (
         f"{limit} calls of {BACKLOG} were in flight in {full} of the last {seconds} seconds of the calm"
     )
-    return Finding("calm", full >= ENOUGH * seconds, f"{evidence}, and at most {', '.join(map(str, peaks))}.")
+    return Finding(
+        "calm", 0 < ENOUGH * seconds <= full, f"{evidence}, and at most {', '.join(map(str, peaks))}."
+    )
