@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from . import extras
-from .nulls import of_message, without_nulls
+from .nulls import of_message, present, without_nulls
 from .vectors import Vectors
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ BESIDE_WORDS = frozenset({"audio", "images", "function_call", "content_parts", "
 _NULLABLE = frozenset({"stream_options"})  # in `extra`: null keeps out what would be sent by itself
 _SYSTEMS = ("system", "developer")  # the roles of whoever set the model up
 _OF_OBJECTS = frozenset({"tools", "tool_choice", "response_format"})
+_WITH_FIELDS = _OF_OBJECTS | {"extra"}  # within which nulls may be
 MAX_MESSAGES = 20_000  # of a request: to check more would hold an event loop for long
 MAX_PROMPT_BYTES = 8 * 1024 * 1024  # larger than any context window; one value must not fill Redis
 
@@ -60,12 +61,13 @@ def _given(data: Any) -> Any:
     """The fields of a request that are not null. In `metadata` null stays, as it comes back with the result."""
     if not isinstance(data, dict):
         return data
-    fields = {name: value for name, value in data.items() if value is not None}
-    if isinstance(messages := fields.get("messages"), list) and len(messages) > MAX_MESSAGES:
+    if isinstance(messages := data.get("messages"), list) and len(messages) > MAX_MESSAGES:
         raise ValueError(f"it has {len(messages):,} messages, and at most {MAX_MESSAGES:,} can be sent")
-    if not _OF_OBJECTS.isdisjoint(fields):
-        for name in _OF_OBJECTS & fields.keys():
-            fields[name] = without_nulls(fields[name])
+    if _WITH_FIELDS.isdisjoint(data) and type(None) not in map(type, data.values()):
+        return data
+    fields = present(data)
+    for name in _OF_OBJECTS & fields.keys():
+        fields[name] = without_nulls(fields[name])
     if isinstance(extra := fields.get("extra"), dict):
         fields["extra"] = {
             name: value for name, value in extra.items() if value is not None or name in _NULLABLE
