@@ -41,7 +41,14 @@ class EventParser:
     def feed(self, chunk: bytes) -> list[Event]:
         """The events that `chunk` completes. Raises EventTooLarge, once those before it were given, and is then of
         no more use."""
-        if self._is_between_events and _is_one_event(chunk):
+        # `data: …` and an empty line, as most chunks of most hosts are: there is nothing to split
+        if (
+            self._is_between_events
+            and chunk.startswith(b"data: ")
+            and chunk.endswith(b"\n\n")
+            and chunk.find(b"\n") == len(chunk) - 2 < MAX_EVENT_BYTES
+            and b"\r" not in chunk
+        ):
             return [Event("", chunk[6:-2])]
         events: list[Event] = []
         try:
@@ -108,17 +115,6 @@ class EventParser:
         name, data = self._name, self._data
         self._name, self._data = "", None
         return None if data is None else Event(name, bytes(data))
-
-
-def _is_one_event(chunk: bytes) -> bool:
-    """Whether it is `data: …` and an empty line, as most chunks of most hosts are: then there is nothing to split."""
-    return (
-        chunk.startswith(b"data: ")
-        and chunk.endswith(b"\n\n")
-        and chunk.find(b"\n") == len(chunk) - 2
-        and b"\r" not in chunk
-        and len(chunk) < MAX_EVENT_BYTES
-    )
 
 
 def _check(held_bytes: int) -> None:

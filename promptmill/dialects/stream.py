@@ -132,14 +132,15 @@ class ChatStream:
         """The JSON object of an event. What carries none adds nothing: hosts keep connections alive with it."""
         if self._sum.is_over:  # what follows is not ours to read
             return ()
+        name, text = event
         try:
-            data = from_json(event.data, allow_inf_nan=False)
+            data = from_json(text, allow_inf_nan=False)
         except ValueError:
-            data = self._read_oddity(event.data)
+            data = self._read_oddity(text)
         if self._halves is not None:
             data = self._joined(data)
         found = (data,) if type(data) is dict else objects_of(data)
-        if event.name == "error" and data and not any(map(error_in, found)):
+        if name == "error" and data and not any(map(error_in, found)):
             raise self._provider.told(data, self._headers, self._model)
         if found:
             self._sum.has_begun = True

@@ -74,11 +74,8 @@ def read(
     calls = refusal = reasoning = None
     own: dict[str, Any] = {}
     if not message.keys() <= _WORDS:
-        calls, refusal, own = (
-            message.get("tool_calls"),
-            message.get("refusal"),
-            unread(message, _MESSAGE_FIELDS),
-        )
+        calls, refusal = message.get("tool_calls"), message.get("refusal")
+        own = unread(message, _MESSAGE_FIELDS)
         # DeepSeek's, vLLM's and Moonshot's; OpenRouter's, Groq's and Ollama's
         reasoning = text_or_none(message.get("reasoning_content")) or text_or_none(message.get("reasoning"))
     if isinstance(content, list):
