@@ -2,6 +2,7 @@
 # make test  sets up, passes every test
 # make check format, lint, types, tests
 # make test-others passes tests/unit on every other Python that the machine has; CI runs it after `make check`
+# make test-slots passes tests/server in a namespace, on one node of a cluster, where no script may leave its slot; so does CI
 # make soak  random faults against real processes, for MINUTES=2, drawn from SEED= (printed): tells every check that fails
 # make bench measures us beside other queues, on this machine: most of an hour (docs/benchmarks.md)
 
@@ -13,7 +14,7 @@ TESTS ?=
 MINUTES ?= 2
 SEED ?=
 
-.PHONY: run test test-others check setup lint soak setup-bench bench clean
+.PHONY: run test test-others test-slots check setup lint soak setup-bench bench clean
 
 run: setup
 	$(BIN)/promptmill run examples/prompts.jsonl --simulate --table
@@ -27,6 +28,9 @@ test-others: setup
 		echo "Python $$version"; \
 		$(MAKE) --no-print-directory test VENV=.venvs/$$version PYTHON=$$python TESTS=tests/unit </dev/null || failed=1; \
 	done; exit $$failed; }
+
+test-slots: setup
+	STRICT_SLOTS=1 $(BIN)/python -m pytest tests/server
 
 check: setup lint
 	$(MAKE) --no-print-directory test

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -20,23 +21,33 @@ from fakeredis import FakeAsyncRedisConnection
 from redis.asyncio import BlockingConnectionPool
 
 from client import Queue
+from client.redis import texts
 from client.redis.connection import from_pool
 from client.session import Session
-from client.wire.keys import KEYS
+from client.wire.keys import Keys, prefix_of
 from promptmill.cli.stack import StackError
 from promptmill.cli.stack.embedded import find_server
 
+# Set by `make test-slots`: the server is a node of a cluster that has all slots, the URLs name a namespace, and a
+# script that leaves its slot fails.
+STRICT = bool(os.environ.get("STRICT_SLOTS"))
+NAMESPACE = "llm" if STRICT else ""
+KEYS = Keys(prefix_of(NAMESPACE))
+if STRICT:
+    _plain = texts.whole
+    texts.whole = lambda *text: f"#!lua flags=allow-oom\n{_plain(*text)}"
+
 # Members are removed one by one, so these need no TTL; every other key must have one.
 KEYS_WITHOUT_TTL = {
-    KEYS.queue,
-    KEYS.aborts,
-    KEYS.lanes,
-    KEYS.cpu_lanes,
-    KEYS.limits,
-    KEYS.limits_seeded,
-    KEYS.gates,
-    KEYS.unreadable,
-    KEYS.returns,
+    Keys().queue,
+    Keys().aborts,
+    Keys().lanes,
+    Keys().cpu_lanes,
+    Keys().limits,
+    Keys().limits_seeded,
+    Keys().gates,
+    Keys().unreadable,
+    Keys().returns,
 }
 
 POLL_S = 0.005
@@ -89,13 +100,14 @@ class Server:
 
     @property
     def url(self) -> str:
-        return f"unix://{self.socket}"
+        return f"unix://{self.socket}{f'?namespace={NAMESPACE}' if NAMESPACE else ''}"
 
     def client(self) -> redis.Redis:
         return redis.Redis(unix_socket_path=str(self.socket))
 
     def start(self) -> None:
-        options = f"--port 0 --unixsocket {self.socket} --dir {self.directory} --appendonly yes --save"
+        options = f"--cluster-enabled yes --cluster-port {_free_port()} " if STRICT else ""
+        options += f"--port 0 --unixsocket {self.socket} --dir {self.directory} --appendonly yes --save"
         self.process = subprocess.Popen(
             [self.binary, *options.split(), ""], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -103,7 +115,7 @@ class Server:
 
     def answers(self) -> bool:
         with self.client() as client, suppress(redis.RedisError):
-            return bool(client.ping())
+            return bool(client.ping()) and (not STRICT or _has_all_slots(client))
         return False
 
     def stop(self) -> None:
@@ -111,6 +123,29 @@ class Server:
             self.process.terminate()
             self.process.wait(10)
             self.process = None
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _has_all_slots(client: redis.Redis) -> bool:
+    """Whether the node of a cluster serves; a new one is given the slots."""
+    node: AnyRedis = client
+    told: str = node.execute_command("CLUSTER INFO")["cluster_slots_assigned"]
+    if told == "0":
+        node.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
+    return bool(node.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`plain(reason)`: a test that cannot run in a namespace, or on a node of a cluster."""
+    for item in items:
+        mark = item.get_closest_marker("plain")
+        if STRICT and mark is not None:
+            item.add_marker(pytest.mark.skip(reason=mark.args[0]))
 
 
 def _binary() -> str:
@@ -141,7 +176,7 @@ def _leaked(client: redis.Redis) -> set[str]:
     """The keys that nobody ever removes."""
     immortal = (key.decode() for key in client.scan_iter(count=1000) if client.ttl(key) == -1)
     plain = {re.sub(r"^\{[a-z0-9_-]+\}:", "", key) for key in immortal}
-    return {key for key in plain - KEYS_WITHOUT_TTL if not key.startswith(KEYS.lane(""))}
+    return {key for key in plain - KEYS_WITHOUT_TTL if not key.startswith(Keys().lane(""))}
 
 
 @pytest.fixture
@@ -200,7 +235,7 @@ async def fake_queue() -> AsyncIterator[Queue]:
         yield queue
 
 
-@pytest.fixture(params=["fake", "real"])
+@pytest.fixture(params=["real"] if STRICT else ["fake", "real"])  # the fake reads no flags of Lua
 def any_queue(request: pytest.FixtureRequest) -> Queue:
     """The contract tests run on both."""
     queue: Queue = request.getfixturevalue("fake_queue" if request.param == "fake" else "queue")

@@ -58,10 +58,12 @@ class Found(NamedTuple):
     keys: list[Seen]
 
 
-async def found(redis: Redis, keys: Keys, who: str, lane: str = "", queue: str = "") -> Found:
+async def found(redis: Redis, keys: Keys, who: str, lane: str = "", queue: str | None = None) -> Found:
     """Of a job's id, the key of its lane and its workers' queue; or of a call's ticket. One round trip, a read."""
     (script,) = scripts(redis, __package__, keys, "explain")
-    now_ms, due_ms, ahead, tried, worker, rows = await script(args=[who, lane, keys.health(queue)])
+    now_ms, due_ms, ahead, tried, worker, rows = await script(
+        args=[who, lane, keys.health(queue or keys.queue)]
+    )
     due = None if due_ms is None else int(min(max(float(due_ms), 0), LAST_MS))
     return Found(
         keys.lane_name(lane) or lane, now_ms, due, ahead, tried > 0, worker > 0, [_seen(*row) for row in rows]

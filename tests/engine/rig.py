@@ -13,9 +13,10 @@ from typing import Any
 
 from arq.worker import Function, func
 
-from client import decode, encode, redis_settings
-from client.wire.keys import KEYS
-from tests.conftest import Server, wait_until
+from client import decode, encode
+from client.arq import settings_at
+from client.redis.url import server_address
+from tests.conftest import KEYS, Server, wait_until
 from tests.worker.processes import READY, Process
 from worker.engine import Engine
 
@@ -31,7 +32,7 @@ class Engines:
 
     def make(self, server: Server, functions: Iterable[Any], **settings: Any) -> Engine:
         defaults = {
-            "redis_settings": redis_settings(server.url),
+            "redis_settings": settings_at(server_address(server.url)),
             "handle_signals": False,
             "job_serializer": encode,
             "job_deserializer": decode,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from client import Queue, decode, encode
-from client.wire.keys import KEYS
+from tests.conftest import KEYS
 
 CHATS = KEYS.lane("@chat")  # where chats go that say no more than their prompt
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from client import encode
-from client.wire.keys import KEYS
+from tests.conftest import KEYS
 from tests.server.test_engine_room import Room
 from worker.engine.scripts import Lease
 

@@ -9,8 +9,7 @@ from contextvars import Context
 from typing import Any
 
 from client import Queue
-from client.wire.keys import KEYS
-from tests.conftest import wait_until
+from tests.conftest import KEYS, wait_until
 
 MODEL, PROVIDER = "openai/gpt-4o", "openai"
 SHORT_S = 1.0  # a lease that is renewed, or lapses, soon

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from client.limits.calls import CallScripts
-from client.wire.keys import KEYS
+from tests.conftest import KEYS
 from tests.server.limits_room import MODELS, LimitsRoom
 from worker.engine.scripts import Claim, Claimed, Outcome
 
 T = TypeVar("T")
 
 LEASE_MS = 10_000
-CHANNEL = "mill:calls:model"
+CHANNEL = KEYS.calls_channel("model")
 TENANTS = ("tenant:x", "tenant:y")
 LANES = (
     "p/a",

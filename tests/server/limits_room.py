@@ -8,8 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from client.wire.keys import KEYS
-from tests.conftest import Server
+from tests.conftest import KEYS, Server
 from tests.server.test_engine_room import HOLD_MS, LEASE_MS, LIFE_MS, Room, opened, payload
 from worker.engine.scripts import Claim, Claimed, Lease, Outcome
 
@@ -17,14 +16,17 @@ MODEL = "openai/gpt-4o"
 MODELS = (MODEL, "openai/embed")
 
 # The server's clock cannot be set, so whatever is a moment is moved instead.
-_AGE = """
+_AGE = (
+    f"local P = '{KEYS.prefix}'\n"
+    + """
 local by = tonumber(ARGV[1])
 local function earlier(text) return string.format('%.0f', tonumber(text) - by) end
-local names = redis.call('KEYS', 'mill:*')
+local names = redis.call('KEYS', P .. 'mill:*')
 for _, pattern in ipairs({ 'arq:queue', 'arq:in-progress:*' }) do
-  for _, key in ipairs(redis.call('KEYS', pattern)) do names[#names + 1] = key end
+  for _, key in ipairs(redis.call('KEYS', P .. pattern)) do names[#names + 1] = key end
 end
 for _, key in ipairs(names) do
+  local name = string.sub(key, #P + 1)
   local kind = redis.call('TYPE', key).ok
   if kind == 'zset' then
     local row = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
@@ -33,25 +35,26 @@ for _, key in ipairs(names) do
         redis.call('ZADD', key, string.format('%.17g', tonumber(row[i + 1]) - by), row[i])
       end
     end
-  elseif string.sub(key, 1, 10) == 'mill:flow:' then
+  elseif string.sub(name, 1, 10) == 'mill:flow:' then
     local row = redis.call('HGETALL', key)
     for i = 1, #row, 2 do
       if string.sub(row[i], -3) == '_ms' and row[i] ~= 'gap_ms' then
         redis.call('HSET', key, row[i], earlier(row[i + 1]))
       end
     end
-  elseif string.sub(key, 1, 16) == 'arq:in-progress:' then
+  elseif string.sub(name, 1, 16) == 'arq:in-progress:' then
     local micros, name = string.match(redis.call('GET', key), '^mill:(%d+):(.*)$')
     if micros then
       micros = string.format('%.0f', tonumber(micros) - by * 1000)
       redis.call('SET', key, 'mill:' .. micros .. ':' .. name, 'KEEPTTL')
     end
-  elseif key == 'mill:epoch' then
+  elseif name == 'mill:epoch' then
     local epoch, quarantine = string.match(redis.call('GET', key), '^(%S+) (%d+)$')
     if quarantine ~= '0' then redis.call('SET', key, epoch .. ' ' .. earlier(quarantine), 'KEEPTTL') end
   end
 end
 """
+)
 
 
 @dataclass

@@ -8,9 +8,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from client import Queue, StreamEvent
-from client.wire.keys import KEYS
 from promptmill.dialects import Delta
-from tests.conftest import Server, wait_until
+from tests.conftest import KEYS, Server, wait_until
 from tests.server.test_engine_room import Room, opened
 from tests.unit.given_llm import ANSWER
 from worker.engine.run import Policy, Run, failed, succeeded

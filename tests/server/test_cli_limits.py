@@ -9,11 +9,10 @@ import pytest
 from click.testing import CliRunner
 
 from client import Limit, LimitState, SyncQueue
-from client.wire.keys import KEYS
 from promptmill.cli.limits import COLUMNS, row
 from promptmill.cli.main import promptmill
 from promptmill.cli.printing import table
-from tests.conftest import Server
+from tests.conftest import KEYS, Server
 
 
 @pytest.fixture

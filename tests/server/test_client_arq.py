@@ -15,9 +15,10 @@ from arq.jobs import ResultNotFound
 from arq.worker import Worker, func
 
 from client import Job, JobAborted, JobStatus, Queue, ResultTimeout, decode, encode, errors, redis_settings
-from client.wire.keys import KEYS
-from tests.conftest import Server, wait_until
+from tests.conftest import KEYS, Server, wait_until
 from tests.engine.rig import Engines
+
+pytestmark = pytest.mark.plain("arq's own clients and workers know no namespace")
 
 
 @pytest.fixture

@@ -16,9 +16,12 @@ import trustme
 
 from client import Job, Queue, QueueUnavailable, encode
 from client.redis import connection as connections
-from client.wire.keys import KEYS
-from tests.conftest import Server, wait_blocking, wait_until
+from tests.conftest import KEYS, Server, wait_blocking, wait_until
 from tests.tls import port_of, tls_in_front
+
+pytestmark = pytest.mark.plain(
+    "of servers, which it sets up, and of the forms of URLs; no script is concerned"
+)
 
 PASSWORD = "Zebra4711"
 QUICK_S = 3.0

@@ -10,7 +10,7 @@ import pytest
 from client import EmbedRequest, InvalidRequest, JobStatus, Queue, ResultTimeout, errors
 from client.follow import sweep
 from client.tickets import HEAD_STARTS_S
-from client.wire.keys import KEYS
+from tests.conftest import KEYS
 from tests.server.given_client_jobs import CHATS, finish, payload, run
 
 DAY_MS = 86_400_000

@@ -8,8 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from client import InvalidRequest, JobAborted, JobNotFound, JobStatus, Queue, ResultTimeout, errors
-from client.wire.keys import KEYS
-from tests.conftest import wait_until
+from tests.conftest import KEYS, wait_until
 from tests.server.given_client_jobs import CHATS, finish, run
 
 

@@ -8,9 +8,8 @@ import pytest
 
 from client import JobNotFound, Queue, SyncQueue, encode
 from client.errors import JobCrashed
-from client.wire.keys import KEYS
 from client.wire.schemas import Attempt
-from tests.conftest import AnyRedis, Server
+from tests.conftest import KEYS, AnyRedis, Server
 
 RECORD = {"t": 1, "f": "nap", "a": [1], "k": {}, "et": 1, "s": False, "st": 1, "ft": 2, "q": "q", "id": "x"}
 RESULT = encode(RECORD | {"r": JobCrashed("It took three workers with it.")})

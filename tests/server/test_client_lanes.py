@@ -11,8 +11,9 @@ import pytest
 from client import InvalidRequest, Job, JobStatus, Queue
 from client.errors import JobExpired
 from client.tickets import JobTicket
-from client.wire.keys import ELSEWHERE_MS, KEYS
+from client.wire.keys import ELSEWHERE_MS
 from client.wire.record import last_record
+from tests.conftest import KEYS
 
 
 async def test_a_job_in_a_lane_is_found_by_its_id_alone(any_queue: Queue) -> None:

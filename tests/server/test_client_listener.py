@@ -11,8 +11,8 @@ import pytest
 from client import JobNotFound, Queue, QueueUnavailable, ResultTimeout, encode
 from client.follow import sweep
 from client.redis import subscriber
-from client.wire.keys import KEYS, Keys
-from tests.conftest import Server, wait_until
+from client.wire.keys import Keys
+from tests.conftest import KEYS, Server, wait_until
 
 WAITERS = 10_000
 

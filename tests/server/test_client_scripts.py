@@ -11,8 +11,8 @@ from redis.exceptions import ResponseError
 from client import JobStatus, Queue
 from client.job_scripts import Scripts
 from client.tickets import JobTicket
-from client.wire.keys import KEYS
 from client.wire.record import aborted_record
+from tests.conftest import KEYS
 
 
 def ticket(job_id: str, *, lane: str = KEYS.queue, defer_ms: int = 0) -> JobTicket:

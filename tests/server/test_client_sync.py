@@ -30,8 +30,7 @@ from client import (
     SyncQueue,
     encode,
 )
-from client.wire.keys import KEYS
-from tests.conftest import Server, wait_blocking
+from tests.conftest import KEYS, Server, wait_blocking
 
 ROOT = Path(__file__).parents[2]
 # what holds the connection, and what a `with` has

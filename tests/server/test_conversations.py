@@ -10,8 +10,7 @@ import pytest
 
 from client import Queue, decode, encode
 from client.terms import Priority
-from client.wire.keys import KEYS
-from tests.conftest import Server
+from tests.conftest import KEYS, Server
 from tests.server.limits_room import LimitsRoom, limited
 from tests.server.test_engine_room import LEASE_MS, ids, payload
 from worker.engine.scripts import Claimed, Lease, Verb

@@ -13,9 +13,8 @@ from click.testing import CliRunner
 from redis.exceptions import RedisError
 
 from client import Attempt, Cost, InvalidRequest, Queue, SyncQueue, Usage
-from client.wire.keys import KEYS
 from promptmill.cli.main import promptmill
-from tests.conftest import AnyRedis, Server, wait_until
+from tests.conftest import KEYS, AnyRedis, Server, wait_until
 from worker.jobs.totals import Totals, tenant_of
 
 TODAY = datetime.now(UTC).date()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from client.wire.keys import ATTEMPTS_TTL_S, KEYS, MAX_ATTEMPTS
+from client.wire.keys import ATTEMPTS_TTL_S, MAX_ATTEMPTS
+from tests.conftest import KEYS
 from tests.server.given_outcomes import TTL_MS
 from tests.server.test_engine_room import OTHER_LANE, Room
 from worker.engine.scripts import Lease, Outcome

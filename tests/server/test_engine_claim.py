@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from redis.exceptions import ResponseError
 
-from client.wire.keys import KEYS
+from tests.conftest import KEYS
 from tests.server.test_engine_room import HOLD_MS, LEASE_MS, Room, ids, payload
 
 # -- which jobs ------------------------------------------------------------------------------------

@@ -9,8 +9,7 @@ import pytest
 from arq import ArqRedis, create_pool
 
 from client import decode, encode, redis_settings
-from client.wire.keys import KEYS
-from tests.conftest import Server
+from tests.conftest import KEYS, Server
 from tests.server.test_engine_room import LEASE_MS, OTHER_LANE, Room, ids
 
 
@@ -108,12 +107,14 @@ async def test_nothing_queued_has_no_next_moment(room: Room) -> None:
     assert (claim.jobs, claim.next_ms, claim.more, claim.aborts) == ([], -1, False, [])
 
 
+@pytest.mark.plain("arq's own clients and workers know no namespace")
 async def test_the_own_queue_is_found_though_no_lane_was_told(room: Room, plain_arq: ArqRedis) -> None:
     await plain_arq.enqueue_job("work", _job_id="a")
     room.tick()  # arq rounds now to the nearest ms
     assert ids(await room.claim()) == ["a"]
 
 
+@pytest.mark.plain("arq's own clients and workers know no namespace")
 async def test_a_job_that_a_plain_client_deferred_sets_the_next_moment(
     room: Room, plain_arq: ArqRedis
 ) -> None:
@@ -121,10 +122,11 @@ async def test_a_job_that_a_plain_client_deferred_sets_the_next_moment(
     assert (await room.claim()).next_ms == room.score(KEYS.queue, "a")
 
 
+@pytest.mark.plain("arq's own clients and workers know no namespace")
 async def test_the_own_queue_has_a_name_of_its_own(room: Room) -> None:
-    room.put("a", lane="arq:mine", told=False)
-    assert ids(await room.claim(queue="arq:mine")) == ["a"]
-    room.raw.delete("arq:mine")
+    room.put("a", lane=f"{KEYS.prefix}arq:mine", told=False)
+    assert ids(await room.claim(queue=f"{KEYS.prefix}arq:mine")) == ["a"]
+    room.raw.delete(f"{KEYS.prefix}arq:mine")
 
 
 # -- cost ------------------------------------------------------------------------------------------

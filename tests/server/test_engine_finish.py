@@ -6,7 +6,7 @@ import pytest
 from arq.jobs import Job as ArqJob
 
 from client import Queue, decode
-from client.wire.keys import KEYS
+from tests.conftest import KEYS
 from tests.server.given_outcomes import TTL_MS, lease_of, record
 from tests.server.test_engine_room import OTHER_LANE, Room, ids, payload
 from worker.engine.scripts import Verb
@@ -22,6 +22,7 @@ async def test_done_leaves_the_result_and_nothing_else(room: Room) -> None:
     assert TTL_MS - 1_000 < room.raw.pttl(KEYS.result("a")) <= TTL_MS
 
 
+@pytest.mark.plain("arq's own clients and workers know no namespace")
 async def test_a_result_is_read_by_our_client_and_by_arqs(room: Room, queue: Queue) -> None:
     lease = await lease_of(room)
     await room.finish(lease, "done", record("a", {"words": [1]}), ttl_ms=TTL_MS)
@@ -85,7 +86,7 @@ async def test_a_letter_of_a_job_without_history_says_so(room: Room) -> None:
     job = await room.claim_one()
     room.raw.delete(KEYS.job("a"))
     await room.finish(job.lease, "dead", b"", ttl_ms=TTL_MS)
-    letter = {b"job": b"", b"lane": b"arq:queue", b"result": b"", b"crashes": b"", b"attempts": b"[]"}
+    letter = {b"job": b"", b"lane": KEYS.queue.encode(), b"result": b"", b"crashes": b"", b"attempts": b"[]"}
     assert room.dump() == {KEYS.dead_letters: ["a"], KEYS.dead("a"): letter}
 
 

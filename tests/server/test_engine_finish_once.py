@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from redis.exceptions import ResponseError
 
-from client.wire.keys import KEYS
+from tests.conftest import KEYS
 from tests.server.given_outcomes import TTL_MS, lease_of, record
 from tests.server.test_engine_room import OTHER_LANE, Room, return_of
 from worker.engine.scripts import Lease, Outcome, Verb
@@ -143,13 +143,13 @@ async def test_wrong_arguments_are_refused_before_anything_is_written(
 @pytest.mark.parametrize(
     ("verb", "delay_ms", "channels"),
     [
-        ("done", 0, [b"mill:done:a"]),
-        ("dead", 0, [b"mill:done:a"]),
-        ("retry", 0, [b"mill:wake"]),
-        ("again", 0, [b"mill:wake"]),
-        ("back", 1, [b"mill:wake"]),
-        ("throttled", 1, [b"mill:wake"]),
-        ("reroute", 1, [b"mill:wake"]),
+        ("done", 0, [KEYS.done_channel("a").encode()]),
+        ("dead", 0, [KEYS.done_channel("a").encode()]),
+        ("retry", 0, [KEYS.wake_channel.encode()]),
+        ("again", 0, [KEYS.wake_channel.encode()]),
+        ("back", 1, [KEYS.wake_channel.encode()]),
+        ("throttled", 1, [KEYS.wake_channel.encode()]),
+        ("reroute", 1, [KEYS.wake_channel.encode()]),
         ("retry", 5_000, []),
     ],
 )

@@ -12,8 +12,7 @@ from arq import Retry, func
 from client import decode, encode
 from client.arq import pool_at as arq_pool
 from client.redis.url import server_address
-from client.wire.keys import KEYS
-from tests.conftest import wait_until
+from tests.conftest import KEYS, wait_until
 from tests.server.test_engine_room import Room
 from worker.engine import Engine
 from worker.engine.scripts import Claimed, Outcome
@@ -22,7 +21,10 @@ from worker.engine.scripts import Claimed, Outcome
 StockWorker: Any = next(each for each in Engine.__mro__ if each.__module__ == "arq.worker")
 JOBS = 500
 
-pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated close:DeprecationWarning")  # by arq
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Call to deprecated close:DeprecationWarning"),  # by arq
+    pytest.mark.plain("arq's own clients and workers know no namespace"),
+]
 
 
 async def test_a_stock_worker_and_ours_run_each_job_once_and_lose_none(room: Room) -> None:

@@ -18,8 +18,7 @@ from client import decode
 from client.errors import Unserializable
 from client.redis.connection import connect
 from client.redis.url import server_address
-from client.wire.keys import KEYS
-from tests.conftest import Server, wait_until
+from tests.conftest import KEYS, Server, wait_until
 from tests.server.test_engine_room import Room, opened
 from worker.engine import finish
 from worker.engine.finish import BATCH, Outbox
@@ -165,7 +164,11 @@ async def test_a_batch_whose_reply_was_lost_is_written_once(
             await desk.emptied()
             assert [job_id for job_id, _ in desk.settled] == ["0", "1", "2"]
         told = [heard.get_message(timeout=0.05) for _ in range(3)]
-    assert [message and message["channel"] for message in told] == [b"mill:done:0", b"mill:done:1", None]
+    assert [message and message["channel"] for message in told] == [
+        KEYS.done_channel("0").encode(),
+        KEYS.done_channel("1").encode(),
+        None,
+    ]
     assert room.raw.get(KEYS.retry("2")) == b"1"
     assert "not accepted" not in caplog.text
 

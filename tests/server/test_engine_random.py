@@ -7,7 +7,8 @@ from random import Random
 
 import pytest
 
-from client.wire.keys import ELSEWHERE_MS, KEYS
+from client.wire.keys import ELSEWHERE_MS
+from tests.conftest import KEYS
 from tests.server.test_engine_room import LEASE_MS, Room, payload
 from worker.engine.scripts import Claim, Lease, Verb
 

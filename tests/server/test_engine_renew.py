@@ -13,8 +13,7 @@ import pytest
 from redis.exceptions import ConnectionError, ResponseError
 
 from client.redis.url import server_address
-from client.wire.keys import KEYS
-from tests.conftest import Server, wait_until
+from tests.conftest import KEYS, Server, wait_until
 from tests.server.test_engine_room import OTHER_LANE, Room, opened
 from worker.engine.renew import Lost, Renewer
 from worker.engine.scripts import Lease

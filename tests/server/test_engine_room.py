@@ -12,9 +12,8 @@ from redis.asyncio import Redis
 from client import encode
 from client.redis.connection import connect
 from client.redis.url import server_address
-from client.wire.keys import KEYS
 from client.wire.token import place_of
-from tests.conftest import Server
+from tests.conftest import KEYS, Server
 from worker.engine.scripts import Claim, Claimed, EngineScripts, Lease, Outcome
 
 LEASE_MS = 15_000

@@ -11,9 +11,8 @@ from arq import Retry, func
 from arq.connections import create_pool
 
 from client import Queue, errors, redis_settings
-from client.wire.keys import KEYS
 from promptmill.cli.stats import read_stats
-from tests.conftest import Server, wait_until
+from tests.conftest import KEYS, Server, wait_until
 from tests.engine.rig import Engines
 from tests.server.test_engine_mixed import StockWorker
 from tests.server.test_engine_room import LIFE_MS, Room, ids
@@ -141,6 +140,7 @@ async def test_a_job_that_cannot_be_read_is_left_until_its_deadline_and_then_kep
     assert await queue.dead.retry(["a"]) == (["a"] if STRANGE[kind] else [])  # for a worker that can read it
 
 
+@pytest.mark.plain("arq's own clients and workers know no namespace")
 async def test_each_side_runs_its_own_jobs_and_fails_none_of_the_others(
     engines: Engines, server: Server, queue: Queue
 ) -> None:

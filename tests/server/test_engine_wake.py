@@ -9,8 +9,7 @@ from contextlib import asynccontextmanager
 from client import Queue
 from client.job import request_abort
 from client.redis.url import server_address
-from client.wire.keys import KEYS
-from tests.conftest import Server, wait_until
+from tests.conftest import KEYS, Server, wait_until
 from worker.engine.wake import listen
 
 

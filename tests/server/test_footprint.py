@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from client import Queue
-from client.wire.keys import KEYS
 from promptmill.cli import footprint
 from promptmill.cli.stats import read_stats
+from tests.conftest import KEYS
 
 KIB = 1024
 KINDS = {"payloads": KEYS.job, "results": KEYS.result, "streams": KEYS.stream, "parts": KEYS.parts}

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from client import InvalidRequest, Limit, Queue, SyncQueue
-from client.wire.keys import KEYS
-from tests.conftest import AnyRedis, Server, wait_until
+from tests.conftest import KEYS, AnyRedis, Server, wait_until
 
 FAR = 9_999_999_999_999  # Unix ms
 TTL_MS = 60_000
@@ -94,7 +93,7 @@ async def test_a_pause_keeps_the_other_fields_and_leaves_nothing_of_itself(any_q
 
 async def test_resume_ends_a_cooldown_and_forgets_nothing_else(any_queue: Queue) -> None:
     await flow(any_queue, "a", cool_ms=FAR, cool_n=3, eff=7)
-    await wait_for(any_queue, "a", "mill:lane:a")
+    await wait_for(any_queue, "a", KEYS.lane("a"))
     await any_queue.limits.resume("a")
     redis: AnyRedis = any_queue.session.redis
     assert await redis.hgetall(KEYS.flow("a")) == {b"eff": b"7"}
@@ -110,9 +109,9 @@ async def test_changes_of_many_at_once_all_count(queue: Queue) -> None:
 
 
 async def test_a_change_wakes_whoever_waits_for_its_key_and_no_other(any_queue: Queue) -> None:
-    await wait_for(any_queue, "tenant:a", "mill:lane:m|tenant:a")
-    await wait_for(any_queue, "tenant:b", "mill:lane:m|tenant:b")
-    await wait_for(any_queue, "tenants", "mill:lane:tenants")
+    await wait_for(any_queue, "tenant:a", KEYS.lane("m|tenant:a"))
+    await wait_for(any_queue, "tenant:b", KEYS.lane("m|tenant:b"))
+    await wait_for(any_queue, "tenants", KEYS.lane("tenants"))
     await any_queue.limits.set("tenant:a", concurrency=2)
     assert await looked_at(any_queue) == {"tenant:a"}
     await any_queue.limits.set("tenant:c", concurrency=2)  # nobody waits for it
@@ -153,7 +152,7 @@ async def test_each_change_wakes_the_workers(queue: Queue, wakes: list[bytes | i
 
 async def test_one_holder_or_all_lose_their_slots(any_queue: Queue) -> None:
     await hold(any_queue, "a", j1=10_000, j2=10_000, j3=10_000, lapsed=-10_000)
-    await wait_for(any_queue, "a", "mill:lane:a")
+    await wait_for(any_queue, "a", KEYS.lane("a"))
     assert await any_queue.limits.evict("a", "j2") == 1
     assert await any_queue.limits.evict("a", "j2") == 0
     assert await looked_at(any_queue) == {"a"}
@@ -212,7 +211,7 @@ async def test_a_limit_that_only_the_cli_knows_is_no_business_of_the_settings(an
 async def test_seeding_opens_the_gates_of_what_it_changed(any_queue: Queue) -> None:
     await any_queue.limits.seed({"b": ONE})
     for key in ("a", "b", "tenant:x", "tenants"):
-        await wait_for(any_queue, key, f"mill:lane:{key}")
+        await wait_for(any_queue, key, KEYS.lane(f"{key}"))
     await any_queue.limits.seed({"b": ONE, "a": TWO, "tenant:*": THREE})
     assert await looked_at(any_queue) == {"a", "tenant:x"}
 
@@ -232,7 +231,7 @@ async def test_a_reset_begins_budgets_anew_and_leaves_the_rest(any_queue: Queue)
     spent = {"day": now_ms // 86_400_000, "day_req": 9, "day_tok": 8, "day_usd": "0.5", "usd": "2.5"}
     await flow(any_queue, "tenant:a", eff=7, **spent)
     await flow(any_queue, "tenant:b", **spent)
-    await wait_for(any_queue, "tenant:a", "mill:lane:a")
+    await wait_for(any_queue, "tenant:a", KEYS.lane("a"))
     assert await any_queue.limits.reset("tenant:a") is True
     assert await any_queue.limits.reset("tenant:a") is False
     a, b = await any_queue.limits.list("tenant:*")
@@ -256,7 +255,7 @@ async def test_a_key_is_listed_with_all_that_is_known_of_it(any_queue: Queue) ->
     bucket = {"req": 0, "req_ms": now_ms + 60_000, "tok": -100, "tok_ms": now_ms + 60_000}  # not refilled yet
     await flow(queue, key, eff="12.7", cool_ms=now_ms + 60_000, **today, **bucket)
     await hold(queue, key, j1=10_000, j2=10_000, lapsed=-1)
-    lanes = {f"mill:lane:{key}|tenant:{name}": name for name in "ab"}
+    lanes = {KEYS.lane(f"{key}|tenant:{name}"): name for name in "ab"}
     for lane in lanes:
         await queue.session.redis.zadd(lane, {"due": 1, "due too": 2, "runs": FAR})
         await queue.session.redis.pexpire(lane, TTL_MS)
@@ -311,7 +310,7 @@ async def test_what_is_configured_waited_for_or_used_is_listed_by_name(any_queue
     queue = any_queue
     await queue.limits.set("tenant:*", concurrency=5)
     await queue.limits.pause("own")
-    await wait_for(queue, "tenant:waited", "mill:lane:x")
+    await wait_for(queue, "tenant:waited", KEYS.lane("x"))
     await hold(queue, "conversation:1", j1=10_000)
     await flow(queue, "openai/x", eff=3)
     rows = {state.key: (state.source, state.limit.words()) for state in await queue.limits.list()}

@@ -7,9 +7,8 @@ import logging
 import pytest
 
 from client import Limit, Queue
-from client.wire.keys import KEYS
 from settings import Settings
-from tests.conftest import AnyRedis, Server
+from tests.conftest import KEYS, AnyRedis, Server
 from worker.app import worker_settings
 
 

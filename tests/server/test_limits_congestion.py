@@ -8,9 +8,8 @@ from random import Random
 import pytest
 
 from client.limits.rules.retry_after import MAX_RETRY_AFTER_S
-from client.wire.keys import KEYS
 from promptmill.dialects.retry_after import DAILY_WAIT_S
-from tests.conftest import Server
+from tests.conftest import KEYS, Server
 from tests.server.limits_room import MODEL, OK, REFUSED, LimitsRoom, limited, used
 from tests.server.test_engine_room import ids
 from worker.engine.scripts import Claimed

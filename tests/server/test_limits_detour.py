@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from client.wire.keys import KEYS
 from client.wire.reservation import FALLBACK_AFTER_MS, FALLBACK_LIFE_SHARE, reserving
-from tests.conftest import Server
+from tests.conftest import KEYS, Server
 from tests.server.limits_room import MODEL, REFUSED, LimitsRoom, limited, used
 from tests.server.test_engine_room import LIFE_MS, ids, payload
 

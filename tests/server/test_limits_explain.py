@@ -15,9 +15,8 @@ from client.limits.calls import Ticket
 from client.limits.explain import Seen, found
 from client.redis.scripts import scripts
 from client.redis.texts import whole
-from client.wire.keys import KEYS
 from client.wire.reservation import reserving
-from tests.conftest import Server
+from tests.conftest import KEYS, Server
 from tests.server.limits_room import LimitsRoom, limited
 from tests.server.test_engine_room import LIFE_MS, ids, payload
 

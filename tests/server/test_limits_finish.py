@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from client.wire.keys import ELSEWHERE_MS, KEYS
-from tests.conftest import Server
+from client.wire.keys import ELSEWHERE_MS
+from tests.conftest import KEYS, Server
 from tests.server.limits_room import MODEL, LimitsRoom, limited, used
 from tests.server.test_engine_room import LEASE_MS, ids, payload
 
@@ -83,9 +83,9 @@ async def test_a_release_wakes_the_workers_where_somebody_waits(room: LimitsRoom
     room.calls(2, LANE)
     (first,) = (await room.claim()).jobs
     await room.claim()
-    assert await _heard(room, first) == [b"mill:done:0", b"mill:wake"]
+    assert await _heard(room, first) == [KEYS.done_channel("0").encode(), KEYS.wake_channel.encode()]
     (second,) = (await room.claim()).jobs
-    assert await _heard(room, second) == [b"mill:done:1"]
+    assert await _heard(room, second) == [KEYS.done_channel("1").encode()]
 
 
 async def _heard(room: LimitsRoom, job: Any) -> list[bytes]:

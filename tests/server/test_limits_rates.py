@@ -7,8 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from client import Limits
-from client.wire.keys import KEYS
-from tests.conftest import Server
+from tests.conftest import KEYS, Server
 from tests.server.limits_room import MODEL, LimitsRoom, limited, used
 from tests.server.test_engine_room import ids
 

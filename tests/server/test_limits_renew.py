@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from client.wire.keys import KEYS
-from tests.conftest import Server
+from tests.conftest import KEYS, Server
 from tests.server.limits_room import MODEL, LimitsRoom, limited
 from tests.server.test_engine_room import LEASE_MS, ids
 

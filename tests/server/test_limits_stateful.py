@@ -20,8 +20,7 @@ from hypothesis.stateful import (
 
 from client.redis.connection import connect
 from client.redis.url import server_address
-from client.wire.keys import KEYS
-from tests.conftest import Server
+from tests.conftest import KEYS, Server
 from tests.server.limits_model import LANES, LEASE_MS, LIMIT_KEYS, Model
 from tests.server.limits_room import LimitsRoom, used
 from worker.engine.scripts import EngineScripts

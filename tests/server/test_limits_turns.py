@@ -8,8 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from client.limits.calls import CallScripts
-from client.wire.keys import KEYS
-from tests.conftest import Server
+from tests.conftest import KEYS, Server
 from tests.server.limits_room import MODEL, LimitsRoom, limited
 from tests.server.test_engine_room import ids
 
@@ -162,7 +161,7 @@ async def test_a_large_job_is_not_overtaken_by_small_calls_of_their_own(room: Li
     await room.claim()
     room.tick()
     with room.raw.pubsub() as listener:
-        listener.subscribe("mill:calls:test")
+        listener.subscribe(KEYS.calls_channel("test"))
         listener.get_message(timeout=1)
         for step in range(20):
             ticket = f"!{step}|15000|mill:calls:test|400|-1|{MODEL}"

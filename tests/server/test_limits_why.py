@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from client import Queue
-from client.wire.keys import KEYS
-from tests.conftest import AnyRedis
+from tests.conftest import KEYS, AnyRedis
 from tests.server.test_limits_admin import TTL_MS, hold, server_ms, wait_for
 
 
@@ -32,7 +31,7 @@ async def test_a_job_waits_for_a_key_of_its_lane(any_queue: Queue) -> None:
     lane = KEYS.lane("@chat")  # an alias, of DEFAULT_MODEL
     await hold(any_queue, "openai/gpt-4o", j1=10_000, j2=20_000, lapsed=-5_000, gone=10_000)
     await any_queue.limits.evict("openai/gpt-4o", "gone")
-    await wait_for(any_queue, "openai/gpt-4o", "mill:lane:another", lane)
+    await wait_for(any_queue, "openai/gpt-4o", KEYS.lane("another"), lane)
     await any_queue.session.redis.zadd(KEYS.gates, {"openai/gpt-4o": await server_ms(any_queue) + 60_000})
 
     waiting = (await job.info()).waiting

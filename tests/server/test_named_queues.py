@@ -12,8 +12,7 @@ from arq.worker import Worker, func
 
 from client import InvalidRequest, JobNotFound, Queue, SyncQueue, decode, encode, redis_settings
 from client.errors import JobFailed
-from client.wire.keys import KEYS
-from tests.conftest import Server
+from tests.conftest import KEYS, Server
 from tests.engine.rig import Engines
 
 NAME = "staging"
@@ -97,6 +96,7 @@ async def test_what_the_version_before_has_put_among_the_lanes_is_left_to_its_wo
     assert await job.result(5) == "production"
 
 
+@pytest.mark.plain("arq's own clients and workers know no namespace")
 @pytest.mark.filterwarnings("ignore:Call to deprecated close")
 async def test_a_stock_worker_of_the_name_runs_them(server: Server, staging: Queue) -> None:
     job = await staging.enqueue("say", _job_id="a")
@@ -134,6 +134,7 @@ async def test_a_call_that_somebody_put_there_fails_and_does_not_go_into_the_lan
         assert client.exists(KEYS.lane("openai/m")) == 0
 
 
+@pytest.mark.plain("arq's own clients and workers know no namespace")
 async def test_jobs_of_other_queues_are_not_there_for_it(
     engines: Engines, server: Server, queue: Queue, staging: Queue
 ) -> None:

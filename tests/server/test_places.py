@@ -8,9 +8,8 @@ from random import Random
 import pytest
 
 from client import JobStatus, Queue
-from client.wire.keys import KEYS
 from client.wire.token import place_of
-from tests.conftest import Server, wait_until
+from tests.conftest import KEYS, Server, wait_until
 from tests.server.given_outcomes import record
 from tests.server.limits_room import MODEL, LimitsRoom, limited
 from tests.server.test_engine_room import LEASE_MS, OTHER_LANE, Room, ids, return_of

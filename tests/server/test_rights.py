@@ -17,6 +17,8 @@ from tests.conftest import Server
 from tests.engine.rig import Engines
 from worker.context import Context
 
+pytestmark = pytest.mark.plain("of users, whose patterns name the plain keys")
+
 
 async def work(ctx: Context, word: str) -> str:
     return word

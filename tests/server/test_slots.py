@@ -12,8 +12,7 @@ import pytest
 
 from client import InvalidRequest, Queue, QueueUnavailable
 from client.errors import SlotTimeout
-from client.wire.keys import KEYS
-from tests.conftest import AnyRedis, Server
+from tests.conftest import KEYS, AnyRedis, Server
 from tests.server.given_slots import (
     AT_ONCE_S,
     MODEL,

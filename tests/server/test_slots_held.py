@@ -10,8 +10,7 @@ import pytest
 
 from client import InvalidRequest, Queue, SyncQueue, Usage
 from client.errors import RateLimited, SlotLost, SlotTimeout
-from client.wire.keys import KEYS
-from tests.conftest import AnyRedis, Server, forever, wait_blocking, wait_until
+from tests.conftest import KEYS, AnyRedis, Server, forever, wait_blocking, wait_until
 from tests.server.given_slots import MODEL, SHORT_S, apart, are_waiting, hold_briefly, is_held, nothing_left
 
 # -- lost ------------------------------------------------------------------------------------------

@@ -11,8 +11,7 @@ import pytest
 from redis.exceptions import ResponseError
 
 from client.limits.calls import Acquired, CallScripts, Release, Standing, Ticket, heard
-from client.wire.keys import KEYS
-from tests.conftest import Server
+from tests.conftest import KEYS, Server
 from tests.server.limits_room import MODEL, OK, REFUSED, LimitsRoom, limited, used
 from tests.server.test_engine_room import LEASE_MS, ids
 
@@ -123,7 +122,7 @@ async def test_a_call_that_gives_up_leaves_the_queue_and_gets_back_what_it_had_r
 
 
 async def test_a_call_whose_process_does_not_listen_is_passed_over_and_keeps_its_place(desk: Desk) -> None:
-    first, gone, third = desk.ticket(), desk.ticket(channel="mill:calls:gone"), desk.ticket()
+    first, gone, third = desk.ticket(), desk.ticket(channel=KEYS.calls_channel("gone")), desk.ticket()
     _, waits, _ = (await desk.ask(first, gone, third)).calls
     await desk.release(first)
     assert (desk.told(), desk.queue()) == (["!3"], [])
@@ -135,7 +134,7 @@ async def test_a_call_whose_process_does_not_listen_is_passed_over_and_keeps_its
 
 async def test_a_hundred_calls_of_a_dead_process_hold_nobody_up(desk: Desk) -> None:
     first, last = desk.ticket(), desk.ticket()
-    dead = [desk.ticket(channel="mill:calls:gone") for _ in range(60)]
+    dead = [desk.ticket(channel=KEYS.calls_channel("gone")) for _ in range(60)]
     await desk.ask(first, *dead)
     await desk.ask(last)
     await desk.release(first)

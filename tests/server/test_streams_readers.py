@@ -17,8 +17,7 @@ from client.redis import subscriber
 from client.sync import SyncQueue
 from client.wire import events
 from client.wire.events import position
-from client.wire.keys import KEYS
-from tests.conftest import Server, wait_until
+from tests.conftest import KEYS, Server, wait_until
 from tests.server.streams_room import Reader, Worker, hired, nobody_follows, somebody_follows
 from worker.streams import lines, relay
 

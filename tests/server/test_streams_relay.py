@@ -12,10 +12,9 @@ from redis.exceptions import ConnectionError, ResponseError
 from client import Queue
 from client.errors import ServerError
 from client.wire import events
-from client.wire.keys import KEYS
 from client.wire.token import claimed_us
 from promptmill.dialects import Delta
-from tests.conftest import Server, wait_until
+from tests.conftest import KEYS, Server, wait_until
 from tests.server.streams_room import Reader, Worker, hired
 from worker.context import Meter
 from worker.streams import lines, relay

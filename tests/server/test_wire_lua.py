@@ -12,12 +12,13 @@ from client import Queue
 from client.limits.calls import Ticket
 from client.limits.rules.limit import checked_name
 from client.redis.texts import whole
-from client.wire.keys import KEYS, Keys
+from client.wire.keys import Keys
 from client.wire.lane import limit_keys_of, provider_of
 from client.wire.limit_keys import is_metered, keys_of
 from client.wire.reservation import reserving
 from client.wire.token import claimed_us
 from client.wire.use import NOTHING, use
+from tests.conftest import KEYS
 
 # as a worker publishes them
 ALIASES = {"@chat": checked_name("OpenAI/gpt-4o-mini"), "@embed": checked_name("voyage/voyage-3")}
