@@ -18,15 +18,17 @@ UNREACHABLE = (
     redis_errors.TimeoutError,
     redis_errors.ReadOnlyError,
     redis_errors.OutOfMemoryError,  # nothing can be written until results expire
+    redis_errors.NoPermissionError,  # a right was taken away while the worker runs: it may be granted again
     OSError,
 )
-# A server that cannot write for now: its memory, its disk or its replicas. Redis before 7 hides these words in an
-# error of the script.
+# A server that cannot write for now: its memory, its disk or its replicas; or that does not let its user. Redis before
+# 7 hides these words in an error of the script.
 _REFUSALS = {
     "OOM ": redis_errors.OutOfMemoryError,
     "READONLY ": redis_errors.ReadOnlyError,
     "MISCONF ": redis_errors.ReadOnlyError,
     "NOREPLICAS ": redis_errors.ReadOnlyError,
+    **dict.fromkeys(("NOPERM", "ACL failure in script", "script can't"), redis_errors.NoPermissionError),
 }
 
 
@@ -35,6 +37,8 @@ def as_unreachable() -> Iterator[None]:
     """Turns a server's refusal to write, from a script as well, into one of UNREACHABLE."""
     try:
         yield
+    except redis_errors.NoPermissionError:
+        raise
     except redis_errors.ResponseError as error:
         for word, kind in _REFUSALS.items():
             if word in str(error):

@@ -13,7 +13,7 @@ from client.redis.url import server_address
 from promptmill.cli.doctor.probe import probe
 from promptmill.cli.stats import read_stats
 from tests.acl import rights, set_user
-from tests.conftest import Server
+from tests.conftest import Server, wait_until
 from tests.engine.rig import Engines
 from worker.context import Context
 
@@ -153,6 +153,29 @@ async def test_with_one_right_less_a_worker_works_or_ends_at_once_and_names_it(
             await engine.close()
             await own_queue.forget(["a"])
             await own_queue.enqueue("work", "hello", _job_id="a", _tenant="t", _conversation="c")
+
+
+@pytest.mark.parametrize("right", ["+evalsha", "+zrem", "&mill:*", "~mill:*"])
+async def test_a_right_that_is_taken_away_for_a_while_costs_no_answer_and_no_worker(
+    right: str, own_server: Server, own_queue: Queue, engines: Engines
+) -> None:
+    go = asyncio.Event()
+
+    async def waits(ctx: Context) -> str:
+        await go.wait()
+        return "paid"
+
+    url = set_user(own_server, "worker")
+    settings = redis_settings(url)
+    engine = await engines.start(Server(own_server.directory, ""), waits, redis_settings=settings)
+    job = await own_queue.enqueue("waits", _job_id="a")
+    await wait_until(lambda: "a" in engine.runs, description="it runs")
+    set_user(own_server, "worker", without=[right])
+    go.set()
+    await wait_until(lambda: engine._outage.lasting, description="the worker knows")
+    set_user(own_server, "worker")
+    assert await job.result(timeout_s=10) == "paid"
+    assert await (await own_queue.enqueue("waits")).result(timeout_s=10) == "paid"
 
 
 async def test_without_info_all_works_and_less_is_told(own_server: Server, own_queue: Queue) -> None:

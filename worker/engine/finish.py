@@ -24,7 +24,7 @@ BATCH = 250  # outcomes a script: some 5 ms of the server's time at most
 BATCH_BYTES = 16_000_000  # of them together: Redis reads a command whole before it runs it
 REFUSED_RETRY_S = 1.0
 FAILURES = 3  # of one outcome, alone, while the server answers: then it is at fault
-REFUSES_ALL = (redis_errors.ReadOnlyError, redis_errors.OutOfMemoryError)
+REFUSES_ALL = (redis_errors.ReadOnlyError, redis_errors.OutOfMemoryError, redis_errors.NoPermissionError)
 
 logger = words.logger("arq.worker")
 

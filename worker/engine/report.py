@@ -13,8 +13,8 @@ from redis.exceptions import OutOfMemoryError, ResponseError
 from client import words
 from client.redis.connection import reachable
 from client.redis.note import note
-from client.redis.rights import WORKER
-from client.redis.scripts import check
+from client.redis.rights import WORKER, RightsMissing
+from client.redis.scripts import check, missing_rights
 from worker.unreachable import as_unreachable
 
 from .pool import address_of
@@ -48,6 +48,13 @@ class Reporter(Worker):
                 await log_redis_info(self.pool, logger.info)
             except ResponseError as error:  # INFO counts as dangerous: not everybody may use it
                 logger.info("Redis tells nothing of itself: %s", error)
+
+    async def is_served(self) -> None:
+        """Raises what says that Redis is away, or that its user has lost a right that is needed."""
+        await self.pool.ping()
+        _, missing = await missing_rights(self.pool, self.keys, WORKER)
+        if missing:
+            raise RightsMissing(f"grant {' '.join(missing)}")
 
     async def record_health(self) -> None:
         """As arq's, on a server that is full, too."""

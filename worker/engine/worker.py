@@ -198,7 +198,7 @@ class Engine(Crew):
         while True:
             await self._outage.begun()
             self._woken.set()
-            await self._outage.ride_out(self.pool.ping, renewer.renew_now)
+            await self._outage.ride_out(self.is_served, renewer.renew_now)
 
     async def _unless_stopping(self, *tasks: asyncio.Task[Any], patience_s: float = 0) -> None:
         """Waits for one of `tasks`, no longer than `patience_s` once the worker has been told to stop."""
