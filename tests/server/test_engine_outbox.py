@@ -276,6 +276,28 @@ async def test_an_outcome_that_redis_hangs_up_on_fails_alone_and_others_are_writ
             assert "2,097,17" in str(ended["r"])
 
 
+async def test_after_one_that_was_too_large_others_of_its_size_hold_nobody_up(
+    own_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with narrow(own_server, monkeypatch) as room:
+        leases, tries = await claimed(room, 12), list[int]()
+        write = room.scripts.finish
+
+        async def counted(outcomes: Sequence[Outcome]) -> list[bool]:
+            tries.append(len(outcomes))
+            return await write(outcomes)
+
+        monkeypatch.setattr(room.scripts, "finish", counted)
+        async with at_work(room) as desk:
+            for lease in leases:
+                desk.outbox.put(Outcome(lease, "done", b"x" * 2 * MB, ttl_ms=TTL_MS))
+            await desk.emptied()
+            assert desk.settled == [(lease.job_id, True) for lease in leases]
+        assert tries.count(1) <= finish.FAILURES + 1 + 2 * 11  # each once, and the small one in its place
+        for text in answers(room, 12):
+            assert isinstance(decode(text)["r"], Unserializable)
+
+
 @pytest.mark.parametrize("verb", ["retry", "again", "throttled", "reroute", "dead"])
 async def test_whatever_was_to_become_of_its_job_it_ends(
     verb: Any, own_server: Server, monkeypatch: pytest.MonkeyPatch

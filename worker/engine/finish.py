@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import zip_longest
+from math import inf
 from typing import Any
 
 from redis import exceptions as redis_errors
@@ -42,6 +43,7 @@ class Outbox:
         self._kick = asyncio.Event()
         self._most = BATCH  # fewer after a failure
         self._failures = 0  # of the first, alone
+        self._refused_bytes = inf  # of the smallest on which the server has hung up, as often as that
         self._uncertain = 0  # so many of the first may have arrived
         self._empty = asyncio.Event()
         self._empty.set()
@@ -121,16 +123,21 @@ class Outbox:
         elif len(batch) > 1:
             self._most = len(batch) // 2
         elif await self._is_at_fault(batch[0], is_broken):
+            if is_broken:
+                self._refused_bytes = min(self._refused_bytes, size_of(batch[0]))
             await self._give_up(batch[0], error)
         else:  # an answer that was paid for is not dropped for a server's refusal
             logger.error("Redis refuses the outcome of %s; it is kept: %s", batch[0].lease.job_id, error)
             await asyncio.sleep(REFUSED_RETRY_S)
 
     async def _is_at_fault(self, ended: Outcome | Parts, is_broken: bool) -> bool:
-        """A part that is refused is; anything else if it fails often, alone. Only while the server answers."""
+        """A part that is refused is; anything else if it fails often, alone, or is as large as one that did. Only
+        while the server answers."""
         self._failures += 1
         if isinstance(ended, Parts) and not is_broken:
             return await self._answers()
+        if is_broken and size_of(ended) >= self._refused_bytes:
+            return True
         return self._failures >= FAILURES and (is_broken or await self._answers())
 
     async def _answers(self) -> bool:
