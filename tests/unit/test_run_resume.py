@@ -12,6 +12,7 @@ import pytest
 from client.errors import ServerError
 from promptmill.cli.run.options import InputError
 from promptmill.cli.run.plan import open_plan
+from promptmill.cli.run.sidecar import Sidecar
 from tests.unit.test_run_fake import (
     PROMPTS,
     SETTINGS,
@@ -187,3 +188,17 @@ def test_an_interrupted_run_keeps_its_id_and_knows_its_age(tmp_path: Path) -> No
         assert plan.sidecar.run_id == run_id
         assert plan.sidecar.age_s is not None
         assert plan.sidecar.age_s > SETTINGS.result_ttl_s
+
+
+def test_a_run_is_resumed_in_its_own_namespace_alone(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl.run"
+    for namespace, others in (("llm", ("", "other")), ("", ("llm",))):
+        first = Sidecar.open(path, "in.jsonl", namespace)
+        first.close()
+        for other in others:
+            with pytest.raises(InputError, match=r"jobs are in .*namespace.*unlike REDIS_URL"):
+                Sidecar.open(path, "in.jsonl", other)
+        again = Sidecar.open(path, "in.jsonl", namespace)
+        assert again.run_id == first.run_id
+        again.remove()
+        again.close()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from client.redis.url import server_address
 from client.wire.schemas import Shortfall
 from client.words import counted
 from settings import Settings
@@ -100,6 +101,12 @@ class Plan:
         return self.index.failed_round(item.custom_id, item.hash) is not None
 
 
+def _namespace(options: RunOptions, settings: Settings) -> str:
+    """That of REDIS_URL, where the run goes there: with a simulated provider it does not."""
+    url = settings.redis_url if options.keys_needed else None
+    return server_address(url.get_secret_value()).namespace if url else ""
+
+
 @contextmanager
 def open_plan(
     options: RunOptions, settings: Settings, *, on_invalid: OnInvalid | None = None
@@ -114,7 +121,9 @@ def open_plan(
         _check_paths(options)
         index = opened.enter_context(closing(Index()))
         items = ItemReader(open_reader(source, options.format, options.template), options.defaults, index)
-        sidecar = opened.enter_context(closing(Sidecar.open(options.sidecar_path, source.name)))
+        sidecar = opened.enter_context(
+            closing(Sidecar.open(options.sidecar_path, source.name, _namespace(options, settings)))
+        )
         providers = (
             ProviderCheck(settings, keys_needed=options.keys_needed) if options.check_providers else None
         )

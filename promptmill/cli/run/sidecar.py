@@ -31,8 +31,9 @@ class Sidecar:
         self._lock = lock
 
     @classmethod
-    def open(cls, path: Path, input_name: str) -> Sidecar:
-        """Locks `path` and reads or begins it. Raises InputError where another run holds it."""
+    def open(cls, path: Path, input_name: str, namespace: str = "") -> Sidecar:
+        """Locks `path` and reads or begins it. Raises InputError where another run holds it, or where its jobs are in
+        another namespace: here they would be sent, and paid for, again."""
         try:
             lock = Lock.attempt(path, 0o666)
             if lock is None:
@@ -41,7 +42,9 @@ class Sidecar:
             try:
                 fields, age_s = _read(lock.fd)
                 if fields is None:
-                    fields, age_s = _begin(lock.fd, input_name), None
+                    fields, age_s = _begin(lock.fd, input_name, namespace), None
+                if (theirs := str(fields.get("namespace", ""))) != namespace:
+                    raise InputError(_elsewhere(path, theirs))
             except BaseException:
                 lock.release()
                 raise
@@ -62,6 +65,14 @@ class Sidecar:
         self._lock.release()
 
 
+def _elsewhere(path: Path, namespace: str) -> str:
+    where = f"the namespace {namespace!r}" if namespace else "no namespace"
+    return (
+        f"{path.name} is of a run whose jobs are in {where}, unlike REDIS_URL: resume it there, or remove that "
+        "file and send all that is not answered again."
+    )
+
+
 def _read(fd: int) -> tuple[dict[str, Any] | None, float | None]:
     status = os.fstat(fd)
     try:
@@ -72,11 +83,12 @@ def _read(fd: int) -> tuple[dict[str, Any] | None, float | None]:
     return (fields, max(0.0, time.time() - status.st_mtime)) if known else (None, None)
 
 
-def _begin(fd: int, input_name: str) -> dict[str, Any]:
+def _begin(fd: int, input_name: str, namespace: str) -> dict[str, Any]:
     fields = {
         "run_id": secrets.token_hex(RUN_ID_BYTES),
         "started_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "input": input_name,
+        **({"namespace": namespace} if namespace else {}),
     }
     os.ftruncate(fd, 0)
     os.pwrite(fd, json.dumps(fields).encode() + b"\n", 0)
