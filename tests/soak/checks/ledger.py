@@ -70,8 +70,9 @@ def attempts(record: Record) -> Finding:
 
 def _lived_on(record: Record, call: Call) -> bool:
     worker = record.workers[call.worker]
-    spared = min(worker.killed_s, worker.told_s) > call.ended_s + LEASE_S
-    return spared and record.dead_from_s(call) > call.ended_s
+    written_s = call.ended_s + LEASE_S  # by then, unless it stood still; then it is told of as a crash
+    spared = min(worker.killed_s, worker.told_s) > written_s
+    return spared and not record.lapses(call.worker, call.began_s, written_s)
 
 
 def cost(record: Record) -> Finding:
