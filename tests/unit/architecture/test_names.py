@@ -33,6 +33,12 @@ def test_names_of_keys_come_from_a_connection() -> None:
     assert {module for module in MODULES if "KEYS" in tree_names(module)} == {"client", "client.wire.keys"}
 
 
+def test_tests_of_the_server_take_its_names() -> None:
+    """They run in a namespace, too (make test-slots)."""
+    texts = {path.name: path.read_text() for path in (ROOT / "tests" / "server").glob("*.py")}
+    assert [name for name, text in texts.items() if re.search(r"wire\.keys import .*\bKEYS\b", text)] == []
+
+
 def tree_names(module: str) -> set[str]:
     nodes = list(ast.walk(tree(module)))
     imported = {alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names}
