@@ -25,6 +25,9 @@ from .queue import Queue
 
 T = TypeVar("T")
 
+_AGAIN_S = (
+    1.0  # until whoever has not ended is cancelled once more: a library may take one for its own timeout
+)
 _TRY_S = 0.01  # how long a select lasts in which another green thread is to run
 
 
@@ -123,10 +126,10 @@ class LoopThread:
     async def _end(queue: Queue) -> None:
         """Nothing may be left on the loop: a thread that waits for it would wait for ever."""
         await queue.session.listener.close()
-        rest = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in rest:
-            task.cancel()
-        await asyncio.gather(*rest, return_exceptions=True)
+        while rest := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in rest:
+                task.cancel()
+            await asyncio.wait(rest, timeout=_AGAIN_S)
         # last, as redis-py fails oddly where a connection goes in the middle of a command
         await queue.close()
 

@@ -99,7 +99,10 @@ end
 local function answered(s, claimed, before)
   -- A provider that is overloaded may still end what it began; one that limits calls may be asked again.
   if (s.cool_n or 0) > 0 and (claimed > (s.cut_ms or 0) or (s.down or 0) == 0) then
-    if s.down == 1 and s.cool_n > 1 then forget(s, 'bad', 'low', 'ok_n', 'sure') end  -- it was away, not full
+    if s.down == 1 and s.cool_n > 1 then  -- it was away, not full
+      s.was = math.max(s.was or 1, s.hit or 1)
+      forget(s, 'bad', 'low', 'ok_n', 'sure')
+    end
     if s.hang then forget(s, 'hang') end
     s.cool_n, s.slow_ms, s.changed = 0, now, true
     look_anew(s)
@@ -110,10 +113,8 @@ local function answered(s, claimed, before)
   s.changed = true
   if s.low and claimed <= (s.cut_ms or 0) then  -- it was in flight at the refusal: so many are taken
     s.ok_n = (s.ok_n or 0) + 1
-    if s.sure ~= 1 and is_counted(s) then
-      s.sure = 1
-      settle_near(s, s.low)
-    end
+    if s.sure ~= 1 and is_counted(s) then settle_near(s, s.low) end
+    if is_counted(s) then s.sure = 1 end
   elseif claimed > (s.cut_ms or 0) then
     if s.low then forget(s, 'low', 'ok_n', 'sure') end
     s.eff = raised(s, before)
