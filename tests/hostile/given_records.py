@@ -128,8 +128,9 @@ class Fleet:
     async def begin(self) -> None:
         """Nothing is there but the limits, and the worker claims nothing yet."""
         self.engine.allow_pick_jobs = False
-        self.gate.clear()
+        self.gate.set()  # an example may have been given up while its victim ran
         await wait_until(lambda: not self.engine.held, description="the jobs of before have ended")
+        self.gate.clear()
         epoch = await self.redis.get(KEYS.epoch)
         async with self.redis.pipeline(transaction=True) as pipe:
             pipe.flushdb()
